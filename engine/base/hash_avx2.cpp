@@ -1,0 +1,2 @@
+#define COPPICE_HASH_KERNEL kAvx2Kernel
+#include "base/hash_kernel.inc"

@@ -1,0 +1,2 @@
+#define COPPICE_HASH_KERNEL kBaselineKernel
+#include "base/hash_kernel.inc"

@@ -1,0 +1,64 @@
+// Mutations: each removes one ordering rule of the engine, so that the crash simulator can show that it would
+// notice. A test that can't fail proves nothing.
+//
+// Compiled in only with COPPICE_MUTATIONS (the CMake option; off in Release builds); else mutated() is
+// constant and leaves no trace. Each is explained, with its rule, in docs/durability.md. Threads: set before
+// the store runs.
+#pragma once
+
+#include <cstdint>
+
+namespace coppice {
+
+enum class Mutation : std::uint8_t {
+  kNone = 0,
+  // What is written where.
+  kNoQuarantine,            // freed blocks are handed out at once
+  kQuarantineIgnoresReads,  // … once durable, though a read may still look at them
+  kInPlaceUnproven,         // in place although the mapping is not durable yet
+  kInPlaceOlderBirth,       // in place although a snapshot sees the block
+  kDeadNodesDontCount,      // a dead node that is not reclaimed yet keeps nothing
+  kNoSuperseded,            // a version that the head leaves behind unseen is not deleted
+  kUnmarkedGranule,         // in place without a durable mark
+  // When records are published.
+  kStageBeforeData,      // records staged when the write is submitted
+  kSnapshotDoesNotWait,  // a snapshot is acknowledged with older writes in flight
+  kLeafOfTwoEpochs,      // the first write of an epoch does not wait for a leaf's older ones
+  kRacingReadFails,      // a mismatch is EIO at once
+  // Commit.
+  kJournalBeforeData,   // the journal is written without the data sync
+  kJournalNotSynced,    // a commit returns before the journal's sync
+  kReleaseBeforeBatch,  // staged records are released before their batch is written
+  // Checkpoint.
+  kMarkTakenLate,        // marks are cleared on disk without being taken in memory first
+  kMarkClearedEarly,     // … and before the checkpoint is durable
+  kPagesAheadOfJournal,  // bitmap and checksum pages are written without a commit behind their copy
+  kMapAheadOfJournal,    // leaves are written without a commit behind their copy
+  kAppliedFirst,         // the new start of redo is written before what it stands for
+  kAppliedNotSynced,     // … without a sync
+  kPagesNotSynced,       // … without a sync of the pages
+  kTrimEarly,            // the ring is reused before the checkpoint is durable
+  kDeletedEarly,         // deleted versions leave the map before the new start of redo
+  // Recovery.
+  kEpochNotNoted,           // the epoch counter does not go above what the journal names
+  kSlotsNotSettled,         // in-flight slots are ignored
+  kTailNotReplayed,         // the staging file's tail is ignored
+  kTailNotJournaled,        // … or replayed, but not put into the journal before the restamp
+  kRecoveryTrustsUnsynced,  // what redo read is checkpointed without a sync of it
+  kMarksForgotten,          // after a power cut marks do not become suspects
+  // Reclaim.
+  kCursorApart,  // a step's cursor is journaled apart from what it frees
+};
+
+#ifdef COPPICE_MUTATIONS
+inline constinit Mutation active_mutation = Mutation::kNone;
+inline bool mutated(Mutation mutation) {
+  return active_mutation == mutation;
+}
+#else
+constexpr bool mutated(Mutation) {
+  return false;
+}
+#endif
+
+}  // namespace coppice

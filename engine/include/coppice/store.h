@@ -1,0 +1,152 @@
+// Store: the control plane. Disks, snapshots, and the tree they stand in.
+//
+// One process holds a store at a time. All calls on the reactor that opened it; verbs may be awaited at the
+// same time and are serialised inside. When a verb that changes something returns without a Failure, the
+// change is durable. A verb that fails has changed nothing.
+// Names: 1–255 of A-Z a-z 0-9 . _ : - , not starting with - or . ; a snapshot is written disk@snapshot.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coppice/block_device.h"
+#include "coppice/reactor.h"
+#include "coppice/result.h"
+#include "coppice/task.h"
+
+namespace coppice {
+
+// A disk, or a snapshot of it when `snapshot` is not empty.
+struct Spec {
+  std::string disk;
+  std::string snapshot;
+  [[nodiscard]] bool is_snapshot() const { return !snapshot.empty(); }
+  [[nodiscard]] std::string text() const { return is_snapshot() ? disk + "@" + snapshot : disk; }
+  bool operator==(const Spec&) const = default;
+};
+// "disk" or "disk@snapshot"; refuses bad names and says what a name may hold.
+Outcome<Spec> parse_spec(const std::string& text);
+Outcome<> check_name(const std::string& name);
+
+struct PoolSpec {
+  std::string path;
+  std::uint64_t size_bytes = 0;  // 0: a file that grows by itself, or the whole block device
+};
+
+struct InitOptions {
+  std::string directory;
+  std::vector<PoolSpec> pools;  // empty: one growing file "pool" inside the directory
+};
+
+struct OpenOptions {
+  std::string directory;
+  std::uint64_t cache_bytes = std::uint64_t{256} << 20;
+  // Told things that a person should read once (O_DIRECT not to be had, a pool on btrfs, waiting for a dead
+  // holder's last writes). May be empty.
+  std::function<void(const std::string&)> notice;
+  // How long to wait for the lock of a holder that is dead but whose last writes still run.
+  std::chrono::seconds lock_wait{20};
+};
+
+struct NodeInfo {
+  std::uint64_t id = 0;
+  std::uint64_t parent = 0;  // 0: the root
+  enum class Kind : std::uint8_t { kHead, kSnapshot, kDeleted } kind = Kind::kHead;
+  std::string disk;      // the disk whose node it is
+  std::string snapshot;  // empty for heads and deleted nodes
+  std::string note;
+  std::uint64_t size_bytes = 0;
+  std::int64_t created_unix_ms = 0;
+  std::vector<std::string> clones;  // disks (other than `disk`) that continue from this node
+  std::uint64_t attachments = 0;    // open devices on it
+};
+
+struct SpaceInfo {
+  Spec spec;
+  std::uint64_t own_bytes = 0;     // blocks that only this disk or snapshot can see
+  std::uint64_t shared_bytes = 0;  // blocks it sees together with others
+  std::uint64_t frees_bytes = 0;   // what removing it would give back
+};
+
+struct PoolInfo {
+  std::string path;
+  std::uint64_t size_bytes = 0;  // data capacity added so far
+  std::uint64_t used_bytes = 0;  // allocated to disks and snapshots, incl. what waits to be reclaimed
+  bool grows = false;
+};
+
+struct DiffRange {
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t length_bytes = 0;
+  bool zero = false;  // the second side reads as zeroes there
+};
+
+struct RollbackOptions {
+  std::string keep_as;   // empty: a name is made up
+  bool discard = false;  // do not keep what the head held
+};
+
+struct CheckReport {
+  std::uint64_t leaves = 0;
+  std::uint64_t blocks = 0;
+  std::vector<std::string> problems;  // empty: all invariants hold
+};
+
+enum class Access : std::uint8_t { kReadOnly, kReadWrite };
+
+// What a user is told about who has a disk open ("nbd client pid 4711").
+struct Holder {
+  std::string description;
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  virtual Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes) = 0;
+  virtual Task<Outcome<>> snapshot(std::vector<Spec> specs, std::string note) = 0;
+  // Answers the name under which the head's content was kept, or an empty one if it was discarded.
+  virtual Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) = 0;
+  virtual Task<Outcome<>> clone(Spec from, std::string new_disk) = 0;
+  // Removes snapshots and disks, all or none. A disk with snapshots only if `with_snapshots`.
+  virtual Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) = 0;
+  // A disk or a snapshot; `to` is a bare name.
+  virtual Task<Outcome<>> rename(Spec from, std::string to) = 0;
+  virtual Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) = 0;
+
+  // Every node in an order in which parents come before their children. Of one disk: its nodes and those on
+  // the paths to them.
+  virtual Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) = 0;
+  virtual Task<Outcome<NodeInfo>> info(Spec spec) = 0;
+  virtual Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) = 0;
+  virtual Task<Outcome<std::vector<PoolInfo>>> pools() = 0;
+  // Blocks (4 KiB) whose content may differ, in order, not overlapping, from `from_offset` on.
+  virtual Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) = 0;
+
+  // Opens for I/O. Several devices may be open on one disk; they see each other's completed writes.
+  virtual Task<Outcome<std::unique_ptr<BlockDevice>>> open_device(Spec spec, Access access,
+                                                                  Holder holder) = 0;
+
+  // Verifies that the map, the allocation and the tree agree, once deleted nodes are reclaimed; disks may be
+  // written meanwhile. With `read_data` also every checksum.
+  virtual Task<Outcome<CheckReport>> check(bool read_data) = 0;
+  // The metadata as text, for people and bug reports.
+  virtual Task<Outcome<std::string>> dump() = 0;
+
+  // Waits until space of removed nodes has come back.
+  virtual Task<Outcome<>> wait_for_reclaim() = 0;
+  // Commits, checkpoints and lets go. No device may be open. The object can only be destroyed afterwards.
+  virtual Task<Outcome<>> close() = 0;
+};
+
+// Makes the directory and its pools. Refuses what exists.
+Task<Outcome<>> init_store(Reactor& reactor, InitOptions options,
+                           std::function<void(const std::string&)> notice);
+Task<Outcome<std::unique_ptr<Store>>> open_store(Reactor& reactor, OpenOptions options);
+
+}  // namespace coppice

@@ -1,0 +1,51 @@
+#include "io/block_file.h"
+
+#include <cerrno>
+
+namespace coppice {
+
+Result<> to_result(const IoRequest& request) {
+  if (request.error == 0) return {};
+  if (request.error == ENOSPC)
+    return fail(ErrorKind::kNoSpace, ENOSPC, "the file system below the pool is full");
+  return fail(ErrorKind::kIo, request.error, "a pool device failed");
+}
+
+namespace {
+
+Task<Result<>> perform(BlockFile& file, IoRequest::Kind kind, std::uint64_t offset_bytes, std::byte* memory,
+                       std::uint64_t length_bytes) {
+  Latch latch(1);
+  IoRequest request;
+  request.kind = kind;
+  request.offset_bytes = offset_bytes;
+  request.memory = memory;
+  request.length_bytes = length_bytes;
+  request.latch = &latch;
+  file.submit(request);
+  co_await latch;
+  co_return to_result(request);
+}
+
+}  // namespace
+
+Task<Result<>> read_blocks(BlockFile& file, std::uint64_t offset_bytes, std::span<std::byte> into) {
+  return perform(file, IoRequest::Kind::kRead, offset_bytes, into.data(), into.size());
+}
+
+Task<Result<>> write_blocks(BlockFile& file, std::uint64_t offset_bytes, std::span<const std::byte> from) {
+  return perform(file, IoRequest::Kind::kWrite, offset_bytes, const_cast<std::byte*>(from.data()),
+                 from.size());
+}
+
+Task<Result<>> zero_blocks(BlockFile& file, std::uint64_t offset_bytes, std::uint64_t length_bytes) {
+  return perform(file, IoRequest::Kind::kZero, offset_bytes, nullptr, length_bytes);
+}
+
+Task<Result<>> sync_file(BlockFile& file) {
+  if (!file.needs_sync()) co_return Result<>{};
+  auto synced = co_await perform(file, IoRequest::Kind::kSync, 0, nullptr, 0);
+  co_return synced;
+}
+
+}  // namespace coppice

@@ -1,0 +1,81 @@
+// BlockFile: a file or block device of the pool, in requests of whole blocks. The seam under the engine: the
+// io_uring one in production, the simulator's in tests.
+//
+// Requests run in parallel and complete in any order; a request's memory outlives it. Threads: one scheduler.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "coppice/reactor.h"
+#include "coppice/result.h"
+#include "coppice/scheduler.h"
+#include "coppice/types.h"
+
+namespace coppice {
+
+struct IoRequest {
+  enum class Kind : std::uint8_t {
+    kRead,
+    kWrite,
+    // What completed before this was submitted is durable when it succeeds (fdatasync). After one that failed
+    // all later ones fail: the system forgets what it could not write, so a success would promise what is
+    // lost.
+    kSync,
+    kZero,  // the range reads as zeroes, and stays backed by space
+  };
+  Kind kind = Kind::kRead;
+  std::uint64_t offset_bytes = 0;
+  std::byte* memory = nullptr;
+  std::uint64_t length_bytes = 0;
+  Latch* latch = nullptr;  // arrives when the request is done
+  int error = 0;           // errno, 0 after success. A read past the end is EIO, a short write ENOSPC
+  // For the implementation.
+  RingOperation operation;
+  class BlockFile* file = nullptr;
+  std::uint64_t done_bytes = 0;
+};
+
+class BlockFile {
+ public:
+  virtual ~BlockFile() = default;
+  virtual void submit(IoRequest& request) = 0;
+  [[nodiscard]] virtual std::uint64_t size_bytes() const = 0;
+  // Makes the file at least this long, with its space reserved. Blocking.
+  virtual Result<> extend(std::uint64_t size_bytes) = 0;
+  // Whether the lock on the descriptor that carries the I/O was got. It frees when the last request of a
+  // dead holder has landed.
+  virtual Result<bool> try_lock() = 0;
+  [[nodiscard]] virtual const std::string& path() const = 0;
+
+  // A write completed since the last successful sync was submitted, or that sync has not completed yet: it
+  // may be the one that covers the caller's writes, so the caller must not go on before it.
+  [[nodiscard]] bool needs_sync() const { return written_ || syncs_in_flight_ > 0; }
+  void note_write() { written_ = true; }
+
+ protected:
+  bool written_ = false;
+  bool sync_failed_ = false;
+  std::uint32_t syncs_in_flight_ = 0;
+};
+
+struct BlockFileOptions {
+  bool create = false;  // must not exist
+  bool read_only = false;
+  bool direct = true;  // O_DIRECT; fails with kUnsupported where it is not to be had
+};
+Result<std::unique_ptr<BlockFile>> open_block_file(Reactor& reactor, const std::string& path,
+                                                   BlockFileOptions options);
+
+// One request, awaited. Memory is 4 KiB aligned, offset and length multiples of 4 KiB.
+Task<Result<>> read_blocks(BlockFile& file, std::uint64_t offset_bytes, std::span<std::byte> into);
+Task<Result<>> write_blocks(BlockFile& file, std::uint64_t offset_bytes, std::span<const std::byte> from);
+Task<Result<>> zero_blocks(BlockFile& file, std::uint64_t offset_bytes, std::uint64_t length_bytes);
+// Returns at once where nothing was written since the last one.
+Task<Result<>> sync_file(BlockFile& file);
+Result<> to_result(const IoRequest& request);
+
+}  // namespace coppice
