@@ -1,0 +1,56 @@
+// A leaf: where the 64 blocks (256 KiB) of a piece of a disk stand, in one version. Fully resolved: a version
+// says all there is to say, no older one is needed.
+//
+// Kept as runs, sorted, never overlapping, never empty, merged where they continue each other (data:
+// physically adjacent and of the same birth; zeroes: same birth). What no run covers is a hole: nothing was
+// ever written there in this branch's history, and it reads as zeroes (or as the base beneath).
+// Encoded with deltas and varints: at most 512 bytes for 64 scattered blocks in the usual case; the decoder
+// accepts nothing that the encoder can't produce.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "coppice/result.h"
+#include "coppice/types.h"
+
+namespace coppice {
+
+struct LeafRun {
+  enum class Kind : std::uint8_t { kHole = 0, kZero = 1, kData = 2 };
+  std::uint8_t first = 0;  // index of the block within the leaf
+  std::uint8_t count = 0;  // 1 … 64
+  Kind kind = Kind::kHole;
+  PhysicalBlock physical;  // of the first block; kData only
+  Epoch birth;             // the epoch that wrote it; all blocks of a run alike
+  bool operator==(const LeafRun&) const = default;
+  [[nodiscard]] unsigned end() const { return unsigned{first} + count; }
+};
+
+// Whether `next` goes on where `run` ends, so that one run can stand for both.
+[[nodiscard]] bool continues(const LeafRun& run, const LeafRun& next);
+
+class Leaf {
+ public:
+  // The run that contains `index`, cut to start there; for holes up to the next run or the leaf's end.
+  [[nodiscard]] LeafRun run_at(unsigned index) const;
+  [[nodiscard]] std::span<const LeafRun> runs() const { return runs_; }
+  [[nodiscard]] bool empty() const { return runs_.empty(); }
+
+  // Replaces what stood in [first, first + count).
+  void map(unsigned first, unsigned count, PhysicalBlock physical, Epoch birth);
+  void zero(unsigned first, unsigned count, Epoch birth);
+  // Makes holes of the blocks whose bits are set.
+  void punch(std::uint64_t mask);
+
+  void encode(std::vector<std::byte>& into) const;
+  static Result<Leaf> decode(std::span<const std::byte> from);
+  bool operator==(const Leaf&) const = default;
+
+ private:
+  void replace(unsigned first, unsigned count, const LeafRun* with);
+  std::vector<LeafRun> runs_;
+};
+
+}  // namespace coppice

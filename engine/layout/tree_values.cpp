@@ -1,0 +1,207 @@
+#include "layout/tree_values.h"
+
+#include <concepts>
+#include <vector>
+
+#include "base/wire.h"
+
+namespace coppice {
+
+namespace {
+
+constexpr std::uint8_t kValueFormat = 1;
+constexpr std::size_t kIdDigits = 16;
+
+// Each value lists its fields once, in `fields`; the two visitors below write or read them in that order.
+class Put {
+ public:
+  explicit Put(std::vector<std::byte>& out) : out_(out) {}
+  template <class Tag>
+  void operator()(const Number<Tag>& number) {
+    out_.u64(number.value);
+  }
+  void operator()(const std::uint64_t& number) { out_.u64(number); }
+  void operator()(const std::int64_t& number) { out_.u64(static_cast<std::uint64_t>(number)); }
+  void operator()(const NodeState& state) { out_.u8(static_cast<std::uint8_t>(state)); }
+  void operator()(const std::string& text) { out_.text(text); }
+  void operator()(const std::vector<Epoch>& epochs) {
+    out_.u64(epochs.size());
+    for (const Epoch epoch : epochs) out_.u64(epoch.value);
+  }
+  void operator()(const Uuid& uuid) { out_.bytes(std::as_bytes(std::span(uuid.bytes))); }
+
+ private:
+  Writer out_;
+};
+
+class Take {
+ public:
+  Take(Reader& in, bool& valid) : in_(in), valid_(valid) {}
+  template <class Tag>
+  void operator()(Number<Tag>& number) {
+    number.value = in_.u64();
+  }
+  void operator()(std::uint64_t& number) { number = in_.u64(); }
+  void operator()(std::int64_t& number) { number = static_cast<std::int64_t>(in_.u64()); }
+  void operator()(NodeState& state) {
+    const std::uint8_t number = in_.u8();
+    if (number >= static_cast<std::uint8_t>(NodeState::kHead) &&
+        number <= static_cast<std::uint8_t>(NodeState::kDead))
+      state = static_cast<NodeState>(number);
+    else
+      valid_ = false;
+  }
+  void operator()(std::string& text) { text = in_.text(); }
+  void operator()(std::vector<Epoch>& epochs) {
+    const std::uint64_t count = in_.u64();
+    if (count != in_.remaining() / 8) {
+      valid_ = false;
+      return;
+    }
+    for (std::uint64_t i = 0; i < count; ++i) epochs.push_back(Epoch{in_.u64()});
+  }
+  void operator()(Uuid& uuid) {
+    const auto bytes = in_.bytes(uuid.bytes.size());
+    if (in_.ok()) std::memcpy(uuid.bytes.data(), bytes.data(), bytes.size());
+  }
+
+ private:
+  Reader& in_;
+  bool& valid_;
+};
+
+template <class T, class Value>
+concept Of = std::same_as<std::remove_const_t<T>, Value>;
+
+template <Of<BranchValue> T>
+void fields(T& value, auto visit) {
+  visit(value.parent), visit(value.fork_epoch), visit(value.current);
+}
+template <Of<NodeValue> T>
+void fields(T& value, auto visit) {
+  visit(value.state), visit(value.parent), visit(value.disk), visit(value.branch), visit(value.epoch);
+  visit(value.size_bytes), visit(value.created_unix_ms), visit(value.reclaimed_up_to);
+  visit(value.name), visit(value.note);
+}
+template <Of<DiskValue> T>
+void fields(T& value, auto visit) {
+  visit(value.head), visit(value.created_unix_ms), visit(value.name);
+}
+template <Of<CountersValue> T>
+void fields(T& value, auto visit) {
+  visit(value.next_epoch), visit(value.next_branch), visit(value.next_node), visit(value.next_disk);
+}
+template <Of<AppliedValue> T>
+void fields(T& value, auto visit) {
+  visit(value.sequence), visit(value.batch_hash), visit(value.ring_offset), visit(value.position);
+}
+template <Of<StoreValue> T>
+void fields(T& value, auto visit) {
+  visit(value.store), visit(value.metadata);
+}
+
+template <Of<SuspectsValue> T>
+void fields(T& value, auto visit) {
+  visit(value.epochs);
+}
+
+template <class T>
+std::string put(const T& value) {
+  std::vector<std::byte> bytes;
+  Writer(bytes).u8(kValueFormat);
+  fields(value, Put(bytes));
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+template <class T>
+std::optional<T> take(std::string_view from) {
+  Reader in(std::as_bytes(std::span(from)));
+  if (in.u8() != kValueFormat) return std::nullopt;
+  T value;
+  bool valid = true;
+  fields(value, Take(in, valid));
+  if (!valid || !in.ok() || !in.done()) return std::nullopt;
+  return value;
+}
+
+std::string key_of(std::string_view kind, std::uint64_t id) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string key(kind);
+  for (std::size_t digit = kIdDigits; digit-- > 0;) key += kDigits[(id >> (4 * digit)) & 15];
+  return key;
+}
+
+}  // namespace
+
+std::string branch_key(BranchId id) {
+  return key_of("branch/", id.value);
+}
+std::string node_key(NodeId id) {
+  return key_of("node/", id.value);
+}
+std::string disk_key(DiskId id) {
+  return key_of("disk/", id.value);
+}
+
+std::optional<std::uint64_t> id_of_key(std::string_view key, std::string_view prefix) {
+  if (!key.starts_with(prefix)) return std::nullopt;
+  key.remove_prefix(prefix.size());
+  if (!prefix.ends_with('/')) {
+    if (!key.starts_with('/')) return std::nullopt;
+    key.remove_prefix(1);
+  }
+  if (key.size() != kIdDigits) return std::nullopt;
+  std::uint64_t id = 0;
+  for (const char digit : key) {
+    const bool decimal = digit >= '0' && digit <= '9';
+    if (!decimal && (digit < 'a' || digit > 'f')) return std::nullopt;
+    id = id << 4 | static_cast<std::uint64_t>(decimal ? digit - '0' : digit - 'a' + 10);
+  }
+  return id;
+}
+
+std::string encode(const BranchValue& value) {
+  return put(value);
+}
+std::string encode(const NodeValue& value) {
+  return put(value);
+}
+std::string encode(const DiskValue& value) {
+  return put(value);
+}
+std::string encode(const CountersValue& value) {
+  return put(value);
+}
+std::string encode(const AppliedValue& value) {
+  return put(value);
+}
+std::string encode(const StoreValue& value) {
+  return put(value);
+}
+std::string encode(const SuspectsValue& value) {
+  return put(value);
+}
+
+std::optional<BranchValue> decode_branch(std::string_view value) {
+  return take<BranchValue>(value);
+}
+std::optional<NodeValue> decode_node(std::string_view value) {
+  return take<NodeValue>(value);
+}
+std::optional<DiskValue> decode_disk(std::string_view value) {
+  return take<DiskValue>(value);
+}
+std::optional<CountersValue> decode_counters(std::string_view value) {
+  return take<CountersValue>(value);
+}
+std::optional<AppliedValue> decode_applied(std::string_view value) {
+  return take<AppliedValue>(value);
+}
+std::optional<StoreValue> decode_store(std::string_view value) {
+  return take<StoreValue>(value);
+}
+std::optional<SuspectsValue> decode_suspects(std::string_view value) {
+  return take<SuspectsValue>(value);
+}
+
+}  // namespace coppice

@@ -1,0 +1,111 @@
+// The tree as values of the `meta` column family.
+//
+//   "branch/<id>"  BranchValue     "node/<id>"  NodeValue     "disk/<id>"  DiskValue
+//   "counters"     CountersValue   "applied"    AppliedValue  "store"      StoreValue
+//   "suspects"     SuspectsValue
+// Ids are 16 lower-case hex digits. Each value starts with a version byte (1).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/uuid.h"
+#include "coppice/types.h"
+
+namespace coppice {
+
+// A line of epochs. What it does not map itself stands at (parent, fork_epoch).
+struct BranchValue {
+  BranchId parent;  // 0: a root
+  Epoch fork_epoch;
+  Epoch current;  // the epoch that new writes of the head get; meaningless without a head
+  bool operator==(const BranchValue&) const = default;
+};
+
+enum class NodeState : std::uint8_t {
+  kHead = 1,      // a disk's writable head
+  kSnapshot = 2,  // named, readable
+  kDead = 3,      // deleted or never completed; its space is being given back
+};
+
+struct NodeValue {
+  NodeState state = NodeState::kDead;
+  NodeId parent;  // nearest ancestor that is still in the tree; 0: none
+  DiskId disk;
+  BranchId branch;
+  Epoch epoch;  // for heads: 0, their branch's current epoch counts
+  std::uint64_t size_bytes = 0;
+  std::int64_t created_unix_ms = 0;
+  std::string name;  // of the snapshot
+  std::string note;
+  LeafIndex reclaimed_up_to;  // dead nodes: leaves below were given back
+  bool operator==(const NodeValue&) const = default;
+};
+
+struct DiskValue {
+  std::string name;
+  NodeId head;
+  std::int64_t created_unix_ms = 0;
+  bool operator==(const DiskValue&) const = default;
+};
+
+// The next free numbers. The epoch counter is above every epoch ever used in a record.
+struct CountersValue {
+  Epoch next_epoch;
+  BranchId next_branch;
+  NodeId next_node;
+  DiskId next_disk;
+  bool operator==(const CountersValue&) const = default;
+};
+
+// Up to where the journal is in RocksDB; redo starts behind it.
+struct AppliedValue {
+  std::uint64_t sequence = 0;     // last batch contained whole
+  std::uint64_t batch_hash = 0;   // its header's hash
+  std::uint64_t ring_offset = 0;  // bytes into the ring where the next batch stands
+  std::uint64_t position = 0;     // of the first record not contained
+  bool operator==(const AppliedValue&) const = default;
+};
+
+// The epochs whose blocks may be torn in suspect granules, from a power cut until those have been gone
+// through.
+struct SuspectsValue {
+  std::vector<Epoch> epochs;
+  bool operator==(const SuspectsValue&) const = default;
+};
+
+struct StoreValue {
+  Uuid store;
+  Uuid metadata;
+  bool operator==(const StoreValue&) const = default;
+};
+
+std::string branch_key(BranchId id);
+std::string node_key(NodeId id);
+std::string disk_key(DiskId id);
+inline constexpr std::string_view kCountersKey = "counters";
+inline constexpr std::string_view kAppliedKey = "applied";
+inline constexpr std::string_view kStoreKey = "store";
+inline constexpr std::string_view kSuspectsKey = "suspects";
+// Which object a key names: "branch/…" → the id, nothing for other keys. `prefix`: "branch" or "branch/".
+std::optional<std::uint64_t> id_of_key(std::string_view key, std::string_view prefix);
+
+std::string encode(const BranchValue& value);
+std::string encode(const NodeValue& value);
+std::string encode(const DiskValue& value);
+std::string encode(const CountersValue& value);
+std::string encode(const AppliedValue& value);
+std::string encode(const StoreValue& value);
+std::string encode(const SuspectsValue& value);
+std::optional<BranchValue> decode_branch(std::string_view value);
+std::optional<NodeValue> decode_node(std::string_view value);
+std::optional<DiskValue> decode_disk(std::string_view value);
+std::optional<CountersValue> decode_counters(std::string_view value);
+std::optional<AppliedValue> decode_applied(std::string_view value);
+std::optional<StoreValue> decode_store(std::string_view value);
+std::optional<SuspectsValue> decode_suspects(std::string_view value);
+
+}  // namespace coppice
