@@ -1,0 +1,71 @@
+// LeafCache: the entries in memory, by (branch, leaf), and which of them may leave.
+//
+// Invariant: an entry leaves only if it is clean, unpinned, and no older entry of its chain is pinned: a
+// writer that holds an older version must find the newer one that another writer made of it. Thread: the
+// store's scheduler.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "map/leaf_entry.h"
+
+namespace coppice {
+
+class LeafCache {
+ public:
+  explicit LeafCache(std::size_t limit_bytes);
+  ~LeafCache();
+  LeafCache(const LeafCache&) = delete;
+  LeafCache& operator=(const LeafCache&) = delete;
+
+  // The newest entry of the chain, or null.
+  [[nodiscard]] Entry* head(BranchId branch, LeafIndex leaf) const;
+  // The entry that is known to answer for the view.
+  [[nodiscard]] Entry* covering(View view, LeafIndex leaf) const;
+  // The newest version of the branch itself in memory at or below the epoch, whether or not it is known to
+  // reach up to it.
+  [[nodiscard]] Entry* newest_version(View view, LeafIndex leaf) const;
+  // The entry of this version, erased or not.
+  [[nodiscard]] Entry* exact(const LeafKey& key) const;
+  [[nodiscard]] Entry* inherited(BranchId branch, LeafIndex leaf) const;
+
+  // Puts it in its chain; its version is not there yet. Evictable from now on, unless it has an overlay.
+  Entry* insert(std::unique_ptr<Entry> entry);
+  // Out of its chain. Freed when nothing holds it any more, see release().
+  void remove(Entry* entry);
+  // Frees an orphaned entry that nobody holds.
+  void release(Entry* entry);
+  void make_evictable(Entry* entry);
+  void keep(Entry* entry);
+  // Brings the memory count up to date with its runs.
+  void recount(Entry* entry);
+  void evict_to_limit();
+  [[nodiscard]] std::size_t resident_bytes() const { return resident_bytes_; }
+  [[nodiscard]] bool over_limit() const { return resident_bytes_ > limit_bytes_; }
+
+ private:
+  struct FreeSlots {
+    void operator()(Entry** slots) const;
+  };
+  using Slots = std::unique_ptr<Entry*[], FreeSlots>;
+  static Slots make_slots(std::size_t count);
+  [[nodiscard]] std::size_t home(BranchId branch, LeafIndex leaf) const;
+  [[nodiscard]] std::size_t slot_of(BranchId branch,
+                                    LeafIndex leaf) const;  // its slot, or the free one for it
+  void grow();
+  void free_slot(std::size_t slot);
+  void trim(Entry* chain);
+  [[nodiscard]] static bool may_leave(const Entry* entry);
+
+  Slots slots_;  // open addressing, linear probing; a slot points at the head of a chain
+  std::size_t slot_count_;
+  std::size_t chains_ = 0;
+  Entry* oldest_ = nullptr;  // the clock's hand: next to be looked at
+  Entry* newest_ = nullptr;
+  std::size_t resident_bytes_ = 0;
+  std::size_t limit_bytes_;
+};
+
+}  // namespace coppice

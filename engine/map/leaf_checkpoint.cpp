@@ -1,0 +1,122 @@
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "map/leaf_map_impl.h"
+
+namespace coppice {
+
+namespace {
+
+std::string encoded(const Leaf& leaf) {
+  std::vector<std::byte> bytes;
+  leaf.encode(bytes);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+void LeafMap::begin_collect() {
+  Impl& map = *impl_;
+  map.cursor = {};
+  map.round_drops.insert(map.round_drops.end(), map.drops.begin(), map.drops.end());
+  map.drops.clear();
+  map.round_erased.assign(map.erased.begin(), map.erased.end());
+}
+
+bool LeafMap::collect_dirty(MetaBatch& into, std::size_t max_bytes) {
+  const std::size_t operations = into.operations().size();
+  const auto& regions = impl_->dirty.regions();
+  auto at = regions.lower_bound(impl_->cursor);
+  for (; at != regions.end(); ++at) {
+    impl_->cursor = at->first;
+    for (Entry* entry : at->second) {
+      if (into.bytes() >= max_bytes) return true;
+      if (entry->overlay->pending && !entry->erased) impl_->collect_entry(entry, into);
+    }
+  }
+  // What gets dirty from now on belongs to the next round, which begins when this one has said false.
+  const bool some = into.operations().size() != operations;
+  impl_->cursor = some ? DirtyIndex::Region{BranchId{kForever.value}, kForever.value} : DirtyIndex::Region{};
+  return some;
+}
+
+void LeafMap::collect_deleted(MetaBatch& into) {
+  for (const LeafKey& key : std::exchange(impl_->round_erased, {})) {
+    Entry* entry = impl_->cache.exact(key);
+    // Written again since, or gone with its branch.
+    if (entry == nullptr || !entry->erased || !entry->overlay || !entry->overlay->pending) continue;
+    impl_->collect_entry(entry, into);
+  }
+  for (const BranchId branch : std::exchange(impl_->round_drops, {})) {
+    into.erase_range(Family::kLeaf, encode_key(LeafKey{branch, LeafIndex{}, kForever}),
+                     encode_key(LeafKey{branch.next(), LeafIndex{}, kForever}));
+    into.erase_range(Family::kChange, encode_key(ChangeKey{branch, Epoch{}, LeafIndex{}}),
+                     encode_key(ChangeKey{branch.next(), Epoch{}, LeafIndex{}}));
+  }
+}
+
+void LeafMap::Impl::collect_entry(Entry* entry, MetaBatch& into) {
+  Overlay& overlay = *entry->overlay;
+  if (entry->erased) {
+    into.erase(Family::kLeaf, encode_key(entry->key()));
+  } else {
+    into.put(Family::kLeaf, encode_key(entry->key()), encoded(entry->leaf));
+  }
+  collect_changes(entry, into);
+  overlay.pending = false;
+  dirty_bytes -= overlay.counted_bytes;
+  ++overlay.batches;
+  cache.recount(entry);
+  collected.push_back(entry);
+}
+
+void LeafMap::Impl::collect_changes(Entry* entry, MetaBatch& into) {
+  Overlay& overlay = *entry->overlay;
+  if (overlay.pending_mask == 0) return;
+  into.merge_or(Family::kChange, encode_key(ChangeKey{entry->branch, entry->version, entry->index}),
+                encode_mask(overlay.pending_mask));
+  overlay.collected_mask |= std::exchange(overlay.pending_mask, 0);
+}
+
+void LeafMap::collected_written() {
+  if (impl_->collected.empty()) return;
+  impl_->written.push_back({impl_->next_ticket, std::exchange(impl_->collected, {})});
+  impl_->settle();
+}
+
+// A store that stopped leaves batches unwritten; what only they hold goes with them.
+LeafMap::Impl::~Impl() {
+  open_reads.clear();
+  written.push_back({next_ticket, std::move(collected)});
+  settle();
+}
+
+// Lets go of what every read from now on will see.
+void LeafMap::Impl::settle() {
+  while (!written.empty() && (open_reads.empty() || *open_reads.begin() >= written.front().ticket)) {
+    const Written done = std::move(written.front());
+    written.pop_front();
+    for (Entry* entry : done.entries) settle_entry(entry);
+    cache.evict_to_limit();
+  }
+}
+
+void LeafMap::Impl::settle_entry(Entry* entry) {
+  Overlay& overlay = *entry->overlay;
+  if (--overlay.batches != 0) return;
+  overlay.collected_mask = 0;
+  if (entry->orphaned) return cache.release(entry);
+  if (overlay.pending) return;
+  dirty.remove(entry);
+  entry->overlay.reset();
+  entry->dirty = false;
+  if (entry->erased) {
+    erased.erase(entry->key());
+    return cache.remove(entry);
+  }
+  cache.recount(entry);
+  cache.make_evictable(entry);
+}
+
+}  // namespace coppice

@@ -1,0 +1,43 @@
+// Entry: a CachedLeaf with what only the map needs to know of it.
+//
+// The entries of one (branch, leaf) form a chain, newest version first, an inherited one last. Each answers
+// for the epochs [version, valid_to]; the intervals of a chain never overlap. An entry with an overlay
+// differs from the MetaStore (or may, for readers still on their way) and is never evicted. Thread: the
+// store's scheduler.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+
+#include "map/leaf_map.h"
+
+namespace coppice {
+
+inline constexpr Epoch kForever{std::numeric_limits<std::uint64_t>::max()};
+
+struct Overlay {
+  std::uint64_t pending_mask = 0;    // changes not yet in any batch
+  std::uint64_t collected_mask = 0;  // changes in batches that readers may not see yet
+  std::uint32_t position = 0;        // in its region of the DirtyIndex
+  std::uint32_t counted_bytes = 0;   // in LeafMap::dirty_bytes()
+  std::uint32_t batches = 0;         // collected into, and not yet settled
+  bool pending = false;              // to be collected
+};
+
+struct Entry final : CachedLeaf {
+  Epoch valid_to;
+  Entry* older = nullptr;
+  Entry* list_previous = nullptr;  // the clock of evictable entries
+  Entry* list_next = nullptr;
+  std::unique_ptr<Overlay> overlay;
+  std::uint32_t bytes = 0;  // as counted in the cache
+  bool erased = false;      // the version is deleted; kept until the MetaStore knows
+  bool orphaned = false;    // out of the cache; freed by the last one who holds it
+  bool referenced = false;  // used since the clock's hand last passed
+
+  [[nodiscard]] LeafKey key() const { return {branch, index, version}; }
+  [[nodiscard]] bool is_version() const { return !inherited && !erased; }
+};
+
+}  // namespace coppice

@@ -1,0 +1,89 @@
+// MetaStore: an ordered key-value store with three families, atomic batches and point-in-time iteration. The
+// second seam under the engine: RocksDB in production, a deterministic one in memory in the simulator.
+//
+// Threads: every call may block; on the background thread, or before the data path runs. Iterators see the
+// store as it was when they were made.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "coppice/result.h"
+
+namespace coppice {
+
+enum class Family : std::uint8_t { kLeaf = 0, kChange = 1, kMeta = 2 };
+
+class MetaBatch {
+ public:
+  struct Operation {
+    enum class Kind : std::uint8_t { kPut, kErase, kEraseRange, kMergeOr } kind;
+    Family family;
+    std::string key;    // kEraseRange: first key
+    std::string value;  // kEraseRange: the key behind the last
+  };
+  void put(Family family, std::string key, std::string value) {
+    bytes_ += key.size() + value.size() + 16;
+    operations_.push_back({Operation::Kind::kPut, family, std::move(key), std::move(value)});
+  }
+  void erase(Family family, std::string key) {
+    bytes_ += key.size() + 16;
+    operations_.push_back({Operation::Kind::kErase, family, std::move(key), {}});
+  }
+  // Bitwise or into what is stored (of the same length); a put when nothing is. Family kChange only.
+  void merge_or(Family family, std::string key, std::string value) {
+    bytes_ += key.size() + value.size() + 16;
+    operations_.push_back({Operation::Kind::kMergeOr, family, std::move(key), std::move(value)});
+  }
+  // Whole branches only: reads slow down across range tombstones.
+  void erase_range(Family family, std::string first, std::string end) {
+    bytes_ += first.size() + end.size() + 16;
+    operations_.push_back({Operation::Kind::kEraseRange, family, std::move(first), std::move(end)});
+  }
+  [[nodiscard]] const std::vector<Operation>& operations() const { return operations_; }
+  [[nodiscard]] std::size_t bytes() const { return bytes_; }
+  [[nodiscard]] bool empty() const { return operations_.empty(); }
+
+ private:
+  std::vector<Operation> operations_;
+  std::size_t bytes_ = 0;
+};
+
+// How far an iterator sees from the key that it was last sent to.
+enum class Reach : std::uint8_t {
+  kAll,
+  kPrefix,  // only keys that share its first kPrefixBytes: filters make a miss cheap. Family kLeaf only
+};
+inline constexpr std::size_t kPrefixBytes = 16;  // branch and leaf
+
+class MetaIterator {
+ public:
+  virtual ~MetaIterator() = default;
+  virtual void seek(std::string_view key) = 0;  // first key at or behind it
+  virtual void next() = 0;
+  [[nodiscard]] virtual bool valid() const = 0;
+  [[nodiscard]] virtual std::string_view key() const = 0;
+  [[nodiscard]] virtual std::string_view value() const = 0;
+  virtual Result<> status() = 0;  // whether valid() == false means the end, or an error
+};
+
+class MetaStore {
+ public:
+  virtual ~MetaStore() = default;
+  virtual Result<std::optional<std::string>> get(Family family, std::string_view key) = 0;
+  // Atomic. `sync`: durable when it returns, with everything written before.
+  virtual Result<> write(const MetaBatch& batch, bool sync) = 0;
+  virtual std::unique_ptr<MetaIterator> iterate(Family family, Reach reach) = 0;
+};
+
+// RocksDB in `directory`. kCorrupt / kBusy / kIo with RocksDB's own words in `reason`.
+Result<std::unique_ptr<MetaStore>> open_rocks_meta_store(const std::string& directory, bool create,
+                                                         std::string& reason);
+std::unique_ptr<MetaStore> make_memory_meta_store();
+
+}  // namespace coppice

@@ -1,0 +1,141 @@
+#include <rocksdb/db.h>
+#include <rocksdb/write_batch.h>
+
+#include <array>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "map/meta_store.h"
+#include "map/rocks_options.h"
+
+namespace coppice {
+
+namespace {
+
+rocksdb::Slice slice(std::string_view text) {
+  return {text.data(), text.size()};
+}
+std::string_view view(const rocksdb::Slice& bytes) {
+  return {bytes.data(), bytes.size()};
+}
+
+ErrorKind kind_of(const rocksdb::Status& status) {
+  if (status.IsNoSpace()) return ErrorKind::kNoSpace;
+  if (status.IsCorruption()) return ErrorKind::kCorrupt;
+  return ErrorKind::kIo;
+}
+
+Result<> result_of(const rocksdb::Status& status, const char* text) {
+  if (status.ok()) return {};
+  return fail(kind_of(status), 0, text);
+}
+
+class RocksIterator final : public MetaIterator {
+ public:
+  explicit RocksIterator(std::unique_ptr<rocksdb::Iterator> iterator) : iterator_(std::move(iterator)) {}
+  void seek(std::string_view key) override { iterator_->Seek(slice(key)); }
+  void next() override { iterator_->Next(); }
+  [[nodiscard]] bool valid() const override { return iterator_->Valid(); }
+  [[nodiscard]] std::string_view key() const override { return view(iterator_->key()); }
+  [[nodiscard]] std::string_view value() const override { return view(iterator_->value()); }
+  Result<> status() override { return result_of(iterator_->status(), "the metadata could not be read"); }
+
+ private:
+  std::unique_ptr<rocksdb::Iterator> iterator_;
+};
+
+class RocksMetaStore final : public MetaStore {
+ public:
+  RocksMetaStore(std::unique_ptr<rocksdb::DB> db, std::vector<rocksdb::ColumnFamilyHandle*> handles)
+      : db_(std::move(db)), handles_(std::move(handles)) {}
+  ~RocksMetaStore() override {
+    // What is in the log needs no flush; files that are half made are thrown away at the next open.
+    for (auto* handle : handles_) static_cast<void>(db_->DestroyColumnFamilyHandle(handle));
+    static_cast<void>(db_->Close());
+  }
+  RocksMetaStore(const RocksMetaStore&) = delete;
+  RocksMetaStore& operator=(const RocksMetaStore&) = delete;
+
+  Result<std::optional<std::string>> get(Family family, std::string_view key) override {
+    std::string value;
+    const auto status = db_->Get({}, handle(family), slice(key), &value);
+    if (status.IsNotFound()) return std::nullopt;
+    if (!status.ok()) return fail(kind_of(status), 0, "the metadata could not be read");
+    return value;
+  }
+
+  Result<> write(const MetaBatch& batch, bool sync) override {
+    rocksdb::WriteBatch writes(batch.bytes());
+    for (const auto& operation : batch.operations()) {
+      if (const auto status = add(writes, operation); !status.ok()) {
+        return fail(ErrorKind::kInvalid, 0, "an operation on the metadata was refused");
+      }
+    }
+    rocksdb::WriteOptions options;
+    options.sync = sync;
+    return result_of(db_->Write(options, &writes), "the metadata could not be written");
+  }
+
+  std::unique_ptr<MetaIterator> iterate(Family family, Reach reach) override {
+    rocksdb::ReadOptions options;
+    options.total_order_seek = reach == Reach::kAll;
+    options.prefix_same_as_start = reach == Reach::kPrefix;
+    return std::make_unique<RocksIterator>(
+        std::unique_ptr<rocksdb::Iterator>(db_->NewIterator(options, handle(family))));
+  }
+
+ private:
+  [[nodiscard]] rocksdb::ColumnFamilyHandle* handle(Family family) const {
+    return handles_[static_cast<std::size_t>(family) + 1];  // behind RocksDB's own
+  }
+
+  rocksdb::Status add(rocksdb::WriteBatch& writes, const MetaBatch::Operation& operation) const {
+    using Kind = MetaBatch::Operation::Kind;
+    auto* family = handle(operation.family);
+    switch (operation.kind) {
+      case Kind::kPut:
+        return writes.Put(family, operation.key, operation.value);
+      case Kind::kErase:
+        return writes.Delete(family, operation.key);
+      case Kind::kEraseRange:
+        return writes.DeleteRange(family, operation.key, operation.value);
+      case Kind::kMergeOr:
+        return writes.Merge(family, operation.key, operation.value);
+    }
+    return rocksdb::Status::InvalidArgument();
+  }
+
+  std::unique_ptr<rocksdb::DB> db_;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles_;
+};
+
+Error open_error(const rocksdb::Status& status, const std::string& reason) {
+  // RocksDB has no code for it.
+  const bool held = status.IsIOError() && (reason.find("lock hold by") != std::string::npos ||
+                                           reason.find("While lock file") != std::string::npos);
+  if (held) return {ErrorKind::kBusy, 0, "another process has the metadata open"};
+  // Also what it says of missing files and families.
+  if (status.IsCorruption() || status.IsInvalidArgument()) {
+    return {ErrorKind::kCorrupt, 0, "the metadata is damaged or missing"};
+  }
+  return {kind_of(status), 0, "the metadata could not be opened"};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<MetaStore>> open_rocks_meta_store(const std::string& directory, bool create,
+                                                         std::string& reason) {
+  rocksdb::DB* opened = nullptr;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  const auto status =
+      rocksdb::DB::Open(rocks_options(create), directory, rocks_families(), &handles, &opened);
+  if (!status.ok()) {
+    reason = status.ToString();
+    return std::unexpected(open_error(status, reason));
+  }
+  return std::make_unique<RocksMetaStore>(std::unique_ptr<rocksdb::DB>(opened), std::move(handles));
+}
+
+}  // namespace coppice

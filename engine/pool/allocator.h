@@ -1,0 +1,121 @@
+// Allocator: which blocks of the pool are free.
+//
+// Two bitmaps per slab in memory. `busy`: may not be handed out (allocated, being written, or quarantined).
+// `owned`: what staged records say is allocated; this is the one that reaches disk, through checkpoints, so
+// that a crash never leaks what was only being written. owned ⊆ busy.
+// A third, `unproven`: mapped by a record that is not yet known durable; such a block is never overwritten in
+// place.
+// Metadata blocks of a slab are busy and owned from the start and never freed.
+// Threads: the store's scheduler; nothing here suspends but the page I/O.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "coppice/aligned_buffer.h"
+#include "coppice/result.h"
+#include "coppice/task.h"
+#include "layout/record.h"
+#include "pool/pool.h"
+
+namespace coppice {
+
+class Allocator {
+ public:
+  explicit Allocator(Pool& pool);
+  ~Allocator();
+
+  // Reads the bitmaps of all slabs that the superblocks name. A page of which neither copy verifies is
+  // kCorrupt.
+  Task<Result<>> load();
+  // Makes a new slab known (after Pool::add_slab).
+  void add_slab(std::uint64_t member, std::uint64_t slab);
+
+  // Takes `count` blocks for a request as few runs as possible: one run at `goal` if free there, else the
+  // first run long enough behind a moving cursor, else the longest pieces. All or nothing; false (nothing
+  // taken) when fewer are free. Taken blocks are busy, not owned.
+  bool allocate(std::uint64_t count, PhysicalBlock goal, std::vector<PhysicalRun>& into);
+  // Gives back what allocate() took and no record names.
+  void cancel(PhysicalRun run);
+
+  // A record that names the run was staged: it becomes owned (redo: also busy).
+  void own(PhysicalRun run);
+  // A record that frees the run was staged: no longer owned, still busy (quarantine) until release().
+  void disown(PhysicalRun run);
+  // Leaves quarantine: blocks of the run that are not owned become free. (In a redo a later record may own
+  // again what an earlier one freed.)
+  void release(PhysicalRun run);
+
+  void set_unproven(PhysicalRun run);
+  void clear_unproven(PhysicalRun run);
+  [[nodiscard]] bool unproven(PhysicalBlock block) const;
+
+  [[nodiscard]] bool owned(PhysicalBlock block) const;  // false for addresses outside all slabs
+  // What is owned now, to be asked later.
+  class OwnedCopy {
+   public:
+    [[nodiscard]] bool owned(PhysicalBlock block) const;
+    [[nodiscard]] std::uint64_t data_blocks() const { return data_blocks_; }
+
+   private:
+    friend class Allocator;
+    explicit OwnedCopy(const Pool& pool) : pool_(pool) {}
+    const Pool& pool_;
+    std::vector<std::vector<std::vector<std::uint64_t>>> bitmaps_;  // [member][slab]
+    std::uint64_t data_blocks_ = 0;
+  };
+  [[nodiscard]] OwnedCopy copy_owned() const;
+  [[nodiscard]] std::uint64_t free_blocks() const;  // not busy
+  [[nodiscard]] std::uint64_t owned_data_blocks() const;
+  [[nodiscard]] std::uint64_t data_blocks() const;     // capacity of all slabs
+  [[nodiscard]] bool contains(PhysicalRun run) const;  // wholly inside the data area of one slab
+
+  // Checkpoint: page images of `owned` that changed since they were last collected. Between collect() and
+  // write() the caller commits the journal, so that no page is ahead of it. What was collected must be
+  // written before it is collected again.
+  struct PageImage;
+  [[nodiscard]] std::vector<PageImage> collect_dirty(std::size_t max_pages);
+  // Writes each to the copy that is not the current one. The caller syncs before it writes again: the
+  // older copy is the durable one until then. After a failure the pages are dirty again.
+  Task<Result<>> write(std::vector<PageImage> pages, std::uint64_t sequence);
+
+  // Pages of which one copy did not verify when loaded (a torn write, or decay). They are written anew by the
+  // next checkpoint.
+  [[nodiscard]] std::uint64_t repaired_pages() const { return repaired_pages_; }
+
+ private:
+  struct Slab;
+  struct Found {
+    Slab* slab = nullptr;
+    std::uint64_t index = 0;
+  };
+  [[nodiscard]] Found find(PhysicalBlock block) const;  // slab = nullptr outside of all
+  bool take_at(PhysicalBlock goal, std::uint64_t count, std::vector<PhysicalRun>& into);
+  bool take_next_fit(std::uint64_t count, std::vector<PhysicalRun>& into);
+  void take_pieces(std::uint64_t count, std::vector<PhysicalRun>& into);
+  std::uint64_t sweep(Slab& slab, std::uint64_t want, std::uint64_t most, std::vector<PhysicalRun>& into);
+  void take(Slab& slab, std::uint64_t index, std::uint64_t count, std::vector<PhysicalRun>& into);
+  void set_free(PhysicalRun run);
+  Result<> adopt(Slab& slab, std::span<const std::byte> front);
+
+  Pool& pool_;
+  std::vector<std::vector<std::unique_ptr<Slab>>> slabs_;  // [member][slab]
+  std::vector<Slab*> order_;                               // all slabs, as they are searched
+  std::size_t cursor_slab_ = 0;                            // where the search goes on: a slab in order_,
+  std::uint64_t cursor_index_ = 0;                         // a block in it
+  std::uint64_t free_ = 0;
+  std::uint64_t owned_data_ = 0;
+  std::uint64_t data_ = 0;
+  std::uint64_t repaired_pages_ = 0;
+};
+
+struct Allocator::PageImage {
+  AlignedBuffer bytes;
+  Slab* slab = nullptr;
+  std::size_t page = 0;
+};
+
+}  // namespace coppice

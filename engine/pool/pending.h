@@ -1,0 +1,55 @@
+// PendingBlocks: what waits for a position of the journal to become durable.
+//
+// A mapped block is *unproven* until its record is durable: it is not overwritten in place, or a power cut
+// would leave the old record pointing at new data. A freed block is in *quarantine* until the record that
+// frees it is durable - before, the older mapping may still come back - and until the reads that may have
+// looked it up are done.
+// Threads: the store's scheduler.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <vector>
+
+#include "pool/allocator.h"
+
+namespace coppice {
+
+class PendingBlocks {
+ public:
+  explicit PendingBlocks(Allocator& allocator) : allocator_(allocator) {}
+
+  // `position`: behind the record that maps or frees.
+  void mapped(std::uint64_t position, PhysicalRun run);
+  void freed(std::uint64_t position, std::span<const PhysicalRun> runs);
+
+  // Around every read, begun before the map is asked.
+  std::uint64_t begin_read();
+  void end_read(std::uint64_t ticket);
+
+  // Everything below `durable` is durable now. True if blocks became free.
+  bool settle(std::uint64_t durable);
+
+  [[nodiscard]] std::uint64_t blocks() const { return unproven_blocks_ + quarantined_blocks_; }
+  [[nodiscard]] std::uint64_t quarantined_blocks() const { return quarantined_blocks_; }
+
+ private:
+  struct Entry {
+    std::uint64_t position = 0;
+    std::uint64_t ticket = 0;  // quarantine: reads with lower tickets may still look at it
+    PhysicalRun run;
+  };
+  [[nodiscard]] std::uint64_t oldest_read() const { return first_ticket_; }
+
+  Allocator& allocator_;
+  std::deque<Entry> unproven_;
+  std::deque<Entry> quarantine_;
+  std::uint64_t unproven_blocks_ = 0;
+  std::uint64_t quarantined_blocks_ = 0;
+  // Tickets [first_ticket_, first_ticket_ + reads_.size()); true: still running. The first one always runs.
+  std::deque<bool> reads_;
+  std::uint64_t first_ticket_ = 0;
+};
+
+}  // namespace coppice

@@ -1,0 +1,122 @@
+#include "pool/pool.h"
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "coppice/aligned_buffer.h"
+#include "pool/requests.h"
+#include "pool/superblocks.h"
+
+namespace coppice {
+
+Pool::Pool(Scheduler& scheduler, std::vector<Member> members)
+    : members_(std::move(members)), superblock_lock_(scheduler) {}
+
+PhysicalBlock Pool::slab_start(std::uint64_t member, std::uint64_t slab) const {
+  const Superblock& superblock = members_[member].superblock;
+  return PhysicalBlock::of(member,
+                           superblock.slabs_offset_bytes / kBlockBytes + slab * superblock.slab_blocks);
+}
+
+SlabLayout Pool::slab_layout(std::uint64_t member) const {
+  return {members_[member].superblock.slab_blocks};
+}
+
+Task<Result<>> Pool::write_superblocks(Mark mark) {
+  co_await superblock_lock_.lock();
+  std::vector<SuperblockWrite> writes;
+  for (const Member& member : members_) {
+    Superblock next = member.superblock;
+    ++next.generation;
+    next.clean = mark.clean;
+    next.open_generation = mark.open_generation;
+    next.journal_tail_sequence = mark.journal_tail_sequence;
+    writes.push_back({member.file.get(), next});
+  }
+  auto written = co_await write_superblocks_to(writes, SuperblockPlaces::kOfGeneration);
+  if (written)
+    for (std::size_t i = 0; i < members_.size(); ++i) members_[i].superblock = writes[i].superblock;
+  superblock_lock_.unlock();
+  co_return written;
+}
+
+bool Pool::has_room(const Member& member) const {
+  const Superblock& superblock = member.superblock;
+  return superblock.slab_count < superblock.max_slabs;
+}
+
+bool Pool::can_grow() const {
+  for (const Member& member : members_)
+    if (has_room(member)) return true;
+  return false;
+}
+
+Task<Result<Pool::NewSlab>> Pool::add_slab() {
+  co_await superblock_lock_.lock();
+  auto added = co_await add_slab_locked();
+  superblock_lock_.unlock();
+  co_return added;
+}
+
+// The member with the fewest slabs comes first; one whose file system is full leaves it to the others.
+Task<Result<Pool::NewSlab>> Pool::add_slab_locked() {
+  std::vector<bool> tried(members_.size());
+  Error full{ErrorKind::kNoSpace, ENOSPC, "the pool is full"};
+  while (true) {
+    std::optional<std::uint64_t> best;
+    for (std::uint64_t i = 0; i < members_.size(); ++i) {
+      if (tried[i] || !has_room(members_[i])) continue;
+      if (!best || members_[i].superblock.slab_count < members_[*best].superblock.slab_count) best = i;
+    }
+    if (!best) co_return std::unexpected(full);
+    tried[*best] = true;
+    auto added = co_await add_slab_to(*best);
+    if (added || added.error().kind != ErrorKind::kNoSpace) co_return added;
+    full = added.error();
+  }
+}
+
+Task<Result<Pool::NewSlab>> Pool::add_slab_to(std::uint64_t index) {
+  Member& member = members_[index];
+  const std::uint64_t slab = member.superblock.slab_count;
+  const std::uint64_t start_bytes = slab_start(index, slab).offset_bytes();
+  const std::uint64_t slab_bytes = member.superblock.slab_blocks * kBlockBytes;
+  // Blocks this thread for the few milliseconds that fallocate takes: once per GiB.
+  if (auto extended = member.file->extend(start_bytes + slab_bytes); !extended)
+    co_return std::unexpected(extended.error());
+
+  // Zeroes are written, not punched: what stood here before on a block device is gone, and the pages are
+  // written extents when checkpoints come to them.
+  const std::uint64_t metadata_bytes = slab_layout(index).first_data_block() * kBlockBytes;
+  AlignedBuffer metadata(metadata_bytes);
+  std::memset(metadata.data(), 0, metadata_bytes);
+  const SlabHeader header{member.superblock.store, static_cast<std::uint32_t>(index), slab,
+                          member.superblock.slab_blocks};
+  encode_slab_header(header, metadata.span().first<kBlockBytes>());
+  const auto image = metadata.first(metadata_bytes);
+  auto written = co_await write_blocks(*member.file, start_bytes, image);
+  if (!written) co_return std::unexpected(written.error());
+  std::vector<BlockFile*> files{member.file.get()};
+  auto synced = co_await sync_files(std::move(files));
+  if (!synced) co_return std::unexpected(synced.error());
+
+  SuperblockWrite next{member.file.get(), member.superblock};
+  ++next.superblock.generation;
+  ++next.superblock.slab_count;
+  const std::span<const SuperblockWrite> one(&next, 1);
+  auto named = co_await write_superblocks_to(one, SuperblockPlaces::kOfGeneration);
+  if (!named) co_return std::unexpected(named.error());
+  member.superblock = next.superblock;
+  co_return NewSlab{index, slab};
+}
+
+Task<Result<>> Pool::sync_all() {
+  std::vector<BlockFile*> files;
+  for (const Member& member : members_)
+    if (member.file->needs_sync()) files.push_back(member.file.get());
+  auto synced = co_await sync_files(std::move(files));
+  co_return synced;
+}
+
+}  // namespace coppice

@@ -1,0 +1,125 @@
+// Pool: the members (files or block devices) that hold a store's data, their superblocks, and the slabs in
+// them.
+//
+// Invariants: a slab is durable (header written, superblock naming it synced) before any of its blocks is
+// handed out. The store's lock is held on every member's descriptor from open to close.
+// Threads: the store's scheduler.
+#pragma once
+
+#include <bit>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/uuid.h"
+#include "coppice/result.h"
+#include "coppice/scheduler.h"
+#include "coppice/task.h"
+#include "io/block_file.h"
+#include "layout/slab.h"
+#include "layout/superblock.h"
+
+namespace coppice {
+
+// Where BlockFiles come from: the file system, or the simulator.
+using OpenFile = std::function<Result<std::unique_ptr<BlockFile>>(const std::string& path, BlockFileOptions)>;
+using Notice = std::function<void(const std::string&)>;
+
+struct NewMember {
+  std::string path;
+  std::uint64_t size_bytes = 0;  // 0: a growing file, or a whole block device
+};
+
+struct PoolOptions {
+  std::vector<std::string> paths;  // in the order of the members
+  Uuid store;                      // nil: take what the superblocks say
+  OpenFile open_file;
+  Notice notice;
+  std::chrono::seconds lock_wait{20};
+};
+
+// A block of the pool as its slab sees it.
+struct SlabPlace {
+  std::uint64_t member = 0;
+  std::uint64_t slab = 0;
+  std::uint64_t index = 0;  // of the block within the slab, metadata included
+};
+
+class Pool {
+ public:
+  struct Member {
+    std::unique_ptr<BlockFile> file;
+    Superblock superblock;
+  };
+
+  // Makes the members: files are created (an existing regular file is refused), block devices must not hold a
+  // superblock. Slab size follows the size: the largest power of two that gives at least 8 slabs, within
+  // kMinSlabBlocks and kDefaultSlabBlocks; a growing file gets kDefaultSlabBlocks. A member too small for one
+  // slab is refused. The journal goes to member 0: total size / 1024 within 64 MiB and 1 GiB, but at most 1/8
+  // of a fixed member 0 (at least 1 MiB). Ends with every superblock synced, clean, generation 1, no slab.
+  // Warns once (notice) where O_DIRECT is not to be had (then opened without it, saying what is lost: data
+  // passes through the page cache) and on btrfs (sets NOCOW on a new empty file, or says what is lost).
+  static Task<Outcome<>> create(Scheduler& scheduler, const std::vector<NewMember>& members, Uuid store,
+                                Uuid metadata, const OpenFile& open_file, const Notice& notice);
+
+  // Opens and locks all members, reads their superblocks and checks that they belong together. One-line
+  // failures that name the file: missing, cut short (shorter than its superblock says), another store's,
+  // swapped order, newer format, damaged, in use. A lock that is held is waited for, at most lock_wait: the
+  // last writes of a killed process may still be on their way (see try_lock).
+  static Task<Outcome<std::unique_ptr<Pool>>> open(Scheduler& scheduler, PoolOptions options);
+
+  [[nodiscard]] std::vector<Member>& members() { return members_; }
+  [[nodiscard]] BlockFile& file(std::uint64_t member) { return *members_[member].file; }
+  [[nodiscard]] const Superblock& superblock(std::uint64_t member = 0) const {
+    return members_[member].superblock;
+  }
+  // Where slab `slab` of `member` begins.
+  [[nodiscard]] PhysicalBlock slab_start(std::uint64_t member, std::uint64_t slab) const;
+  [[nodiscard]] SlabLayout slab_layout(std::uint64_t member) const;
+  // Nothing for addresses outside the slabs that the superblocks name.
+  [[nodiscard]] std::optional<SlabPlace> locate(PhysicalBlock block) const {
+    if (block.member() >= members_.size()) return std::nullopt;
+    const Superblock& superblock = members_[block.member()].superblock;
+    const std::uint64_t before = superblock.slabs_offset_bytes / kBlockBytes;
+    if (block.block() < before) return std::nullopt;
+    const std::uint64_t behind = block.block() - before;
+    const std::uint64_t slab = behind >> std::countr_zero(superblock.slab_blocks);  // a power of two
+    if (slab >= superblock.slab_count) return std::nullopt;
+    return SlabPlace{block.member(), slab, behind & (superblock.slab_blocks - 1)};
+  }
+
+  // Writes the superblock of every member with generation + 1 and the given state, and syncs. Called at open
+  // (clean = false, open_generation + 1), at close (clean = true) and by checkpoints (journal tail).
+  struct Mark {
+    bool clean = false;
+    std::uint64_t open_generation = 0;
+    std::uint64_t journal_tail_sequence = 0;
+  };
+  Task<Result<>> write_superblocks(Mark mark);
+
+  // Adds a slab to a member with room (a growing file is extended, its space reserved): header and empty
+  // metadata pages on disk, then the superblock, all synced. kNoSpace when nothing can grow, or the file
+  // system is full.
+  struct NewSlab {
+    std::uint64_t member = 0;
+    std::uint64_t slab = 0;
+  };
+  Task<Result<NewSlab>> add_slab();
+  [[nodiscard]] bool can_grow() const;
+
+  // fdatasync, in parallel, of every member written since its last sync.
+  Task<Result<>> sync_all();
+
+ private:
+  Pool(Scheduler& scheduler, std::vector<Member> members);
+  [[nodiscard]] bool has_room(const Member& member) const;
+  Task<Result<NewSlab>> add_slab_locked();
+  Task<Result<NewSlab>> add_slab_to(std::uint64_t member);
+  std::vector<Member> members_;
+  AsyncMutex superblock_lock_;  // superblocks are written by checkpoints and by growth
+};
+
+}  // namespace coppice
