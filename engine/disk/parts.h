@@ -1,0 +1,48 @@
+// What the data path stands on, borrowed from the store that owns it all.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <set>
+
+#include "coppice/scheduler.h"
+#include "journal/journal.h"
+#include "map/leaf_map.h"
+#include "pool/allocator.h"
+#include "pool/checksum_pages.h"
+#include "pool/granules.h"
+#include "pool/pending.h"
+#include "pool/pool.h"
+#include "tree/tree.h"
+
+namespace coppice {
+
+struct Counters {
+  std::uint64_t checksum_errors = 0;       // reads refused with EIO
+  std::uint64_t checksums_recomputed = 0;  // in suspect granules, after a power cut
+  std::uint64_t reads_verified_again = 0;  // raced with a write
+};
+
+struct Parts {
+  Scheduler& scheduler;
+  Pool& pool;
+  Allocator& allocator;
+  ChecksumPages& checksums;
+  Granules& granules;
+  PendingBlocks& pending;
+  Journal& journal;
+  LeafMap& map;
+  Tree& tree;
+  Counters& counters;
+  AsyncMutex& growing;     // held while a slab is added
+  WaitQueue& space_freed;  // woken when blocks became free
+  // The epochs in which a head could write in place when the power went: only blocks born in them may be
+  // taken as they stand, and only in suspect granules.
+  const std::set<Epoch>& suspect_epochs;
+  // A deleted node's space is still on its way back: waiting may help a full pool.
+  std::function<bool()> reclaim_under_way;
+  // Written once per lost block: disk, byte offset and physical address.
+  std::function<void(const char* what, std::uint64_t offset_bytes, PhysicalBlock address)> report;
+};
+
+}  // namespace coppice

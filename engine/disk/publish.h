@@ -1,0 +1,29 @@
+// Publishing: from "the data is on the device" to "the map says so", in one step without suspension: staged
+// record, leaves, checksums, allocation.
+#pragma once
+
+#include <span>
+
+#include "disk/leaf_pins.h"
+#include "disk/write_plan.h"
+
+namespace coppice {
+
+// Edits a pinned leaf as a map record of `epoch` says: data, or zeroes over what is data (holes stay holes,
+// so that redo finds the same leaf). Used by the data path and by redo alike.
+void map_leaf(LeafMap& map, CachedLeaf& leaf, Epoch epoch, unsigned from, unsigned count,
+              PhysicalBlock physical);
+
+// Blocks of a leaf's part that the write replaces and nobody else sees.
+void append_freed(Parts& parts, const Head& head, Epoch epoch, const CachedLeaf& leaf, unsigned from,
+                  unsigned count, std::vector<PhysicalRun>& into);
+
+// Publishes a piece; checksums are of its blocks, and the pages they go to are pinned. The leaves are pinned,
+// as seen from (branch, epoch). Returns the journal position behind its record.
+std::uint64_t publish_redirected(Parts& parts, Head& head, Epoch epoch, BlockIndex first, PhysicalRun run,
+                                 std::span<const std::uint32_t> checksums, LeafPins& leaves);
+std::uint64_t publish_in_place(Parts& parts, PhysicalRun run, std::span<const std::uint32_t> checksums);
+std::uint64_t publish_zero(Parts& parts, Head& head, Epoch epoch, BlockIndex first, std::uint64_t count,
+                           LeafPins& leaves);
+
+}  // namespace coppice

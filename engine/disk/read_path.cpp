@@ -1,0 +1,202 @@
+#include "disk/read_path.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "base/hash.h"
+#include "base/mutation.h"
+#include "io/block_file.h"
+
+namespace coppice {
+
+namespace {
+
+struct Piece {
+  std::uint64_t offset_blocks;  // into the request
+  PhysicalRun run;
+  IoRequest request;
+};
+
+std::span<std::byte, kBlockBytes> block_at(std::span<std::byte> memory, std::uint64_t block) {
+  return std::span<std::byte, kBlockBytes>(memory.data() + block * kBlockBytes, kBlockBytes);
+}
+
+// Adds the data runs of a leaf, joined where they continue physically, and zeroes the rest.
+void add_pieces(const Leaf& leaf, unsigned from, unsigned to, std::uint64_t offset_blocks,
+                std::span<std::byte> into, std::vector<Piece>& pieces) {
+  for (unsigned index = from; index < to;) {
+    const LeafRun run = leaf.run_at(index);
+    const unsigned end = std::min(run.end(), to);
+    const unsigned count = end - index;
+    if (run.kind != LeafRun::Kind::kData) {
+      std::memset(into.data() + offset_blocks * kBlockBytes, 0, count * kBlockBytes);
+    } else if (!pieces.empty() && pieces.back().run.first.next(pieces.back().run.count) == run.physical &&
+               pieces.back().offset_blocks + pieces.back().run.count == offset_blocks) {
+      pieces.back().run.count += count;
+    } else {
+      pieces.push_back({offset_blocks, {run.physical, count}, {}});
+    }
+    offset_blocks += count;
+    index = end;
+  }
+}
+
+Task<Result<>> look_up(Parts& parts, View view, BlockIndex first, std::span<std::byte> into,
+                       std::vector<Piece>& pieces) {
+  const std::uint64_t count = into.size() / kBlockBytes;
+  for (std::uint64_t done = 0; done < count;) {
+    const BlockIndex block = first.next(done);
+    const unsigned from = index_in_leaf(block);
+    const auto to = static_cast<unsigned>(std::min<std::uint64_t>(kLeafBlocks, from + (count - done)));
+    CachedLeaf* leaf = parts.map.find(view, leaf_of(block));
+    if (leaf == nullptr) {
+      auto loaded = co_await parts.map.load(view, leaf_of(block));
+      if (!loaded) co_return std::unexpected(loaded.error());
+      leaf = *loaded;
+    }
+    add_pieces(leaf->leaf, from, to, done, into, pieces);
+    parts.map.unpin(leaf);
+    done += to - from;
+  }
+  co_return Result<>{};
+}
+
+Task<Result<>> verify(Parts& parts, BlockIndex first, std::span<std::byte> into, const Piece& piece,
+                      Mismatch& mismatch) {
+  if (!parts.checksums.try_pin(piece.run)) {
+    auto pinned = co_await parts.checksums.pin(piece.run);
+    if (!pinned) co_return pinned;
+  }
+  Result<> verified;
+  for (std::uint64_t i = 0; i < piece.run.count; ++i) {
+    const PhysicalBlock address = piece.run.first.next(i);
+    const auto expected = parts.checksums.get(address);
+    const auto found = block_checksum(block_at(into, piece.offset_blocks + i), address);
+    if (expected && *expected == found) continue;
+    mismatch = {first.next(piece.offset_blocks + i), address};
+    verified = fail(ErrorKind::kCorrupt, EIO, "a block does not match its checksum");
+    break;
+  }
+  parts.checksums.unpin(piece.run);
+  co_return verified;
+}
+
+Task<Result<>> read_pieces(Parts& parts, View view, BlockIndex first, std::span<std::byte> into,
+                           Mismatch& mismatch) {
+  std::vector<Piece> pieces;
+  auto found = co_await look_up(parts, view, first, into, pieces);
+  if (!found) co_return found;
+  Latch latch(static_cast<std::uint32_t>(pieces.size()));
+  for (Piece& piece : pieces) {
+    piece.request.kind = IoRequest::Kind::kRead;
+    piece.request.offset_bytes = piece.run.first.offset_bytes();
+    piece.request.memory = into.data() + piece.offset_blocks * kBlockBytes;
+    piece.request.length_bytes = piece.run.count * kBlockBytes;
+    piece.request.latch = &latch;
+    parts.pool.file(piece.run.first.member()).submit(piece.request);
+  }
+  co_await latch;
+  for (const Piece& piece : pieces) {
+    auto read = to_result(piece.request);
+    if (!read) co_return read;
+  }
+  for (const Piece& piece : pieces) {
+    auto verified = co_await verify(parts, first, into, piece, mismatch);
+    if (!verified) co_return verified;
+  }
+  co_return Result<>{};
+}
+
+// Takes what stands at a block as its content, where a power cut may have torn an in-place write.
+Task<Result<bool>> accept_suspect(Parts& parts, View view, const Mismatch& mismatch) {
+  auto loaded = co_await parts.map.load(view, leaf_of(mismatch.block));
+  if (!loaded) co_return std::unexpected(loaded.error());
+  const LeafRun run = (*loaded)->leaf.run_at(index_in_leaf(mismatch.block));
+  parts.map.unpin(*loaded);
+  if (run.physical != mismatch.address || !parts.suspect_epochs.contains(run.birth) ||
+      !parts.granules.suspect(mismatch.address)) {
+    co_return false;
+  }
+  AlignedBuffer content(kBlockBytes);
+  auto read = co_await read_blocks(parts.pool.file(mismatch.address.member()),
+                                   mismatch.address.offset_bytes(), content.span());
+  if (!read) co_return std::unexpected(read.error());
+  ChecksumRecord record{mismatch.address, {block_checksum(block_at(content.span(), 0), mismatch.address)}};
+  const std::uint64_t bytes = encoded_bytes(record);
+  const PhysicalRun one{mismatch.address, 1};
+  auto pinned = co_await parts.checksums.pin(one);
+  if (!pinned) co_return std::unexpected(pinned.error());
+  auto room = co_await parts.journal.reserve(bytes);
+  if (!room) {
+    parts.checksums.unpin(one);
+    co_return std::unexpected(room.error());
+  }
+  parts.journal.unreserve(bytes);
+  parts.journal.stage(record);
+  parts.checksums.set(mismatch.address, record.checksums);
+  parts.checksums.unpin(one);
+  ++parts.counters.checksums_recomputed;
+  co_return true;
+}
+
+Error lost(Parts& parts, const Mismatch& mismatch) {
+  ++parts.counters.checksum_errors;
+  if (parts.report) {
+    parts.report("checksum mismatch", mismatch.block.value * kBlockBytes, mismatch.address);
+  }
+  return {ErrorKind::kCorrupt, EIO, "a block does not match its checksum"};
+}
+
+}  // namespace
+
+Task<Result<>> read_view(Parts& parts, View view, BlockIndex first, std::span<std::byte> into,
+                         Mismatch& mismatch) {
+  const std::uint64_t ticket = parts.pending.begin_read();
+  auto read = co_await read_pieces(parts, view, first, into, mismatch);
+  parts.pending.end_read(ticket);
+  co_return read;
+}
+
+namespace {
+
+// Reads what nobody is writing now.
+Task<Result<>> read_settled(Parts& parts, View view, BlockIndex first, std::span<std::byte> into) {
+  while (true) {
+    Mismatch mismatch;
+    auto read = co_await read_view(parts, view, first, into, mismatch);
+    if (read || read.error().kind != ErrorKind::kCorrupt) co_return read;
+    auto accepted = co_await accept_suspect(parts, view, mismatch);
+    if (!accepted) co_return std::unexpected(accepted.error());
+    if (!*accepted) co_return std::unexpected(lost(parts, mismatch));
+  }
+}
+
+}  // namespace
+
+Task<Result<>> read_snapshot(Parts& parts, View view, BlockIndex first, std::span<std::byte> into) {
+  return read_settled(parts, view, first, into);
+}
+
+Task<Result<>> read_head_locked(Parts& parts, Head& head, BlockIndex first, std::span<std::byte> into) {
+  return read_settled(parts, head.view(parts), first, into);
+}
+
+Task<Result<>> read_head(Parts& parts, Head& head, BlockIndex first, std::span<std::byte> into) {
+  Mismatch mismatch;
+  const View view = head.view(parts);
+  auto read = co_await read_view(parts, view, first, into, mismatch);
+  if (read || read.error().kind != ErrorKind::kCorrupt || mutated(Mutation::kRacingReadFails)) co_return read;
+  ++parts.counters.reads_verified_again;
+  RangeLock::Entry entry;
+  entry.first = first.value;
+  entry.end = first.value + into.size() / kBlockBytes;
+  co_await head.lock.acquire(entry);
+  read = co_await read_head_locked(parts, head, first, into);
+  head.lock.release(entry);
+  co_return read;
+}
+
+}  // namespace coppice

@@ -1,0 +1,55 @@
+#include "disk/space.h"
+
+#include <cerrno>
+
+namespace coppice {
+
+namespace {
+
+Task<Result<>> grow(Parts& parts, std::uint64_t wanted_blocks) {
+  co_await parts.growing.lock();
+  // Another writer may have grown the pool while this one waited.
+  if (parts.allocator.free_blocks() >= wanted_blocks) {
+    parts.growing.unlock();
+    co_return Result<>{};
+  }
+  auto added = co_await parts.pool.add_slab();
+  if (added) {
+    parts.allocator.add_slab(added->member, added->slab);
+    parts.granules.add_slab(added->member, added->slab);
+  }
+  parts.growing.unlock();
+  if (!added) co_return std::unexpected(added.error());
+  co_return Result<>{};
+}
+
+}  // namespace
+
+Task<Result<>> take_blocks(Parts& parts, std::uint64_t count, PhysicalBlock goal,
+                           std::vector<PhysicalRun>& into) {
+  bool can_grow = parts.pool.can_grow();
+  while (!parts.allocator.allocate(count, goal, into)) {
+    if (can_grow) {
+      auto grown = co_await grow(parts, count);
+      if (grown) continue;
+      if (grown.error().kind != ErrorKind::kNoSpace) co_return grown;
+      can_grow = false;
+      continue;
+    }
+    // What was freed but waits in quarantine comes back with a commit.
+    if (parts.pending.quarantined_blocks() != 0) {
+      auto committed = co_await parts.journal.commit(parts.journal.staged());
+      if (!committed) co_return committed;
+      if (parts.pending.settle(parts.journal.durable())) continue;
+      co_await sleep_for(parts.scheduler, std::chrono::milliseconds(1));
+      continue;
+    }
+    if (!parts.reclaim_under_way()) {
+      co_return fail(ErrorKind::kNoSpace, ENOSPC, "the pool is full");
+    }
+    co_await parts.space_freed.wait();
+  }
+  co_return Result<>{};
+}
+
+}  // namespace coppice

@@ -1,0 +1,15 @@
+// Space: blocks for a write, growing the pool or waiting for space on its way back before ENOSPC.
+#pragma once
+
+#include <vector>
+
+#include "disk/parts.h"
+
+namespace coppice {
+
+// `count` free blocks in as few runs as possible, at `goal` if it can be. kNoSpace when the pool is full and
+// nothing is on its way back; nothing is taken then.
+Task<Result<>> take_blocks(Parts& parts, std::uint64_t count, PhysicalBlock goal,
+                           std::vector<PhysicalRun>& into);
+
+}  // namespace coppice

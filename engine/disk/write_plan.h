@@ -1,0 +1,35 @@
+// WritePlan: how one write is carried out, piece by piece.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "disk/leaf_pins.h"
+#include "io/block_file.h"
+
+namespace coppice {
+
+struct WritePiece {
+  std::uint64_t offset_blocks = 0;  // into the request
+  PhysicalRun run;                  // where it goes
+  bool in_place = false;
+  std::uint32_t slot = Staging::kNoSlot;  // in the staging file, while in flight
+  IoRequest request;
+};
+
+struct WritePlan {
+  BlockIndex first;
+  std::uint64_t count = 0;
+  Epoch epoch;
+  std::vector<WritePiece> pieces;
+
+  // In place: born in the branch's current epoch, by this head alone, and proven. All else is redirected;
+  // those pieces have no run yet. Returns how many blocks need one.
+  std::uint64_t classify(Parts& parts, LeafPins& leaves);
+  // Gives the redirected pieces their runs, splitting where a run ends.
+  void assign(const std::vector<PhysicalRun>& runs);
+  // Where a redirected write would best go: behind what precedes it.
+  [[nodiscard]] PhysicalBlock goal(LeafPins& leaves) const;
+};
+
+}  // namespace coppice

@@ -1,0 +1,119 @@
+#include "store/checkpointer.h"
+
+#include "base/mutation.h"
+#include "layout/tree_values.h"
+
+namespace coppice {
+
+namespace {
+
+constexpr std::size_t kBatchBytes = std::size_t{8} << 20;
+constexpr std::size_t kPagesAtOnce = 512;
+
+}  // namespace
+
+Task<Result<>> Checkpointer::run() {
+  co_await running_.lock();
+  auto done = co_await checkpoint();
+  // A half-written checkpoint can't be told from a whole one in memory: what was collected counts as clean.
+  if (!done) parts_.journal.stop(done.error());
+  running_.unlock();
+  co_return done;
+}
+
+Task<Result<>> Checkpointer::checkpoint() {
+  auto committed = co_await parts_.journal.commit(parts_.journal.staged());
+  if (!committed) co_return committed;
+  // Records are published as they are staged, so all before this point is in what is copied from here on.
+  const JournalPoint start = parts_.journal.point();
+  parts_.granules.take_idle();
+  if (mutated(Mutation::kMarkClearedEarly)) (void)co_await parts_.granules.clear_taken();
+  if (mutated(Mutation::kTrimEarly)) parts_.journal.trim(start);
+  if (mutated(Mutation::kAppliedFirst)) (void)co_await write_start(start);
+  parts_.map.begin_collect();
+  if (mutated(Mutation::kDeletedEarly)) {
+    MetaBatch deleted;
+    parts_.map.collect_deleted(deleted);
+    (void)co_await write_batch(deleted, true);
+    parts_.map.collected_written();
+  }
+  auto written = co_await write_map();
+  if (written) written = co_await write_pages();
+  if (written) written = co_await write_start(start);
+  if (!written) co_return written;
+  const std::uint64_t open_generation = parts_.pool.superblock().open_generation;
+  written = co_await parts_.pool.write_superblocks({false, open_generation, start.sequence + 1});
+  if (!written) co_return written;
+  parts_.journal.trim(start);
+  written = co_await parts_.granules.clear_taken();
+  co_return written;
+}
+
+// Deletions go with the new start, in one batch: redo from the old start may still need what was deleted, as
+// the base of a newer version that it makes again; redo from the new one finds that version.
+Task<Result<>> Checkpointer::write_start(JournalPoint start) {
+  MetaBatch last;
+  parts_.map.collect_deleted(last);
+  last.put(Family::kMeta, std::string(kAppliedKey),
+           encode(AppliedValue{start.sequence, start.hash, start.ring_offset, start.position}));
+  // As long as granules are suspect it must be known whose blocks are excused: the nodes of that time may go.
+  if (parts_.granules.any_suspect()) {
+    last.put(Family::kMeta, std::string(kSuspectsKey),
+             encode(SuspectsValue{{parts_.suspect_epochs.begin(), parts_.suspect_epochs.end()}}));
+  } else if (!parts_.suspect_epochs.empty()) {
+    last.erase(Family::kMeta, std::string(kSuspectsKey));
+  }
+  auto written = co_await parts_.journal.commit(parts_.journal.staged());
+  if (!written) co_return written;
+  written = co_await write_batch(last, !mutated(Mutation::kAppliedNotSynced));
+  parts_.map.collected_written();
+  co_return written;
+}
+
+Task<Result<>> Checkpointer::write_map() {
+  bool more = true;
+  while (more) {
+    MetaBatch batch;
+    parts_.tree.collect_dirty(batch);
+    more = parts_.map.collect_dirty(batch, kBatchBytes);
+    if (batch.empty()) break;
+    Result<> written;
+    if (!mutated(Mutation::kMapAheadOfJournal)) {
+      written = co_await parts_.journal.commit(parts_.journal.staged());
+      if (!written) co_return written;
+    }
+    written = co_await write_batch(batch, false);
+    parts_.map.collected_written();
+    if (!written) co_return written;
+  }
+  co_return Result<>{};
+}
+
+Task<Result<>> Checkpointer::write_pages() {
+  while (true) {
+    auto bitmaps = parts_.allocator.collect_dirty(kPagesAtOnce);
+    auto checksums = parts_.checksums.collect_dirty(kPagesAtOnce);
+    if (bitmaps.empty() && checksums.empty()) co_return Result<>{};
+    Result<> written;
+    if (!mutated(Mutation::kPagesAheadOfJournal)) {
+      written = co_await parts_.journal.commit(parts_.journal.staged());
+      if (!written) co_return written;
+    }
+    const std::uint64_t sequence = parts_.journal.point().sequence + 1;
+    written = co_await parts_.allocator.write(std::move(bitmaps), sequence);
+    if (!written) co_return written;
+    written = co_await parts_.checksums.write(std::move(checksums), sequence);
+    if (!written) co_return written;
+    // A page that got dirty again goes to its other copy: this one must be durable by then.
+    if (mutated(Mutation::kPagesNotSynced)) continue;
+    written = co_await parts_.pool.sync_all();
+    if (!written) co_return written;
+  }
+}
+
+Task<Result<>> Checkpointer::write_batch(const MetaBatch& batch, bool sync) {
+  auto written = co_await in_background(parts_.scheduler, [&] { return meta_.write(batch, sync); });
+  co_return written;
+}
+
+}  // namespace coppice

@@ -1,0 +1,35 @@
+// Checkpointer: moves what the journal holds into RocksDB and the pool's pages, so that the ring can be
+// reused.
+//
+// Fuzzy: writes go on. Everything that is copied is first covered by a commit of the journal and only then
+// written, so nothing on disk is ever ahead of the journal; redo from the checkpoint's start over a half-done
+// one gives the right state, since records are absolute. The last batch carries the new start and is synced;
+// only then is the ring trimmed and are idle granules' marks cleared.
+#pragma once
+
+#include "disk/parts.h"
+#include "map/meta_store.h"
+
+namespace coppice {
+
+class Checkpointer {
+ public:
+  Checkpointer(Parts& parts, MetaStore& meta) : parts_(parts), meta_(meta), running_(parts.scheduler) {}
+
+  // One at a time; a second caller waits and then makes its own.
+  Task<Result<>> run();
+  [[nodiscard]] bool running() const { return running_.held(); }
+
+ private:
+  Task<Result<>> checkpoint();
+  Task<Result<>> write_map();
+  Task<Result<>> write_start(JournalPoint start);
+  Task<Result<>> write_pages();
+  Task<Result<>> write_batch(const MetaBatch& batch, bool sync);
+
+  Parts& parts_;
+  MetaStore& meta_;
+  AsyncMutex running_;
+};
+
+}  // namespace coppice

@@ -1,0 +1,86 @@
+// Engine: one open store, wired: every part constructed in the order of the rooms, recovered, running.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/uuid.h"
+#include "coppice/store.h"
+#include "disk/head.h"
+#include "disk/parts.h"
+#include "journal/staging.h"
+#include "store/checkpointer.h"
+#include "store/store_directory.h"
+#include "tree/reclaimer.h"
+
+namespace coppice {
+
+// What differs between a real store and a simulated one.
+struct EngineSources {
+  OpenFile open_file;
+  std::unique_ptr<MetaStore> meta;
+  std::unique_ptr<StagingMemory> staging;
+  Uuid boot;  // nil: the staging file says nothing
+};
+
+class Engine {
+ public:
+  Engine(Scheduler& scheduler, std::unique_ptr<Pool> pool, EngineSources sources, std::size_t cache_bytes,
+         Notice notice);
+  ~Engine();
+
+  // Recovers and starts. On failure the engine may only be destroyed.
+  Task<Outcome<>> start();
+  // Everything committed and checkpointed, the superblocks clean. Nothing may be in flight.
+  Task<Outcome<>> stop();
+
+  [[nodiscard]] Parts& parts() { return *parts_; }
+  [[nodiscard]] Checkpointer& checkpointer() { return *checkpointer_; }
+  [[nodiscard]] Reclaimer& reclaimer() { return *reclaimer_; }
+  [[nodiscard]] MetaStore& meta() { return *sources_.meta; }
+  [[nodiscard]] Tree& tree() { return tree_; }
+  [[nodiscard]] LeafMap& map() { return map_; }
+  [[nodiscard]] const Counters& counters() const { return counters_; }
+  [[nodiscard]] std::size_t cache_bytes() const { return cache_bytes_; }
+  // The live state of a disk's head: one for all who use it at the same time.
+  std::shared_ptr<Head> head(NodeId node, const std::string& name);
+  // The heads that are in use now.
+  [[nodiscard]] std::vector<std::shared_ptr<Head>> open_heads() const;
+  // A dead node waits for the reclaimer, and the reclaimer runs.
+  bool reclaiming = false;
+
+ private:
+  [[nodiscard]] JournalPlace place();
+  Task<Outcome<JournalPoint>> load();
+  Task<Outcome<>> recover(JournalPoint from);
+  Task<Result<>> journal_tail(const std::vector<Record>& records);
+  void note_suspect_epochs();
+  void use_journal(std::unique_ptr<Journal> journal);
+
+  Scheduler& scheduler_;
+  EngineSources sources_;
+  Notice notice_;
+  std::size_t cache_bytes_;
+  std::unique_ptr<Pool> pool_;
+  Allocator allocator_;
+  ChecksumPages checksums_;
+  Granules granules_;
+  PendingBlocks pending_;
+  Tree tree_;
+  LeafMap map_;
+  Staging staging_;
+  Counters counters_;
+  AsyncMutex growing_;
+  WaitQueue space_freed_;
+  std::unique_ptr<Journal> journal_;
+  std::unique_ptr<Parts> parts_;
+  std::unique_ptr<Checkpointer> checkpointer_;
+  std::unique_ptr<Reclaimer> reclaimer_;
+  std::map<NodeId, std::weak_ptr<Head>> heads_;
+  std::set<Epoch> suspect_epochs_;
+};
+
+}  // namespace coppice

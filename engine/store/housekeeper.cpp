@@ -1,0 +1,184 @@
+#include "store/housekeeper.h"
+
+#include <algorithm>
+
+#include "coppice/aligned_buffer.h"
+#include "disk/head.h"
+#include "disk/read_path.h"
+#include "tree/change_cursor.h"
+
+namespace coppice {
+
+namespace {
+
+constexpr std::size_t kLeavesAtOnce = 64;
+
+}  // namespace
+
+Housekeeper::Housekeeper(Scheduler& scheduler, Engine& engine, HousekeepingOptions options)
+    : scheduler_(scheduler),
+      engine_(engine),
+      options_(options),
+      running_(scheduler),
+      ticks_(scheduler),
+      deaths_(scheduler),
+      reclaimed_(scheduler) {}
+
+void Housekeeper::start() {
+  last_commit_ = last_checkpoint_ = scheduler_.now();
+  engine_.parts().journal.on_pressure([this] { ticks_.wake_all(); });
+  running_.add();
+  spawn(tick());
+  running_.add();
+  spawn(pace());
+  running_.add();
+  engine_.reclaiming = engine_.reclaimer().has_work();
+  spawn(reclaim());
+  if (engine_.parts().granules.any_suspect()) {
+    running_.add();
+    spawn(scrub_suspects());
+  }
+}
+
+Task<void> Housekeeper::stop() {
+  stopping_ = true;
+  ticks_.wake_all();
+  deaths_.wake_all();
+  co_await running_.wait();
+  engine_.parts().journal.on_pressure({});
+}
+
+void Housekeeper::wake_reclaimer() {
+  engine_.reclaiming = engine_.reclaimer().has_work();
+  deaths_.wake_all();
+}
+
+Task<Result<>> Housekeeper::reclaimed() {
+  const Tree& tree = engine_.tree();
+  // A dead node that a scrub still keeps is work to come.
+  const auto kept = [&tree] {
+    return std::ranges::any_of(tree.nodes(), [](const auto& entry) {
+      return entry.second.value.state == NodeState::kDead && entry.second.keeps != 0;
+    });
+  };
+  while (reclaim_status_ && (engine_.reclaimer().has_work() || kept())) co_await reclaimed_.wait();
+  co_return reclaim_status_;
+}
+
+// A heartbeat of its own, so that pressure can wake tick() at once.
+Task<void> Housekeeper::pace() {
+  while (!stopping_) {
+    co_await sleep_for(scheduler_, options_.tick);
+    ticks_.wake_all();
+  }
+  running_.done();
+}
+
+bool Housekeeper::wants_commit() const {
+  Parts& parts = engine_.parts();
+  if (parts.pending.blocks() > options_.pending_blocks || parts.journal.wants_commit()) return true;
+  const bool due = scheduler_.now() - last_commit_ >= options_.commit_interval;
+  return due && (parts.journal.staged() > parts.journal.durable() || parts.pending.blocks() != 0);
+}
+
+bool Housekeeper::wants_checkpoint() {
+  Parts& parts = engine_.parts();
+  if (engine_.checkpointer().running()) return false;
+  if (parts.journal.wants_checkpoint()) return true;
+  if (parts.map.dirty_bytes() > engine_.cache_bytes() / 4) return true;
+  const bool due = scheduler_.now() - last_checkpoint_ >= options_.checkpoint_interval;
+  return due && parts.journal.used_bytes() != 0;
+}
+
+Task<void> Housekeeper::checkpoint() {
+  last_checkpoint_ = scheduler_.now();
+  // A failure stops the journal, and so everything that follows; whoever writes next is told.
+  co_await engine_.checkpointer().run();
+  running_.done();
+}
+
+Task<void> Housekeeper::tick() {
+  Parts& parts = engine_.parts();
+  while (!stopping_) {
+    co_await ticks_.wait();
+    if (stopping_ || parts.journal.failed()) continue;
+    if (wants_checkpoint()) {
+      running_.add();
+      spawn(checkpoint());
+    }
+    if (wants_commit()) {
+      last_commit_ = scheduler_.now();
+      co_await parts.journal.commit(parts.journal.staged());
+      if (parts.pending.settle(parts.journal.durable())) parts.space_freed.wake_all();
+    }
+  }
+  running_.done();
+}
+
+Task<void> Housekeeper::reclaim() {
+  Parts& parts = engine_.parts();
+  while (!stopping_) {
+    while (!stopping_ && reclaim_status_ && engine_.reclaimer().has_work()) {
+      reclaim_status_ = co_await engine_.reclaimer().sweep_one(stopping_);
+    }
+    engine_.reclaiming = false;
+    reclaimed_.wake_all();
+    // Who waits for space tries again, and is told if there is none.
+    parts.space_freed.wake_all();
+    if (!stopping_) co_await deaths_.wait();
+    engine_.reclaiming = engine_.reclaimer().has_work();
+  }
+  reclaimed_.wake_all();
+  running_.done();
+}
+
+namespace {
+
+// Reads what the head wrote in place in suspect granules, which accepts it or reports it lost.
+Task<Result<>> scrub_head(Parts& parts, Head& head, const bool& stop) {
+  AlignedBuffer buffer(kLeafBlocks * kBlockBytes);
+  LeafIndex from{0};
+  while (!stop) {
+    const View view = head.view(parts);
+    auto found = co_await parts.map.scan(view, from, kLastLeaf, kLeavesAtOnce);
+    if (!found) co_return std::unexpected(found.error());
+    for (const LeafMap::Found& leaf : *found) {
+      for (const LeafRun& run : leaf.leaf.runs()) {
+        const bool suspect =
+            run.kind == LeafRun::Kind::kData && (parts.granules.suspect(run.physical) ||
+                                                 parts.granules.suspect(run.physical.next(run.count - 1u)));
+        if (!suspect || stop) continue;
+        const BlockIndex first = first_block(leaf.index).next(run.first);
+        const std::span<std::byte> into = buffer.first(run.count * kBlockBytes);
+        // A block that is lost stays reported; the others go on.
+        co_await read_head(parts, head, first, into);
+      }
+    }
+    if (found->size() < kLeavesAtOnce) break;
+    from = found->back().index.next();
+  }
+  co_return Result<>{};
+}
+
+}  // namespace
+
+Task<void> Housekeeper::scrub_suspects() {
+  Parts& parts = engine_.parts();
+  std::vector<NodeId> heads;
+  for (const auto& [id, disk] : parts.tree.disks()) heads.push_back(disk.value.head);
+  bool complete = true;
+  for (const NodeId id : heads) {
+    TreeNode* node = parts.tree.node(id);
+    if (node == nullptr || node->value.state != NodeState::kHead) continue;
+    const std::shared_ptr<Head> head = engine_.head(id, "");
+    ++node->keeps;
+    auto scrubbed = co_await scrub_head(parts, *head, stopping_);
+    --parts.tree.node(id)->keeps;
+    wake_reclaimer();
+    if (!scrubbed || stopping_) complete = false;
+  }
+  if (complete) parts.granules.clear_suspects();
+  running_.done();
+}
+
+}  // namespace coppice

@@ -1,0 +1,56 @@
+// Housekeeper: what a running store does by itself: commits every second, checkpoints in time, gives back the
+// space of deleted nodes, and after a power cut goes through the suspect granules.
+// Threads: the store's scheduler.
+#pragma once
+
+#include <chrono>
+#include <functional>
+
+#include "coppice/scheduler.h"
+#include "store/engine.h"
+
+namespace coppice {
+
+struct HousekeepingOptions {
+  std::chrono::nanoseconds tick = std::chrono::milliseconds(50);
+  std::chrono::nanoseconds commit_interval = std::chrono::seconds(1);
+  std::chrono::nanoseconds checkpoint_interval = std::chrono::seconds(30);
+  // Blocks that are unproven or in quarantine before a commit: 64 MiB.
+  std::uint64_t pending_blocks = (std::uint64_t{64} << 20) / kBlockBytes;
+};
+
+class Housekeeper {
+ public:
+  Housekeeper(Scheduler& scheduler, Engine& engine, HousekeepingOptions options);
+
+  void start();
+  // Returns when nothing of it runs any more.
+  Task<void> stop();
+  // A node died: look for work.
+  void wake_reclaimer();
+  // Returns when no dead node is left that could give something back, or after a failure.
+  Task<Result<>> reclaimed();
+
+ private:
+  Task<void> tick();
+  Task<void> pace();
+  Task<void> reclaim();
+  Task<void> scrub_suspects();
+  Task<void> checkpoint();
+  [[nodiscard]] bool wants_commit() const;
+  [[nodiscard]] bool wants_checkpoint();
+
+  Scheduler& scheduler_;
+  Engine& engine_;
+  HousekeepingOptions options_;
+  WaitGroup running_;
+  WaitQueue ticks_;
+  WaitQueue deaths_;
+  WaitQueue reclaimed_;
+  bool stopping_ = false;
+  Result<> reclaim_status_;
+  std::chrono::nanoseconds last_commit_{};
+  std::chrono::nanoseconds last_checkpoint_{};
+};
+
+}  // namespace coppice

@@ -1,0 +1,427 @@
+// The verbs that change the store.
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <set>
+
+#include "base/mutation.h"
+#include "disk/device.h"
+#include "store/store_impl.h"
+
+namespace coppice {
+
+namespace {
+
+// Upper bound for the journal records of one verb on one disk.
+constexpr std::uint64_t kVerbBytes = 8192;
+constexpr std::size_t kMaxNoteBytes = 1024;
+
+std::int64_t now_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+Outcome<> check_size(const std::string& disk, std::uint64_t size_bytes) {
+  if (size_bytes == 0 || size_bytes % kSectorBytes != 0 || size_bytes > kMaxDiskBytes) {
+    return refuse(ErrorKind::kInvalid,
+                  fmt::format("disk {}: {} bytes is no size for a disk: give a multiple of {} up to 16P",
+                              disk, size_bytes, kSectorBytes));
+  }
+  return {};
+}
+
+}  // namespace
+
+Task<Outcome<>> StoreImpl::finish(std::uint64_t position, std::string object) {
+  auto committed = co_await engine_->parts().journal.commit(position);
+  if (!committed) co_return refuse(committed.error(), object);
+  co_return Outcome<>{};
+}
+
+// Planned again once there is room: while this waits for it the reclaimer goes on, and a plan made before
+// would put back what a node was then.
+Task<Outcome<>> StoreImpl::change(std::function<Tree::Edits()> plan, std::string object) {
+  Parts& parts = engine_->parts();
+  const std::uint64_t bytes = encoded_bytes(MetaRecord{plan()});
+  auto room = co_await parts.journal.reserve(bytes);
+  if (!room) co_return refuse(room.error(), object);
+  parts.journal.unreserve(bytes);
+  const MetaRecord record{plan()};
+  const std::uint64_t position = parts.journal.stage(record);
+  auto applied = parts.tree.apply(record.edits);
+  if (!applied) co_return refuse(applied.error(), object);
+  auto finished = co_await finish(position, object);
+  co_return finished;
+}
+
+Outcome<const TreeDisk*> StoreImpl::require_disk(const std::string& name) {
+  const TreeDisk* disk = engine_->tree().find_disk(name);
+  if (disk == nullptr) {
+    return refuse(ErrorKind::kNotFound,
+                  fmt::format("disk {} is not there: 'coppice ls' lists what is", name));
+  }
+  return disk;
+}
+
+Outcome<TreeNode*> StoreImpl::require_node(const Spec& spec) {
+  auto disk = require_disk(spec.disk);
+  if (!disk) return std::unexpected(disk.error());
+  TreeNode* node = spec.is_snapshot() ? engine_->tree().find_snapshot((*disk)->id, spec.snapshot)
+                                      : engine_->tree().node((*disk)->value.head);
+  if (node == nullptr) {
+    return refuse(
+        ErrorKind::kNotFound,
+        fmt::format("snapshot {} is not there: 'coppice tree {}' shows what is", spec.text(), spec.disk));
+  }
+  return node;
+}
+
+Outcome<> StoreImpl::require_free_name(const std::string& name) {
+  auto valid = check_name(name);
+  if (!valid) return valid;
+  if (engine_->tree().find_disk(name) != nullptr) {
+    return refuse(ErrorKind::kExists, fmt::format("disk {} exists already: choose another name", name));
+  }
+  return {};
+}
+
+Outcome<> StoreImpl::require_unattached(const TreeDisk& disk, const std::string& verb) {
+  const NodeId head = disk.value.head;
+  if (holders_of(head) == 0) return {};
+  return refuse(ErrorKind::kBusy, fmt::format("disk {} is attached ({}): detach it before {}",
+                                              disk.value.name, first_holder(head), verb));
+}
+
+Task<Outcome<>> StoreImpl::create_disk(std::string name, std::uint64_t size_bytes) {
+  co_await verbs_.lock();
+  auto done = co_await do_create(std::move(name), size_bytes);
+  verbs_.unlock();
+  co_return done;
+}
+
+Task<Outcome<>> StoreImpl::do_create(std::string name, std::uint64_t size_bytes) {
+  auto checked = require_free_name(name);
+  if (checked) checked = check_size(name, size_bytes);
+  if (!checked) co_return checked;
+  const std::int64_t now = now_ms();
+  const auto plan = [&] { return engine_->tree().plan_disk(name, size_bytes, now); };
+  auto done = co_await change(plan, "disk " + name);
+  co_return done;
+}
+
+Task<Outcome<>> StoreImpl::snapshot(std::vector<Spec> specs, std::string note) {
+  co_await verbs_.lock();
+  auto done = co_await do_snapshot(std::move(specs), std::move(note));
+  verbs_.unlock();
+  co_return done;
+}
+
+Outcome<> StoreImpl::check_snapshot_specs(const std::vector<Spec>& specs) {
+  std::set<std::string> disks;
+  for (const Spec& spec : specs) {
+    if (!spec.is_snapshot()) {
+      return refuse(ErrorKind::kInvalid,
+                    fmt::format("{}: a snapshot needs a name: write {}@NAME", spec.disk, spec.disk));
+    }
+    auto valid = check_name(spec.snapshot);
+    if (!valid) return valid;
+    auto disk = require_disk(spec.disk);
+    if (!disk) return std::unexpected(disk.error());
+    if (engine_->tree().find_snapshot((*disk)->id, spec.snapshot) != nullptr) {
+      return refuse(ErrorKind::kExists,
+                    fmt::format("snapshot {} exists already: choose another name", spec.text()));
+    }
+    if (!disks.insert(spec.disk).second) {
+      return refuse(
+          ErrorKind::kInvalid,
+          fmt::format("disk {} is named twice: one snapshot of a disk at one point in time", spec.disk));
+    }
+  }
+  return {};
+}
+
+Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, std::string note) {
+  auto checked = check_snapshot_specs(specs);
+  if (!checked) co_return checked;
+  if (note.size() > kMaxNoteBytes) {
+    co_return refuse(ErrorKind::kInvalid, fmt::format("snapshot {}: a note has at most {} bytes, this one {}",
+                                                      specs.front().text(), kMaxNoteBytes, note.size()));
+  }
+  Parts& parts = engine_->parts();
+  Tree& tree = parts.tree;
+  const std::string object = "snapshot " + specs.front().text();
+  const std::uint64_t bytes = kVerbBytes * specs.size();
+  auto room = co_await parts.journal.reserve(bytes);
+  if (!room) co_return refuse(room.error(), object);
+
+  // All epochs in one step of this thread: that is the point in time. Writes that start from here on go to
+  // the next epoch; those that have started finish in this one.
+  const std::int64_t now = now_ms();
+  std::vector<NodeId> nodes;
+  std::vector<std::pair<std::shared_ptr<Head>, Epoch>> open_heads;
+  Result<> status;
+  for (const Spec& spec : specs) {
+    const NodeId head = tree.find_disk(spec.disk)->value.head;
+    const Epoch closing = tree.epoch_of(*tree.node(head));
+    Tree::Fork fork = tree.plan_fork(head, now);
+    parts.journal.stage(MetaRecord{fork.edits});
+    auto applied = tree.apply(fork.edits);
+    if (!applied) status = applied;
+    // Dead and without a name until all is in it; the reclaimer keeps its hands off.
+    tree.node(fork.node)->pending = true;
+    nodes.push_back(fork.node);
+    open_heads.emplace_back(engine_->head(head, spec.disk), closing);
+  }
+  for (const auto& [head, closing] : open_heads) {
+    if (!mutated(Mutation::kSnapshotDoesNotWait)) co_await head->lock.drained(closing);
+  }
+  MetaRecord names;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const Tree::Edits named = tree.plan_name_node(nodes[i], specs[i].snapshot, note);
+    names.edits.insert(names.edits.end(), named.begin(), named.end());
+  }
+  parts.journal.unreserve(bytes);
+  const std::uint64_t position = parts.journal.stage(names);
+  auto applied = tree.apply(names.edits);
+  if (!applied) status = applied;
+  for (const NodeId node : nodes) tree.node(node)->pending = false;
+  if (!status) co_return refuse(status.error(), object);
+  auto finished = co_await finish(position, object);
+  co_return finished;
+}
+
+Task<Outcome<std::string>> StoreImpl::rollback(Spec to, RollbackOptions options) {
+  co_await verbs_.lock();
+  auto done = co_await do_rollback(std::move(to), std::move(options));
+  verbs_.unlock();
+  if (done) housekeeper_.wake_reclaimer();
+  co_return done;
+}
+
+Task<Outcome<std::string>> StoreImpl::do_rollback(Spec to, RollbackOptions options) {
+  if (!to.is_snapshot()) {
+    co_return refuse(ErrorKind::kInvalid,
+                     fmt::format("{}: name the snapshot to go back to: {}@NAME", to.disk, to.disk));
+  }
+  auto node = require_node(to);
+  if (!node) co_return std::unexpected(node.error());
+  const TreeDisk& disk = *engine_->tree().find_disk(to.disk);
+  auto free = require_unattached(disk, "rolling it back");
+  if (!free) co_return std::unexpected(free.error());
+  std::string keep = options.keep_as;
+  if (options.discard) {
+    keep.clear();
+  } else if (keep.empty()) {
+    const auto now = std::chrono::system_clock::now();
+    const std::string base = fmt::format("before-rollback-{:%Y-%m-%dT%H:%M:%S}Z",
+                                         fmt::gmtime(std::chrono::system_clock::to_time_t(now)));
+    keep = base;
+    for (int i = 2; engine_->tree().find_snapshot(disk.id, keep) != nullptr; ++i)
+      keep = fmt::format("{}-{}", base, i);
+  } else {
+    auto valid = check_name(keep);
+    if (!valid) co_return std::unexpected(valid.error());
+    if (engine_->tree().find_snapshot(disk.id, keep) != nullptr) {
+      co_return refuse(
+          ErrorKind::kExists,
+          fmt::format("snapshot {}@{} exists already: choose another name to keep", to.disk, keep));
+    }
+  }
+  const std::int64_t now = now_ms();
+  const auto plan = [&, target = (*node)->id, id = disk.id] {
+    return engine_->tree().plan_rollback(id, target, keep, now);
+  };
+  auto done = co_await change(plan, "disk " + to.disk);
+  if (!done) co_return std::unexpected(done.error());
+  co_return keep;
+}
+
+Task<Outcome<>> StoreImpl::clone(Spec from, std::string new_disk) {
+  co_await verbs_.lock();
+  auto done = co_await do_clone(std::move(from), std::move(new_disk));
+  verbs_.unlock();
+  co_return done;
+}
+
+Task<Outcome<>> StoreImpl::do_clone(Spec from, std::string new_disk) {
+  if (!from.is_snapshot()) {
+    co_return refuse(
+        ErrorKind::kInvalid,
+        fmt::format("{}: a clone starts at a snapshot: take one, then clone {}@NAME", from.disk, from.disk));
+  }
+  auto node = require_node(from);
+  if (!node) co_return std::unexpected(node.error());
+  auto free = require_free_name(new_disk);
+  if (!free) co_return free;
+  const std::int64_t now = now_ms();
+  const auto plan = [&, origin = (*node)->id] { return engine_->tree().plan_clone(origin, new_disk, now); };
+  auto done = co_await change(plan, "disk " + new_disk);
+  co_return done;
+}
+
+Task<Outcome<>> StoreImpl::remove(std::vector<Spec> specs, bool with_snapshots) {
+  co_await verbs_.lock();
+  auto done = co_await do_remove(std::move(specs), with_snapshots);
+  verbs_.unlock();
+  if (done) housekeeper_.wake_reclaimer();
+  co_return done;
+}
+
+// A node may go unless someone has it open or another disk, that stays, continues from it.
+Outcome<> StoreImpl::check_removal(const TreeNode& node, const Spec& spec,
+                                   const std::vector<NodeId>& leaving) {
+  if (holders_of(node.id) != 0) {
+    return refuse(ErrorKind::kBusy, fmt::format("{} is open ({}): close it before removing it", spec.text(),
+                                                first_holder(node.id)));
+  }
+  if (node.pins != 0) {
+    return refuse(ErrorKind::kBusy,
+                  fmt::format("{} is being read by a diff: try again when that is done", spec.text()));
+  }
+  // Dead nodes in between are only waiting to be reclaimed; what stands on them stands on this node.
+  std::vector<NodeId> below = node.children;
+  while (!below.empty()) {
+    const TreeNode& child = *engine_->tree().node(below.back());
+    below.pop_back();
+    if (child.value.state == NodeState::kDead) {
+      below.insert(below.end(), child.children.begin(), child.children.end());
+      continue;
+    }
+    const bool stays = std::find(leaving.begin(), leaving.end(), child.id) == leaving.end();
+    if (child.value.disk == node.value.disk || !stays) continue;
+    const TreeDisk* clone = engine_->tree().disk(child.value.disk);
+    const std::string name = clone == nullptr ? "another disk" : "disk " + clone->value.name;
+    return refuse(
+        ErrorKind::kBusy,
+        fmt::format("{} was cloned to {}, which still stands on it: remove that first", spec.text(), name));
+  }
+  return {};
+}
+
+Task<Outcome<>> StoreImpl::do_remove(std::vector<Spec> specs, bool with_snapshots) {
+  Tree& tree = engine_->tree();
+  std::vector<std::pair<NodeId, Spec>> nodes;
+  std::vector<NodeId> leaving;
+  std::vector<DiskId> disks;
+  const auto add = [&](NodeId id, Spec spec) {
+    if (std::find(leaving.begin(), leaving.end(), id) != leaving.end()) return;
+    leaving.push_back(id);
+    nodes.emplace_back(id, std::move(spec));
+  };
+  for (const Spec& spec : specs) {
+    auto node = require_node(spec);
+    if (!node) co_return std::unexpected(node.error());
+    add((*node)->id, spec);
+    if (spec.is_snapshot()) continue;
+    const DiskId disk = (*node)->value.disk;
+    disks.push_back(disk);
+    if (!with_snapshots) continue;
+    for (const NodeId id : tree.nodes_of(disk)) add(id, {spec.disk, tree.node(id)->value.name});
+  }
+  for (const DiskId disk : disks) {
+    std::size_t left = 0;
+    for (const NodeId id : tree.nodes_of(disk)) {
+      if (std::find(leaving.begin(), leaving.end(), id) == leaving.end()) ++left;
+    }
+    if (left != 0) {
+      co_return refuse(
+          ErrorKind::kBusy,
+          fmt::format("disk {} has {} snapshot{}: remove them first, or all together with --snapshots",
+                      tree.disk(disk)->value.name, left, left == 1 ? "" : "s"));
+    }
+  }
+  for (const auto& [id, spec] : nodes) {
+    auto free = check_removal(*tree.node(id), spec, leaving);
+    if (!free) co_return free;
+  }
+  const auto plan = [&] {
+    Tree::Edits edits;
+    for (const NodeId id : leaving) {
+      const NodeValue& value = tree.node(id)->value;
+      const Tree::Edits some =
+          value.state == NodeState::kHead ? tree.plan_remove_disk(value.disk) : tree.plan_kill_node(id);
+      edits.insert(edits.end(), some.begin(), some.end());
+    }
+    return edits;
+  };
+  auto done = co_await change(plan, specs.front().text());
+  co_return done;
+}
+
+Task<Outcome<>> StoreImpl::rename(Spec from, std::string to) {
+  co_await verbs_.lock();
+  auto done = co_await do_rename(std::move(from), std::move(to));
+  verbs_.unlock();
+  co_return done;
+}
+
+Task<Outcome<>> StoreImpl::do_rename(Spec from, std::string to) {
+  auto valid = check_name(to);
+  if (!valid) co_return valid;
+  auto node = require_node(from);
+  if (!node) co_return std::unexpected(node.error());
+  Tree& tree = engine_->tree();
+  if (from.is_snapshot()) {
+    if (tree.find_snapshot((*node)->value.disk, to) != nullptr) {
+      co_return refuse(ErrorKind::kExists,
+                       fmt::format("snapshot {}@{} exists already: choose another name", from.disk, to));
+    }
+  } else {
+    auto free = require_free_name(to);
+    if (!free) co_return free;
+  }
+  const auto plan = [&, id = (*node)->id] {
+    const NodeValue& value = tree.node(id)->value;
+    return from.is_snapshot() ? tree.plan_name_node(id, to, value.note)
+                              : tree.plan_rename_disk(value.disk, to);
+  };
+  auto done = co_await change(plan, from.text());
+  co_return done;
+}
+
+Task<Outcome<>> StoreImpl::resize(std::string disk, std::uint64_t size_bytes) {
+  co_await verbs_.lock();
+  auto done = co_await do_resize(std::move(disk), size_bytes);
+  verbs_.unlock();
+  co_return done;
+}
+
+// What lies beyond the end must read as zeroes when the disk grows over it again; and a crash in between must
+// neither lose bytes of a disk that was not shrunk nor bring back those of one that was.
+Task<Outcome<>> StoreImpl::do_resize(std::string name, std::uint64_t size_bytes) {
+  auto disk = require_disk(name);
+  if (!disk) co_return std::unexpected(disk.error());
+  auto checked = check_size(name, size_bytes);
+  if (checked) checked = require_unattached(**disk, "resizing it");
+  if (!checked) co_return checked;
+  const NodeId head = (*disk)->value.head;
+  const std::uint64_t old_size = engine_->tree().node(head)->value.size_bytes;
+  if (size_bytes > old_size) {
+    auto cleared = co_await clear_beyond(**disk, old_size, size_bytes);
+    if (!cleared) co_return cleared;
+  }
+  const auto plan = [&] { return engine_->tree().plan_resize(head, size_bytes); };
+  auto done = co_await change(plan, "disk " + name);
+  if (!done || size_bytes > old_size) co_return done;
+  // Gives space back; nothing else depends on it, since a disk that grows is cleared first. A full pool may
+  // have no room for the block that is cut in two.
+  auto cleared = co_await clear_beyond(**disk, size_bytes, old_size);
+  if (!cleared && cleared.error().kind != ErrorKind::kNoSpace) co_return cleared;
+  co_return done;
+}
+
+Task<Outcome<>> StoreImpl::clear_beyond(const TreeDisk& disk, std::uint64_t from_bytes,
+                                        std::uint64_t to_bytes) {
+  const std::uint64_t end = round_up(to_bytes, kBlockBytes);
+  const std::string object = "disk " + disk.value.name;
+  auto device =
+      make_head_device(engine_->parts(), engine_->head(disk.value.head, disk.value.name), end, false, [] {});
+  auto cleared = co_await device->discard(from_bytes, end - from_bytes, WriteFlags{true});
+  if (!cleared) co_return refuse(cleared.error(), object);
+  co_return Outcome<>{};
+}
+
+}  // namespace coppice

@@ -1,0 +1,83 @@
+// StoreImpl: the Store of coppice/store.h over one Engine.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "coppice/store.h"
+#include "store/engine.h"
+#include "store/housekeeper.h"
+#include "store/store_directory.h"
+
+namespace coppice {
+
+class StoreImpl final : public Store {
+ public:
+  StoreImpl(Scheduler& scheduler, std::unique_ptr<Engine> engine, HousekeepingOptions options = {});
+  ~StoreImpl() override = default;
+
+  Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes) override;
+  Task<Outcome<>> snapshot(std::vector<Spec> specs, std::string note) override;
+  Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
+  Task<Outcome<>> clone(Spec from, std::string new_disk) override;
+  Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
+  Task<Outcome<>> rename(Spec from, std::string to) override;
+  Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) override;
+  Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
+  Task<Outcome<NodeInfo>> info(Spec spec) override;
+  Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) override;
+  Task<Outcome<std::vector<PoolInfo>>> pools() override;
+  Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) override;
+  Task<Outcome<std::unique_ptr<BlockDevice>>> open_device(Spec spec, Access access, Holder holder) override;
+  Task<Outcome<CheckReport>> check(bool read_data) override;
+  Task<Outcome<std::string>> dump() override;
+  Task<Outcome<>> wait_for_reclaim() override;
+  Task<Outcome<>> close() override;
+
+  void start() { housekeeper_.start(); }
+
+ private:
+  // Who has a node open, and how a message names them.
+  [[nodiscard]] std::size_t holders_of(NodeId node) const;
+  [[nodiscard]] std::string first_holder(NodeId node) const;
+  void release(NodeId node, std::list<Holder>::iterator place);
+
+  Outcome<const TreeDisk*> require_disk(const std::string& name);
+  Outcome<TreeNode*> require_node(const Spec& spec);
+  Outcome<> require_free_name(const std::string& name);
+  Outcome<> require_unattached(const TreeDisk& disk, const std::string& verb);
+  // Stages one record and makes it durable.
+  Task<Outcome<>> change(std::function<Tree::Edits()> plan, std::string object);
+  Task<Outcome<>> finish(std::uint64_t position, std::string object);
+
+  // The bodies of the verbs that change something, one at a time.
+  Task<Outcome<>> do_create(std::string name, std::uint64_t size_bytes);
+  Task<Outcome<>> do_snapshot(std::vector<Spec> specs, std::string note);
+  Task<Outcome<std::string>> do_rollback(Spec to, RollbackOptions options);
+  Task<Outcome<>> do_clone(Spec from, std::string new_disk);
+  Task<Outcome<>> do_remove(std::vector<Spec> specs, bool with_snapshots);
+  Task<Outcome<>> do_rename(Spec from, std::string to);
+  Task<Outcome<>> do_resize(std::string disk, std::uint64_t size_bytes);
+  Task<Outcome<CheckReport>> do_check(bool read_data);
+  Outcome<> check_snapshot_specs(const std::vector<Spec>& specs);
+  Outcome<> check_removal(const TreeNode& node, const Spec& spec, const std::vector<NodeId>& leaving);
+  Task<Outcome<>> clear_beyond(const TreeDisk& disk, std::uint64_t from_bytes, std::uint64_t to_bytes);
+  NodeInfo describe(const TreeNode& node);
+
+  Scheduler& scheduler_;
+  std::unique_ptr<Engine> engine_;
+  Housekeeper housekeeper_;
+  AsyncMutex verbs_;
+  std::map<NodeId, std::list<Holder>> holders_;
+  bool closed_ = false;
+};
+
+// The invariants of map, allocation and tree. No verb and no reclaim may run meanwhile; writers may.
+Task<Outcome<CheckReport>> check_engine(Scheduler& scheduler, Engine& engine, bool read_data);
+Task<Outcome<std::string>> dump_engine(Scheduler& scheduler, Engine& engine);
+
+}  // namespace coppice

@@ -1,0 +1,259 @@
+// The verbs that only ask, and devices.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "disk/device.h"
+#include "store/store_impl.h"
+#include "tree/diff.h"
+#include "tree/fate.h"
+
+namespace coppice {
+
+StoreImpl::StoreImpl(Scheduler& scheduler, std::unique_ptr<Engine> engine, HousekeepingOptions options)
+    : scheduler_(scheduler),
+      engine_(std::move(engine)),
+      housekeeper_(scheduler, *engine_, options),
+      verbs_(scheduler) {}
+
+std::size_t StoreImpl::holders_of(NodeId node) const {
+  auto place = holders_.find(node);
+  return place == holders_.end() ? 0 : place->second.size();
+}
+
+std::string StoreImpl::first_holder(NodeId node) const {
+  auto place = holders_.find(node);
+  return place == holders_.end() || place->second.empty() ? "nobody" : place->second.front().description;
+}
+
+NodeInfo StoreImpl::describe(const TreeNode& node) {
+  const Tree& tree = engine_->tree();
+  NodeInfo info;
+  info.id = node.id.value;
+  info.parent = node.value.parent.value;
+  info.kind = node.value.state == NodeState::kHead       ? NodeInfo::Kind::kHead
+              : node.value.state == NodeState::kSnapshot ? NodeInfo::Kind::kSnapshot
+                                                         : NodeInfo::Kind::kDeleted;
+  const TreeDisk* disk = tree.disk(node.value.disk);
+  if (disk != nullptr) info.disk = disk->value.name;
+  info.snapshot = node.value.state == NodeState::kSnapshot ? node.value.name : "";
+  info.note = node.value.note;
+  info.size_bytes = node.value.size_bytes;
+  info.created_unix_ms = node.value.created_unix_ms;
+  info.attachments = holders_of(node.id);
+  for (const NodeId child_id : node.children) {
+    const TreeNode& child = *tree.node(child_id);
+    if (child.value.disk == node.value.disk || child.value.state == NodeState::kDead) continue;
+    const TreeDisk* clone = tree.disk(child.value.disk);
+    if (clone != nullptr) info.clones.push_back(clone->value.name);
+  }
+  return info;
+}
+
+Task<Outcome<std::vector<NodeInfo>>> StoreImpl::tree(std::optional<std::string> disk) {
+  const Tree& tree = engine_->tree();
+  std::set<NodeId> wanted;
+  if (disk) {
+    auto found = require_disk(*disk);
+    if (!found) co_return std::unexpected(found.error());
+    for (const NodeId start : tree.nodes_of((*found)->id)) {
+      for (const TreeNode* node = tree.node(start); node != nullptr && wanted.insert(node->id).second;) {
+        node = tree.node(node->value.parent);
+      }
+    }
+  }
+  std::vector<NodeInfo> nodes;
+  std::vector<NodeId> open;
+  for (const auto& [id, node] : tree.nodes()) {
+    if (tree.node(node.value.parent) == nullptr) open.push_back(id);
+  }
+  std::reverse(open.begin(), open.end());
+  while (!open.empty()) {
+    const TreeNode& node = *tree.node(open.back());
+    open.pop_back();
+    if (!disk || wanted.contains(node.id)) nodes.push_back(describe(node));
+    open.insert(open.end(), node.children.rbegin(), node.children.rend());
+  }
+  co_return nodes;
+}
+
+Task<Outcome<NodeInfo>> StoreImpl::info(Spec spec) {
+  auto node = require_node(spec);
+  if (!node) co_return std::unexpected(node.error());
+  co_return describe(**node);
+}
+
+Task<Outcome<std::vector<SpaceInfo>>> StoreImpl::space(std::optional<std::string> disk) {
+  Tree& tree = engine_->tree();
+  std::vector<DiskId> disks;
+  if (disk) {
+    auto found = require_disk(*disk);
+    if (!found) co_return std::unexpected(found.error());
+    disks.push_back((*found)->id);
+  } else {
+    for (const auto& [id, value] : tree.disks()) disks.push_back(id);
+  }
+  std::vector<SpaceInfo> rows;
+  co_await verbs_.lock();  // nodes stay while they are counted
+  Outcome<> status;
+  for (const DiskId id : disks) {
+    for (const NodeId node_id : tree.nodes_of(id)) {
+      const TreeNode* node = tree.node(node_id);
+      const TreeDisk* owner = tree.disk(id);
+      if (!status || node == nullptr || owner == nullptr) continue;
+      SpaceInfo row;
+      row.spec = {owner->value.name, node->value.state == NodeState::kSnapshot ? node->value.name : ""};
+      auto own = co_await exclusive_blocks(tree, engine_->map(), node_id);
+      auto visible = co_await visible_blocks(tree, engine_->map(), node_id);
+      if (!own || !visible) {
+        status = refuse(own ? visible.error() : own.error(), row.spec.text());
+        continue;
+      }
+      row.own_bytes = row.frees_bytes = *own * kBlockBytes;
+      row.shared_bytes = (*visible - std::min(*visible, *own)) * kBlockBytes;
+      rows.push_back(std::move(row));
+    }
+  }
+  verbs_.unlock();
+  if (!status) co_return std::unexpected(status.error());
+  co_return rows;
+}
+
+Task<Outcome<std::vector<PoolInfo>>> StoreImpl::pools() {
+  std::vector<PoolInfo> infos;
+  Parts& parts = engine_->parts();
+  for (std::uint64_t member = 0; member < parts.pool.members().size(); ++member) {
+    const Superblock& superblock = parts.pool.superblock(member);
+    PoolInfo info;
+    info.path = parts.pool.file(member).path();
+    info.size_bytes = superblock.slab_count * parts.pool.slab_layout(member).data_blocks() * kBlockBytes;
+    info.grows = superblock.grows;
+    infos.push_back(info);
+  }
+  // Members share one allocation; usage is told where it is exact, for the pool as a whole.
+  infos.front().used_bytes = parts.allocator.owned_data_blocks() * kBlockBytes;
+  co_return infos;
+}
+
+Task<Outcome<std::vector<DiffRange>>> StoreImpl::diff(Spec from, Spec to, std::uint64_t from_offset) {
+  auto a = require_node(from);
+  if (!a) co_return std::unexpected(a.error());
+  auto b = require_node(to);
+  if (!b) co_return std::unexpected(b.error());
+  Tree& tree = engine_->tree();
+  const NodeId ids[2] = {(*a)->id, (*b)->id};
+  const View view_a = tree.view_of(**a);
+  const View view_b = tree.view_of(**b);
+  const std::uint64_t size = (*b)->value.size_bytes;
+  if (from_offset > size) {
+    co_return refuse(ErrorKind::kInvalid,
+                     fmt::format("{}: offset {} is beyond its end ({})", to.text(), from_offset, size));
+  }
+  if (tree.meeting_point(view_a, view_b).branch.value == 0) {
+    co_return refuse(
+        ErrorKind::kInvalid,
+        fmt::format("{} and {} are not of one tree, so nothing was tracked between them: copy in full",
+                    from.text(), to.text()));
+  }
+  for (const NodeId id : ids) ++tree.node(id)->pins;
+  const BlockIndex first{from_offset / kBlockBytes};
+  const BlockIndex end{round_up(size, kBlockBytes) / kBlockBytes};
+  auto found = co_await diff_views(tree, engine_->map(), view_a, view_b, first, end);
+  for (const NodeId id : ids) --tree.node(id)->pins;
+  if (!found) co_return refuse(found.error(), from.text() + " to " + to.text());
+  std::vector<DiffRange> ranges;
+  ranges.reserve(found->size());
+  for (const BlockDifference& each : *found) {
+    const std::uint64_t start = std::max(each.first.value * kBlockBytes, from_offset);
+    const std::uint64_t stop = std::min((each.first.value + each.count) * kBlockBytes, size);
+    if (start < stop) ranges.push_back({start, stop - start, each.zero});
+  }
+  co_return ranges;
+}
+
+void StoreImpl::release(NodeId node, std::list<Holder>::iterator place) {
+  auto found = holders_.find(node);
+  found->second.erase(place);
+  if (found->second.empty()) holders_.erase(found);
+}
+
+Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::open_device(Spec spec, Access access, Holder holder) {
+  // A rollback or a removal under way decides first whether the disk is still there.
+  co_await verbs_.lock();
+  auto node = require_node(spec);
+  if (!node) {
+    verbs_.unlock();
+    co_return std::unexpected(node.error());
+  }
+  if (spec.is_snapshot() && access == Access::kReadWrite) {
+    verbs_.unlock();
+    co_return refuse(ErrorKind::kReadOnly,
+                     fmt::format("{} is a snapshot and never changes: clone it to write", spec.text()));
+  }
+  const NodeId id = (*node)->id;
+  std::list<Holder>& holders = holders_[id];
+  const auto place = holders.insert(holders.end(), std::move(holder));
+  const auto on_close = [this, id, place] { release(id, place); };
+  std::unique_ptr<BlockDevice> device;
+  if (spec.is_snapshot()) {
+    device = make_snapshot_device(engine_->parts(), id, on_close);
+  } else {
+    device = make_head_device(engine_->parts(), engine_->head(id, spec.disk), (*node)->value.size_bytes,
+                              access == Access::kReadOnly, on_close);
+  }
+  verbs_.unlock();
+  co_return device;
+}
+
+Task<Outcome<CheckReport>> StoreImpl::check(bool read_data) {
+  co_await verbs_.lock();
+  auto report = co_await do_check(read_data);
+  verbs_.unlock();
+  co_return report;
+}
+
+Task<Outcome<CheckReport>> StoreImpl::do_check(bool read_data) {
+  // No verb runs now, so nothing dies while it is looked at.
+  housekeeper_.wake_reclaimer();
+  auto reclaimed = co_await housekeeper_.reclaimed();
+  if (!reclaimed) co_return refuse(reclaimed.error(), "giving back space");
+  auto report = co_await check_engine(scheduler_, *engine_, read_data);
+  co_return report;
+}
+
+Task<Outcome<std::string>> StoreImpl::dump() {
+  auto text = co_await dump_engine(scheduler_, *engine_);
+  co_return text;
+}
+
+Task<Outcome<>> StoreImpl::wait_for_reclaim() {
+  housekeeper_.wake_reclaimer();
+  auto done = co_await housekeeper_.reclaimed();
+  if (!done) co_return refuse(done.error(), "giving back space");
+  // What was freed leaves quarantine with a commit, once the reads of that time are done.
+  Parts& parts = engine_->parts();
+  while (parts.pending.quarantined_blocks() != 0) {
+    done = co_await parts.journal.commit(parts.journal.staged());
+    if (!done) co_return refuse(done.error(), "giving back space");
+    if (parts.pending.settle(parts.journal.durable())) parts.space_freed.wake_all();
+    if (parts.pending.quarantined_blocks() != 0) co_await sleep_for(scheduler_, std::chrono::milliseconds(1));
+  }
+  co_return Outcome<>{};
+}
+
+Task<Outcome<>> StoreImpl::close() {
+  co_await verbs_.lock();
+  if (!holders_.empty()) {
+    verbs_.unlock();
+    co_return refuse(ErrorKind::kBusy, fmt::format("the store is still in use ({})",
+                                                   holders_.begin()->second.front().description));
+  }
+  co_await housekeeper_.stop();
+  auto stopped = co_await engine_->stop();
+  closed_ = true;
+  verbs_.unlock();
+  co_return stopped;
+}
+
+}  // namespace coppice

@@ -1,0 +1,80 @@
+#include "tree/diff.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "tree/change_cursor.h"
+
+namespace coppice {
+
+namespace {
+
+constexpr std::size_t kLeavesAtOnce = 512;
+
+bool same(const LeafRun& a, const LeafRun& b) {
+  const bool a_data = a.kind == LeafRun::Kind::kData;
+  const bool b_data = b.kind == LeafRun::Kind::kData;
+  if (!a_data && !b_data) return true;
+  return a_data && b_data && a.physical == b.physical && a.birth == b.birth;
+}
+
+void append(std::vector<BlockDifference>& into, BlockDifference found) {
+  if (!into.empty()) {
+    BlockDifference& last = into.back();
+    if (last.first.next(last.count) == found.first && last.zero == found.zero) {
+      last.count += found.count;
+      return;
+    }
+  }
+  into.push_back(found);
+}
+
+void compare_leaves(const Leaf& a, const Leaf& b, LeafIndex index, std::uint64_t mask, BlockIndex from,
+                    BlockIndex end, std::vector<BlockDifference>& into) {
+  for (unsigned bit = 0; bit < kLeafBlocks;) {
+    const LeafRun run_a = a.run_at(bit);
+    const LeafRun run_b = b.run_at(bit);
+    const unsigned until = std::min(run_a.end(), run_b.end());
+    if (!same(run_a, run_b)) {
+      const bool zero = run_b.kind != LeafRun::Kind::kData;
+      for (unsigned each = bit; each < until; ++each) {
+        const BlockIndex block = first_block(index).next(each);
+        if ((mask >> each & 1) && block >= from && block < end) append(into, {block, 1, zero});
+      }
+    }
+    bit = until;
+  }
+}
+
+}  // namespace
+
+Task<Result<std::vector<BlockDifference>>> diff_views(Tree& tree, LeafMap& map, View a, View b,
+                                                      BlockIndex from, BlockIndex end) {
+  const View meeting = tree.meeting_point(a, b);
+  if (meeting.branch.value == 0) co_return fail(ErrorKind::kInvalid, EINVAL, "they share no ancestor");
+  std::vector<Tree::Stretch> stretches = tree.path(a, meeting.epoch);
+  const std::vector<Tree::Stretch> other = tree.path(b, meeting.epoch);
+  stretches.insert(stretches.end(), other.begin(), other.end());
+  ChangeCursor cursor(map, std::move(stretches), leaf_of(from),
+                      leaf_of(BlockIndex{end.value + kLeafBlocks - 1}));
+  std::vector<BlockDifference> differences;
+  while (true) {
+    auto changes = co_await cursor.next(kLeavesAtOnce);
+    if (!changes) co_return std::unexpected(changes.error());
+    if (changes->empty()) co_return differences;
+    for (const LeafMap::Change& change : *changes) {
+      auto leaf_a = co_await map.load(a, change.leaf);
+      if (!leaf_a) co_return std::unexpected(leaf_a.error());
+      auto leaf_b = co_await map.load(b, change.leaf);
+      if (!leaf_b) {
+        map.unpin(*leaf_a);
+        co_return std::unexpected(leaf_b.error());
+      }
+      compare_leaves((*leaf_a)->leaf, (*leaf_b)->leaf, change.leaf, change.mask, from, end, differences);
+      map.unpin(*leaf_a);
+      map.unpin(*leaf_b);
+    }
+  }
+}
+
+}  // namespace coppice

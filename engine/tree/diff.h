@@ -1,0 +1,24 @@
+// Diff: which blocks differ between two points of one tree. Cost follows what changed, not the disk.
+#pragma once
+
+#include <vector>
+
+#include "coppice/result.h"
+#include "coppice/task.h"
+#include "map/leaf_map.h"
+#include "tree/tree.h"
+
+namespace coppice {
+
+struct BlockDifference {
+  BlockIndex first;
+  std::uint64_t count = 0;
+  bool zero = false;  // the second side reads as zeroes
+};
+
+// Every block whose version differs, except where both read as zeroes, in order from `from` on. Exact to a
+// block; a block rewritten with the same content counts as different. kInvalid: the views share no ancestor.
+Task<Result<std::vector<BlockDifference>>> diff_views(Tree& tree, LeafMap& map, View a, View b,
+                                                      BlockIndex from, BlockIndex end);
+
+}  // namespace coppice

@@ -1,0 +1,54 @@
+// Reclaimer: gives back the space of dead nodes, in the background, without copying data.
+//
+// One step handles a few leaves: it looks at the node's version and at its children's, and stages one record
+// that deletes the version (or makes holes of what nobody sees), frees the blocks and moves the cursor. With
+// at most one child the step is atomic against the head's writes, since Tree::free_floor() hands the leaf
+// over to the head as the cursor passes. With several children the node stays as a fork in the tree, and is
+// swept again when there is one child left. Threads: the store's scheduler. One sweep at a time.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "coppice/scheduler.h"
+#include "journal/journal.h"
+#include "map/leaf_map.h"
+#include "pool/allocator.h"
+#include "pool/pending.h"
+#include "tree/tree.h"
+
+namespace coppice {
+
+class Reclaimer {
+ public:
+  Reclaimer(Tree& tree, LeafMap& map, Journal& journal, Allocator& allocator, PendingBlocks& pending)
+      : tree_(tree), map_(map), journal_(journal), allocator_(allocator), pending_(pending) {}
+
+  // A dead node that a sweep could give something back for.
+  [[nodiscard]] bool has_work() const;
+  // Sweeps one such node to its end. Stops early, without error, when `stop` becomes true.
+  Task<Result<>> sweep_one(const bool& stop);
+
+ private:
+  struct Step;
+  [[nodiscard]] NodeId pick() const;
+  Task<Result<>> sweep(NodeId node, const bool& stop);
+  Task<Result<>> step_with_one_child(NodeId node, const std::vector<LeafMap::Change>& changes,
+                                     LeafIndex next);
+  Task<Result<>> step_with_children(NodeId node, const std::vector<LeafMap::Change>& changes);
+  std::optional<ReclaimRecord> judge(NodeId node, const std::vector<LeafMap::Change>& changes,
+                                     const Step& step);
+  Task<Result<>> judge_leaf(NodeId node, LeafIndex index, ReclaimRecord& into);
+  Task<Result<CachedLeaf*>> load_own(View view, LeafIndex index);
+  Task<Result<>> load_step(NodeId node, const std::vector<LeafMap::Change>& changes, Step& step);
+  Task<Result<>> finish(NodeId node);
+  Task<Result<>> publish(ReclaimRecord record);
+
+  Tree& tree_;
+  LeafMap& map_;
+  Journal& journal_;
+  Allocator& allocator_;
+  PendingBlocks& pending_;
+};
+
+}  // namespace coppice

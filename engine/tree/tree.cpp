@@ -1,0 +1,256 @@
+#include "tree/tree.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/mutation.h"
+
+namespace coppice {
+
+namespace {
+
+constexpr std::string_view kBranchPrefix = "branch/";
+constexpr std::string_view kNodePrefix = "node/";
+constexpr std::string_view kDiskPrefix = "disk/";
+
+std::unexpected<Error> damaged() {
+  return fail(ErrorKind::kCorrupt, EIO, "the tree's metadata is damaged");
+}
+
+}  // namespace
+
+Result<> Tree::load(MetaStore& meta) {
+  auto iterator = meta.iterate(Family::kMeta, Reach::kAll);
+  for (iterator->seek(""); iterator->valid(); iterator->next()) {
+    const std::string key(iterator->key());
+    if (key == kAppliedKey || key == kStoreKey || key == kSuspectsKey) continue;
+    auto applied = apply_one({key, std::string(iterator->value()), false});
+    if (!applied) return applied;
+  }
+  dirty_.clear();
+  return iterator->status();
+}
+
+Result<> Tree::apply(const Edits& edits) {
+  for (const MetaEdit& edit : edits) {
+    auto applied = apply_one(edit);
+    if (!applied) return applied;
+    dirty_.insert(edit.key);
+  }
+  return {};
+}
+
+namespace {
+
+template <class Id>
+void push_past(Id& counter, std::uint64_t used) {
+  if (counter.value <= used) counter.value = used + 1;
+}
+
+}  // namespace
+
+void Tree::note_epoch(Epoch epoch) {
+  if (mutated(Mutation::kEpochNotNoted)) return;
+  push_past(counters_.next_epoch, epoch.value);
+}
+
+Result<> Tree::apply_one(const MetaEdit& edit) {
+  if (auto id = id_of_key(edit.key, kBranchPrefix)) {
+    if (edit.erase) {
+      branches_.erase(BranchId{*id});
+      return {};
+    }
+    auto value = decode_branch(edit.value);
+    if (!value) return damaged();
+    push_past(counters_.next_branch, *id);
+    note_epoch(std::max(value->current, value->fork_epoch));
+    branches_[BranchId{*id}] = *value;
+    return {};
+  }
+  if (auto id = id_of_key(edit.key, kNodePrefix)) {
+    if (edit.erase) {
+      erase_node(NodeId{*id});
+      return {};
+    }
+    auto value = decode_node(edit.value);
+    if (!value) return damaged();
+    push_past(counters_.next_node, *id);
+    put_node(NodeId{*id}, *value);
+    return {};
+  }
+  if (auto id = id_of_key(edit.key, kDiskPrefix)) {
+    auto known = disks_.find(DiskId{*id});
+    if (known != disks_.end()) {
+      disk_names_.erase(known->second.value.name);
+      disks_.erase(known);
+    }
+    if (edit.erase) return {};
+    auto value = decode_disk(edit.value);
+    if (!value) return damaged();
+    push_past(counters_.next_disk, *id);
+    disk_names_[value->name] = DiskId{*id};
+    disks_[DiskId{*id}] = {DiskId{*id}, *value};
+    return {};
+  }
+  if (edit.key == kCountersKey) {
+    auto value = decode_counters(edit.value);
+    if (!value) return damaged();
+    counters_.next_epoch = std::max(counters_.next_epoch, value->next_epoch);
+    counters_.next_branch = std::max(counters_.next_branch, value->next_branch);
+    counters_.next_node = std::max(counters_.next_node, value->next_node);
+    counters_.next_disk = std::max(counters_.next_disk, value->next_disk);
+    return {};
+  }
+  return damaged();
+}
+
+void Tree::put_node(NodeId id, const NodeValue& value) {
+  auto [place, is_new] = nodes_.try_emplace(id);
+  TreeNode& node = place->second;
+  if (!is_new) {
+    if (node.value.state == NodeState::kSnapshot) snapshot_names_.erase({node.value.disk, node.value.name});
+    if (node.value.parent != value.parent) {
+      auto parent = nodes_.find(node.value.parent);
+      if (parent != nodes_.end()) std::erase(parent->second.children, id);
+    }
+  }
+  const bool new_parent = is_new || node.value.parent != value.parent;
+  node.id = id;
+  node.value = value;
+  // While loading, or within one record, a parent may come after its child: an entry is made for it.
+  if (new_parent && value.parent.value != 0) nodes_[value.parent].children.push_back(id);
+  if (value.state == NodeState::kSnapshot) snapshot_names_[{value.disk, value.name}] = id;
+}
+
+void Tree::erase_node(NodeId id) {
+  auto place = nodes_.find(id);
+  if (place == nodes_.end()) return;
+  const NodeValue& value = place->second.value;
+  if (value.state == NodeState::kSnapshot) snapshot_names_.erase({value.disk, value.name});
+  auto parent = nodes_.find(value.parent);
+  if (parent != nodes_.end()) std::erase(parent->second.children, id);
+  nodes_.erase(place);
+}
+
+void Tree::collect_dirty(MetaBatch& into) {
+  if (dirty_.empty()) return;
+  for (const std::string& key : dirty_) {
+    if (auto branch = id_of_key(key, kBranchPrefix)) {
+      auto place = branches_.find(BranchId{*branch});
+      if (place != branches_.end()) {
+        into.put(Family::kMeta, key, encode(place->second));
+        continue;
+      }
+    } else if (auto node_id = id_of_key(key, kNodePrefix)) {
+      auto place = nodes_.find(NodeId{*node_id});
+      if (place != nodes_.end()) {
+        into.put(Family::kMeta, key, encode(place->second.value));
+        continue;
+      }
+    } else if (auto disk_id = id_of_key(key, kDiskPrefix)) {
+      auto place = disks_.find(DiskId{*disk_id});
+      if (place != disks_.end()) {
+        into.put(Family::kMeta, key, encode(place->second.value));
+        continue;
+      }
+    }
+    into.erase(Family::kMeta, key);
+  }
+  into.put(Family::kMeta, std::string(kCountersKey), encode(counters_));
+  dirty_.clear();
+}
+
+BranchParents::Parent Tree::parent_of(BranchId branch) const {
+  auto place = branches_.find(branch);
+  if (place == branches_.end()) return {};
+  return {place->second.parent, place->second.fork_epoch};
+}
+
+TreeNode* Tree::node(NodeId id) {
+  auto place = nodes_.find(id);
+  return place == nodes_.end() ? nullptr : &place->second;
+}
+const TreeNode* Tree::node(NodeId id) const {
+  auto place = nodes_.find(id);
+  return place == nodes_.end() ? nullptr : &place->second;
+}
+
+const TreeDisk* Tree::disk(DiskId id) const {
+  auto place = disks_.find(id);
+  return place == disks_.end() ? nullptr : &place->second;
+}
+
+const TreeDisk* Tree::find_disk(const std::string& name) const {
+  auto place = disk_names_.find(name);
+  return place == disk_names_.end() ? nullptr : disk(place->second);
+}
+
+TreeNode* Tree::find_snapshot(DiskId disk, const std::string& name) {
+  auto place = snapshot_names_.find({disk, name});
+  return place == snapshot_names_.end() ? nullptr : node(place->second);
+}
+
+std::vector<NodeId> Tree::nodes_of(DiskId disk) const {
+  std::vector<NodeId> found;
+  for (const auto& [id, node] : nodes_) {
+    if (node.value.disk == disk && node.value.state != NodeState::kDead) found.push_back(id);
+  }
+  return found;
+}
+
+View Tree::view_of(const TreeNode& node) const {
+  if (node.value.state == NodeState::kHead)
+    return {node.value.branch, branches_.at(node.value.branch).current};
+  return {node.value.branch, node.value.epoch};
+}
+
+Epoch Tree::free_floor(NodeId head, Epoch epoch, LeafIndex leaf) const {
+  const TreeNode* at = node(node(head)->value.parent);
+  while (at != nullptr) {
+    const NodeValue& value = at->value;
+    // A snapshot taken after the write began sees what the write leaves behind, not what it replaces.
+    const bool younger = value.epoch >= epoch;
+    // The sweep has passed this leaf and the node is about to vanish: what it kept is ours to free.
+    const bool swept = value.state == NodeState::kDead && !at->pending && at->children.size() == 1 &&
+                       leaf < value.reclaimed_up_to;
+    const bool ignored =
+        mutated(Mutation::kDeadNodesDontCount) && value.state == NodeState::kDead && !at->pending;
+    if (!younger && !swept && !ignored) return value.epoch;
+    at = node(value.parent);
+  }
+  return Epoch{0};
+}
+
+std::vector<Tree::Stretch> Tree::path(View from, Epoch after) const {
+  std::vector<Stretch> stretches;
+  BranchId branch = from.branch;
+  Epoch up_to = from.epoch;
+  while (branch.value != 0 && up_to > after) {
+    stretches.push_back({branch, after, up_to});
+    const Parent parent = parent_of(branch);
+    branch = parent.branch;
+    up_to = parent.fork_epoch;
+  }
+  return stretches;
+}
+
+View Tree::meeting_point(View a, View b) const {
+  std::map<BranchId, Epoch> on_a;
+  for (const Stretch& stretch : path(a, Epoch{0})) on_a[stretch.branch] = stretch.up_to;
+  for (const Stretch& stretch : path(b, Epoch{0})) {
+    auto shared = on_a.find(stretch.branch);
+    if (shared != on_a.end()) return {stretch.branch, std::min(shared->second, stretch.up_to)};
+  }
+  return {};
+}
+
+std::vector<NodeId> Tree::dead_nodes() const {
+  std::vector<NodeId> dead;
+  for (const auto& [id, node] : nodes_) {
+    const bool held = node.pending || node.pins != 0 || node.keeps != 0;
+    if (node.value.state == NodeState::kDead && !held) dead.push_back(id);
+  }
+  return dead;
+}
+
+}  // namespace coppice

@@ -1,0 +1,128 @@
+// Tree: branches, nodes, disks and their names, in memory; every change is a list of MetaEdits.
+//
+// A change is made by building edits with the plan_… functions, staging them as one journal record, and
+// apply()ing them: the same apply() that redo uses, so there is one way for the tree to change.
+// Invariants: a node's parent is its nearest ancestor still in the tree. Between two neighbouring nodes of a
+// path no version boundary lies, so every version of a leaf belongs to a node. A branch exists while a node
+// is on it or another branch came from it. Threads: the store's scheduler; nothing suspends.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "coppice/result.h"
+#include "coppice/types.h"
+#include "layout/record.h"
+#include "layout/tree_values.h"
+#include "map/leaf_map.h"
+#include "map/meta_store.h"
+
+namespace coppice {
+
+struct TreeNode {
+  NodeId id;
+  NodeValue value;
+  std::vector<NodeId> children;
+  // Not durable: the snapshot that makes it is still under way; leave it alone.
+  bool pending = false;
+  // Not durable: diffs that read it; it can't be removed meanwhile.
+  std::uint32_t pins = 0;
+  // Not durable: background work that needs it; it can be removed, but its space stays until that is done.
+  std::uint32_t keeps = 0;
+  // Dead with several children: how many there were when it was last swept.
+  std::size_t swept_with_children = SIZE_MAX;
+};
+
+struct TreeDisk {
+  DiskId id;
+  DiskValue value;
+};
+
+class Tree final : public BranchParents {
+ public:
+  using Edits = std::vector<MetaEdit>;
+
+  // From the MetaStore's `meta` family (blocking; at open).
+  Result<> load(MetaStore& meta);
+  // Ids and epochs in `edits` push the counters past them.
+  Result<> apply(const Edits& edits);
+  // An epoch seen in a record: the counter goes above it.
+  void note_epoch(Epoch epoch);
+  // What changed since the last call, as puts and erases of the `meta` family.
+  void collect_dirty(MetaBatch& into);
+  [[nodiscard]] bool dirty() const { return !dirty_.empty(); }
+
+  // Questions.
+  [[nodiscard]] Parent parent_of(BranchId branch) const override;
+  [[nodiscard]] const BranchValue& branch(BranchId id) const { return branches_.at(id); }
+  [[nodiscard]] TreeNode* node(NodeId id);
+  [[nodiscard]] const TreeNode* node(NodeId id) const;
+  [[nodiscard]] const TreeDisk* disk(DiskId id) const;
+  [[nodiscard]] const TreeDisk* find_disk(const std::string& name) const;
+  [[nodiscard]] TreeNode* find_snapshot(DiskId disk, const std::string& name);
+  [[nodiscard]] std::vector<NodeId> nodes_of(DiskId disk) const;  // live ones: head and snapshots
+  [[nodiscard]] const std::map<DiskId, TreeDisk>& disks() const { return disks_; }
+  [[nodiscard]] const std::map<NodeId, TreeNode>& nodes() const { return nodes_; }
+  [[nodiscard]] const std::map<BranchId, BranchValue>& branches() const { return branches_; }
+  // Where to look from to see the node's content.
+  [[nodiscard]] View view_of(const TreeNode& node) const;
+  [[nodiscard]] Epoch epoch_of(const TreeNode& node) const { return view_of(node).epoch; }
+  // Blocks of `leaf` that a write of `epoch` on the head's branch replaces, and that are younger than this,
+  // are seen by nobody else: the epoch of the newest node below `epoch` that is not reclaimed (for this
+  // leaf).
+  [[nodiscard]] Epoch free_floor(NodeId head, Epoch epoch, LeafIndex leaf) const;
+  // The stretches of branches between an ancestor's epoch (exclusive) and a view (inclusive), youngest first.
+  struct Stretch {
+    BranchId branch;
+    Epoch after;
+    Epoch up_to;
+  };
+  [[nodiscard]] std::vector<Stretch> path(View from, Epoch after) const;
+  // Where the paths of two views meet: the newest point that is on both. Epoch 0: nowhere.
+  [[nodiscard]] View meeting_point(View a, View b) const;
+  [[nodiscard]] std::vector<NodeId> dead_nodes() const;
+
+  // Plans. None of them changes anything.
+  Edits plan_disk(const std::string& name, std::uint64_t size_bytes, std::int64_t now_ms) const;
+  // Closes the head's current epoch with a dead node (no name yet) and opens the next one.
+  struct Fork {
+    NodeId node;
+    Edits edits;
+  };
+  [[nodiscard]] Fork plan_fork(NodeId head, std::int64_t now_ms) const;
+  [[nodiscard]] Edits plan_name_node(NodeId node, const std::string& name, const std::string& note) const;
+  [[nodiscard]] Edits plan_kill_node(NodeId node) const;
+  // The disk's head moves to a new branch from `to`; its old head becomes a node: kept under `keep_as`, or
+  // dead where that is empty.
+  [[nodiscard]] Edits plan_rollback(DiskId disk, NodeId to, const std::string& keep_as,
+                                    std::int64_t now_ms) const;
+  [[nodiscard]] Edits plan_clone(NodeId from, const std::string& name, std::int64_t now_ms) const;
+  // The disk's name and head go; its head node becomes dead.
+  [[nodiscard]] Edits plan_remove_disk(DiskId disk) const;
+  [[nodiscard]] Edits plan_rename_disk(DiskId disk, const std::string& name) const;
+  [[nodiscard]] Edits plan_resize(NodeId head, std::uint64_t size_bytes) const;
+  [[nodiscard]] Edits plan_cursor(NodeId node, LeafIndex reclaimed_up_to) const;
+  // A swept node with at most one child leaves the tree. Branches that nobody needs any more go with it; they
+  // are listed in `dropped`.
+  [[nodiscard]] Edits plan_remove_node(NodeId node, std::vector<BranchId>& dropped) const;
+
+ private:
+  Result<> apply_one(const MetaEdit& edit);
+  void put_node(NodeId id, const NodeValue& value);
+  void erase_node(NodeId id);
+  [[nodiscard]] bool branch_needed(BranchId branch, NodeId without_node,
+                                   const std::vector<BranchId>& gone) const;
+
+  std::map<BranchId, BranchValue> branches_;
+  std::map<NodeId, TreeNode> nodes_;
+  std::map<DiskId, TreeDisk> disks_;
+  std::unordered_map<std::string, DiskId> disk_names_;
+  std::map<std::pair<DiskId, std::string>, NodeId> snapshot_names_;
+  CountersValue counters_{Epoch{1}, BranchId{1}, NodeId{1}, DiskId{1}};
+  std::set<std::string> dirty_;
+};
+
+}  // namespace coppice

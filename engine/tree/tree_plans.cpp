@@ -1,0 +1,167 @@
+// The verbs' changes to the tree, as edits.
+#include <algorithm>
+
+#include "tree/tree.h"
+
+namespace coppice {
+
+namespace {
+
+MetaEdit put(std::string key, std::string value) {
+  return {std::move(key), std::move(value), false};
+}
+MetaEdit erase(std::string key) {
+  return {std::move(key), {}, true};
+}
+
+}  // namespace
+
+Tree::Edits Tree::plan_disk(const std::string& name, std::uint64_t size_bytes, std::int64_t now_ms) const {
+  const DiskId disk = counters_.next_disk;
+  const NodeId head = counters_.next_node;
+  const BranchId branch = counters_.next_branch;
+  NodeValue node;
+  node.state = NodeState::kHead;
+  node.disk = disk;
+  node.branch = branch;
+  node.size_bytes = size_bytes;
+  node.created_unix_ms = now_ms;
+  return {put(branch_key(branch), encode(BranchValue{{}, {}, counters_.next_epoch})),
+          put(node_key(head), encode(node)), put(disk_key(disk), encode(DiskValue{name, head, now_ms}))};
+}
+
+Tree::Fork Tree::plan_fork(NodeId head_id, std::int64_t now_ms) const {
+  const TreeNode& head = *node(head_id);
+  const BranchValue& line = branches_.at(head.value.branch);
+  const NodeId id = counters_.next_node;
+  NodeValue closed = head.value;
+  closed.state = NodeState::kDead;
+  closed.epoch = line.current;
+  closed.created_unix_ms = now_ms;
+  closed.reclaimed_up_to = {};
+  NodeValue moved = head.value;
+  moved.parent = id;
+  BranchValue next = line;
+  next.current = counters_.next_epoch;
+  return {id,
+          {put(branch_key(head.value.branch), encode(next)), put(node_key(id), encode(closed)),
+           put(node_key(head_id), encode(moved))}};
+}
+
+Tree::Edits Tree::plan_name_node(NodeId id, const std::string& name, const std::string& note) const {
+  NodeValue value = node(id)->value;
+  value.state = NodeState::kSnapshot;
+  value.name = name;
+  value.note = note;
+  return {put(node_key(id), encode(value))};
+}
+
+Tree::Edits Tree::plan_kill_node(NodeId id) const {
+  NodeValue value = node(id)->value;
+  value.state = NodeState::kDead;
+  value.name.clear();
+  value.note.clear();
+  value.reclaimed_up_to = {};
+  return {put(node_key(id), encode(value))};
+}
+
+Tree::Edits Tree::plan_rollback(DiskId disk_id, NodeId to, const std::string& keep_as,
+                                std::int64_t now_ms) const {
+  DiskValue owner = disk(disk_id)->value;
+  const NodeId old_head_id = owner.head;
+  const TreeNode& old_head = *node(old_head_id);
+  const TreeNode& target = *node(to);
+  const NodeId new_head = counters_.next_node;
+  const BranchId branch = counters_.next_branch;
+
+  NodeValue kept = old_head.value;
+  kept.state = keep_as.empty() ? NodeState::kDead : NodeState::kSnapshot;
+  kept.name = keep_as;
+  kept.note.clear();
+  kept.epoch = branches_.at(kept.branch).current;
+  kept.created_unix_ms = now_ms;
+  kept.reclaimed_up_to = {};
+
+  NodeValue head = old_head.value;
+  head.parent = to;
+  head.branch = branch;
+  head.size_bytes = target.value.size_bytes;
+  owner.head = new_head;
+  const BranchValue line{target.value.branch, target.value.epoch, counters_.next_epoch};
+  return {put(node_key(old_head_id), encode(kept)), put(branch_key(branch), encode(line)),
+          put(node_key(new_head), encode(head)), put(disk_key(disk_id), encode(owner))};
+}
+
+Tree::Edits Tree::plan_clone(NodeId from, const std::string& name, std::int64_t now_ms) const {
+  const TreeNode& origin = *node(from);
+  const DiskId disk = counters_.next_disk;
+  const NodeId head_id = counters_.next_node;
+  const BranchId branch = counters_.next_branch;
+  NodeValue head;
+  head.state = NodeState::kHead;
+  head.parent = from;
+  head.disk = disk;
+  head.branch = branch;
+  head.size_bytes = origin.value.size_bytes;
+  head.created_unix_ms = now_ms;
+  const BranchValue line{origin.value.branch, origin.value.epoch, counters_.next_epoch};
+  return {put(branch_key(branch), encode(line)), put(node_key(head_id), encode(head)),
+          put(disk_key(disk), encode(DiskValue{name, head_id, now_ms}))};
+}
+
+Tree::Edits Tree::plan_remove_disk(DiskId id) const {
+  const NodeId head_id = disk(id)->value.head;
+  NodeValue head = node(head_id)->value;
+  head.state = NodeState::kDead;
+  head.epoch = branches_.at(head.branch).current;
+  head.reclaimed_up_to = {};
+  return {put(node_key(head_id), encode(head)), erase(disk_key(id))};
+}
+
+Tree::Edits Tree::plan_rename_disk(DiskId id, const std::string& name) const {
+  DiskValue value = disk(id)->value;
+  value.name = name;
+  return {put(disk_key(id), encode(value))};
+}
+
+Tree::Edits Tree::plan_resize(NodeId head, std::uint64_t size_bytes) const {
+  NodeValue value = node(head)->value;
+  value.size_bytes = size_bytes;
+  return {put(node_key(head), encode(value))};
+}
+
+Tree::Edits Tree::plan_cursor(NodeId id, LeafIndex reclaimed_up_to) const {
+  NodeValue value = node(id)->value;
+  value.reclaimed_up_to = reclaimed_up_to;
+  return {put(node_key(id), encode(value))};
+}
+
+bool Tree::branch_needed(BranchId branch, NodeId without_node, const std::vector<BranchId>& gone) const {
+  const bool has_node = std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
+    return entry.second.value.branch == branch && entry.first != without_node;
+  });
+  if (has_node) return true;
+  return std::any_of(branches_.begin(), branches_.end(), [&](const auto& entry) {
+    return entry.second.parent == branch && std::find(gone.begin(), gone.end(), entry.first) == gone.end();
+  });
+}
+
+Tree::Edits Tree::plan_remove_node(NodeId id, std::vector<BranchId>& dropped) const {
+  const TreeNode& leaving = *node(id);
+  Edits edits;
+  for (const NodeId child_id : leaving.children) {
+    NodeValue child = node(child_id)->value;
+    child.parent = leaving.value.parent;
+    edits.push_back(put(node_key(child_id), encode(child)));
+  }
+  edits.push_back(erase(node_key(id)));
+  BranchId branch = leaving.value.branch;
+  while (branch.value != 0 && !branch_needed(branch, id, dropped)) {
+    dropped.push_back(branch);
+    edits.push_back(erase(branch_key(branch)));
+    branch = branches_.at(branch).parent;
+  }
+  return edits;
+}
+
+}  // namespace coppice
