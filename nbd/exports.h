@@ -1,0 +1,34 @@
+// Exports: what a server has to offer, by name. The server knows nothing of stores.
+//
+// All calls on the reactor of the server.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "coppice/block_device.h"
+#include "coppice/result.h"
+#include "coppice/store.h"
+#include "coppice/task.h"
+
+namespace coppice::nbd {
+
+struct ExportInfo {
+  std::string name;
+  std::string description;
+  std::uint64_t size_bytes = 0;
+  bool read_only = false;
+};
+
+class Exports {
+ public:
+  virtual ~Exports() = default;
+  virtual Task<Outcome<std::vector<ExportInfo>>> list() = 0;
+  // Looks without attaching.
+  virtual Task<Outcome<ExportInfo>> describe(std::string name) = 0;
+  // The export is attached for as long as the device lives.
+  virtual Task<Outcome<std::unique_ptr<BlockDevice>>> open(std::string name, Holder holder) = 0;
+};
+
+}  // namespace coppice::nbd

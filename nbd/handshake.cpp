@@ -1,0 +1,205 @@
+#include "nbd/handshake.h"
+
+#include <array>
+#include <utility>
+
+namespace coppice::nbd {
+
+namespace {
+
+// The longest honest conversation lists and asks about each export once; this ends a client that never
+// comes to the point.
+constexpr unsigned kMaxOptions = 4096;
+
+OptionReplyCode reply_code(const Failure& failure) {
+  const bool unknown = failure.kind == ErrorKind::kNotFound || failure.kind == ErrorKind::kInvalid;
+  return unknown ? OptionReplyCode::kErrorUnknown : OptionReplyCode::kErrorPolicy;
+}
+
+}  // namespace
+
+Handshake::Handshake(Reactor& reactor, int socket, StreamReader& reader, Exports& exports, Deadline& deadline,
+                     Options options)
+    : reactor_(reactor),
+      socket_(socket),
+      reader_(reader),
+      exports_(exports),
+      deadline_(deadline),
+      options_(std::move(options)) {}
+
+Task<std::optional<Attached>> Handshake::run() {
+  expect_client();
+  Next next = Next::kClose;
+  const bool greeted = co_await greet();
+  if (greeted) next = Next::kMore;
+  for (unsigned count = 0; next == Next::kMore && count < kMaxOptions; ++count) {
+    expect_client();
+    next = co_await serve_option();
+  }
+  release_client();
+  if (next != Next::kTransmission) co_return std::nullopt;
+  co_return std::move(attached_);
+}
+
+Task<bool> Handshake::greet() {
+  const Greeting greeting;
+  const auto bytes = bytes_of(greeting);
+  bool good = co_await send_all(reactor_, socket_, bytes);
+  if (good) good = co_await reader_.fill(sizeof(Big32));
+  if (!good) co_return false;
+  const std::uint32_t flags = decode<Big32>(reader_.buffered());
+  reader_.consume(sizeof(Big32));
+  no_zeroes_ = (flags & kClientFlagNoZeroes) != 0;
+  co_return (flags & ~(kClientFlagFixedNewstyle | kClientFlagNoZeroes)) == 0;
+}
+
+Task<Handshake::Next> Handshake::serve_option() {
+  const bool came = co_await reader_.fill(sizeof(OptionHeader));
+  if (!came) co_return Next::kClose;
+  const auto header = decode<OptionHeader>(reader_.buffered());
+  reader_.consume(sizeof(OptionHeader));
+  if (header.magic != kOptionMagic) co_return Next::kClose;
+  if (header.length_bytes > kMaxOptionBytes) {
+    const Next next = co_await refuse_oversized(header);
+    co_return next;
+  }
+  const bool whole = co_await reader_.fill(header.length_bytes);
+  if (!whole) co_return Next::kClose;
+  auto option = parse_option(header.code, reader_.buffered().first(header.length_bytes));
+  reader_.consume(header.length_bytes);
+  Next next = Next::kMore;
+  if (option) {
+    next = co_await dispatch(header, std::move(*option));
+  } else if (static_cast<OptionCode>(std::uint32_t{header.code}) == OptionCode::kExportName) {
+    next = Next::kClose;  // it has no way to be told
+  } else {
+    OptionReplies replies(header.code);
+    replies.refuse(option.error().code, option.error().text);
+    next = co_await reply(std::move(replies), Next::kMore);
+  }
+  co_return next;
+}
+
+Task<Handshake::Next> Handshake::dispatch(OptionHeader header, Option option) {
+  OptionReplies replies(header.code);
+  Next next = Next::kMore;
+  if (auto* by_name = std::get_if<ExportNameOption>(&option)) {
+    next = co_await serve_export_name(std::move(*by_name));
+  } else if (auto* chosen = std::get_if<ExportOption>(&option)) {
+    next = co_await serve_export(std::move(*chosen), std::move(replies));
+  } else if (auto* contexts = std::get_if<MetaContextOption>(&option)) {
+    next = co_await serve_meta_context(std::move(*contexts), std::move(replies));
+  } else if (std::holds_alternative<ListOption>(option)) {
+    next = co_await serve_list(std::move(replies));
+  } else {
+    structured_replies_ |= std::holds_alternative<StructuredReplyOption>(option);
+    const bool leaves = std::holds_alternative<AbortOption>(option);
+    replies.acknowledge();
+    next = co_await reply(std::move(replies), leaves ? Next::kClose : Next::kMore);
+  }
+  co_return next;
+}
+
+Task<Handshake::Next> Handshake::serve_export_name(ExportNameOption option) {
+  const auto info = co_await look_at(std::move(option.name), true);
+  if (!info) co_return Next::kClose;
+  std::array<std::byte, sizeof(ExportNameReply) + kExportNameZeroes> bytes{};
+  const ExportNameReply answer{.size_bytes = attached_.shape.size_bytes,
+                               .flags = transmission_flags(attached_.shape)};
+  std::memcpy(bytes.data(), &answer, sizeof(answer));
+  const auto used = std::span(bytes).first(no_zeroes_ ? sizeof(answer) : bytes.size());
+  const bool sent = co_await send_all(reactor_, socket_, used);
+  co_return sent ? Next::kTransmission : Next::kClose;
+}
+
+Task<Handshake::Next> Handshake::serve_list(OptionReplies replies) {
+  release_client();
+  const auto exports = co_await exports_.list();
+  if (exports) {
+    for (const ExportInfo& info : *exports) replies.server(info.name, info.description);
+    replies.acknowledge();
+  } else {
+    replies.refuse(reply_code(exports.error()), exports.error().message);
+  }
+  const Next next = co_await reply(std::move(replies), Next::kMore);
+  co_return next;
+}
+
+Task<Handshake::Next> Handshake::serve_export(ExportOption option, OptionReplies replies) {
+  const auto info = co_await look_at(option.name, option.go);
+  Next next = Next::kMore;
+  if (info) {
+    const ExportShape shape = option.go ? attached_.shape : shape_of(*info);
+    replies.info_export(shape.size_bytes, transmission_flags(shape));
+    replies.info_block_size();
+    if (option.wants_name) replies.info_text(InfoCode::kName, info->name);
+    if (option.wants_description) replies.info_text(InfoCode::kDescription, info->description);
+    replies.acknowledge();
+    if (option.go) next = Next::kTransmission;
+  } else {
+    replies.refuse(reply_code(info.error()), info.error().message);
+  }
+  next = co_await reply(std::move(replies), next);
+  co_return next;
+}
+
+Task<Handshake::Next> Handshake::serve_meta_context(MetaContextOption option, OptionReplies replies) {
+  if (option.select) allocation_of_.reset();
+  if (!structured_replies_) {
+    replies.refuse(OptionReplyCode::kErrorInvalid, "structured replies must be agreed on first");
+    const Next next = co_await reply(std::move(replies), Next::kMore);
+    co_return next;
+  }
+  const auto info = co_await look_at(option.name, false);
+  if (info) {
+    const auto contexts = match_contexts(option);
+    for (const MetaContext& context : contexts) replies.meta_context(context);
+    if (option.select && !contexts.empty()) allocation_of_ = option.name;
+    replies.acknowledge();
+  } else {
+    replies.refuse(reply_code(info.error()), info.error().message);
+  }
+  const Next next = co_await reply(std::move(replies), Next::kMore);
+  co_return next;
+}
+
+Task<Handshake::Next> Handshake::refuse_oversized(OptionHeader header) {
+  if (header.length_bytes > kMaxOptionDrainBytes) co_return Next::kClose;
+  const bool drained = co_await reader_.skip(header.length_bytes);
+  if (!drained) co_return Next::kClose;
+  OptionReplies replies(header.code);
+  replies.refuse(OptionReplyCode::kErrorTooBig, "option is longer than 64 KiB");
+  const Next next = co_await reply(std::move(replies), Next::kMore);
+  co_return next;
+}
+
+Task<Handshake::Next> Handshake::reply(OptionReplies replies, Next next) {
+  expect_client();
+  const auto bytes = replies.bytes();
+  const bool sent = co_await send_all(reactor_, socket_, bytes);
+  co_return sent ? next : Next::kClose;
+}
+
+Task<Outcome<ExportInfo>> Handshake::look_at(std::string name, bool attach) {
+  release_client();
+  auto info = co_await exports_.describe(name);
+  if (!info || !attach) co_return info;
+  auto device = co_await exports_.open(name, options_.holder);
+  if (!device) co_return std::unexpected(device.error());
+  // Between looking and attaching the disk may have changed; what is attached counts.
+  info->size_bytes = (*device)->size_bytes();
+  info->read_only = (*device)->read_only();
+  attached_.shape = shape_of(*info);
+  attached_.shape.base_allocation = allocation_of_ == name;
+  attached_.device = std::move(*device);
+  co_return info;
+}
+
+ExportShape Handshake::shape_of(const ExportInfo& info) const {
+  return {.size_bytes = info.size_bytes,
+          .read_only = info.read_only,
+          .structured_replies = structured_replies_,
+          .base_allocation = false};
+}
+
+}  // namespace coppice::nbd

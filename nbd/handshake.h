@@ -1,0 +1,76 @@
+// Handshake: the conversation before the first request, in which a client picks an export (fixed newstyle).
+//
+// Ends with an open device, or without one when the client left, broke the protocol or took too long. Each
+// wait for the client is bounded by the deadline, which the server watches; the server's own work is not.
+// Lives on the reactor's thread.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nbd/exports.h"
+#include "nbd/options.h"
+#include "nbd/request.h"
+#include "nbd/stream.h"
+
+namespace coppice::nbd {
+
+// When the client must have done its part. Zero: nobody waits for it.
+struct Deadline {
+  std::chrono::nanoseconds at{};
+};
+
+struct Attached {
+  ExportShape shape;
+  std::unique_ptr<BlockDevice> device;
+};
+
+class Handshake {
+ public:
+  struct Options {
+    Holder holder;
+    std::chrono::nanoseconds patience = std::chrono::seconds(10);
+  };
+  Handshake(Reactor& reactor, int socket, StreamReader& reader, Exports& exports, Deadline& deadline,
+            Options options);
+
+  Task<std::optional<Attached>> run();
+
+ private:
+  // What is to happen after an option.
+  enum class Next : std::uint8_t { kMore, kTransmission, kClose };
+
+  Task<bool> greet();
+  Task<Next> serve_option();
+  Task<Next> dispatch(OptionHeader header, Option option);
+  Task<Next> serve_export_name(ExportNameOption option);
+  Task<Next> serve_list(OptionReplies replies);
+  Task<Next> serve_export(ExportOption option, OptionReplies replies);
+  Task<Next> serve_meta_context(MetaContextOption option, OptionReplies replies);
+  Task<Next> refuse_oversized(OptionHeader header);
+  Task<Next> reply(OptionReplies replies, Next next);
+  // Looks at the export for INFO, attaches it for GO and EXPORT_NAME.
+  Task<Outcome<ExportInfo>> look_at(std::string name, bool attach);
+
+  void expect_client() { deadline_.at = reactor_.now() + options_.patience; }
+  void release_client() { deadline_.at = {}; }
+  [[nodiscard]] ExportShape shape_of(const ExportInfo& info) const;
+
+  Reactor& reactor_;
+  int socket_;
+  StreamReader& reader_;
+  Exports& exports_;
+  Deadline& deadline_;
+  Options options_;
+
+  bool no_zeroes_ = false;
+  bool structured_replies_ = false;
+  // The export whose base:allocation was asked for; a choice for one export says nothing about another.
+  std::optional<std::string> allocation_of_;
+  Attached attached_;
+};
+
+}  // namespace coppice::nbd
