@@ -1,0 +1,81 @@
+#include <fcntl.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "cli/interrupt.h"
+#include "cli/progress_line.h"
+#include "cli/unique_fd.h"
+#include "cli/verb.h"
+#include "coppice/bytes.h"
+#include "formats/image_file.h"
+
+namespace coppice::cli {
+namespace {
+
+struct Options {
+  std::string image;
+  std::string disk;
+  std::string format;
+};
+
+std::unexpected<Failure> image_refusal(const std::string& image, int errno_value) {
+  const ErrorKind kind = errno_value == ENOENT ? ErrorKind::kNotFound : ErrorKind::kIo;
+  return refuse(kind, "image " + image + ": " + std::strerror(errno_value));
+}
+
+// An image of another format, taken for raw, would make a disk that no guest can read.
+Outcome<> refuse_foreign(const Options& options, const formats::ImageFile& image) {
+  if (!options.format.empty() || image.kind == formats::ImageKind::kStream) return {};
+  std::array<char, 16> head{};
+  const ssize_t got = pread(image.descriptor, head.data(), head.size(), 0);
+  if (got < 0) return image_refusal(options.image, errno);
+  const char* format = formats::foreign_format(head.data(), static_cast<std::size_t>(got));
+  if (format == nullptr) return {};
+  return refuse(ErrorKind::kUnsupported,
+                "image " + options.image + " looks like " + format +
+                    ", and only raw is read: convert it (qemu-img convert -O raw), or "
+                    "say --format raw if it is");
+}
+
+Outcome<int> import(const Options& options, Context& context) {
+  if (!options.format.empty() && options.format != "raw") {
+    return refuse(ErrorKind::kUnsupported,
+                  "format " + options.format + " is not read: convert the image to raw");
+  }
+  const bool from_stdin = options.image == "-";
+  UniqueFd file(from_stdin ? dup(STDIN_FILENO) : open(options.image.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return image_refusal(options.image, errno);
+  auto image = formats::examine(file.get(), from_stdin);
+  if (!image) return refuse(image.error().kind, options.image + ": " + image.error().message);
+  auto raw = refuse_foreign(options, *image);
+  if (!raw) return std::unexpected(raw.error());
+  call_off_on_interrupt();
+  ProgressLine progress(context.err);
+  const bool is_stream = image->kind == formats::ImageKind::kStream;
+  const Request request{.method = "import",
+                        .params = {{"disk", options.disk}, {"stream", is_stream}},
+                        .file = file.get(),
+                        .stream = is_stream ? Direction::kIn : Direction::kNone,
+                        .progress = progress.hook()};
+  return context.answer(request, [](const Json& made) {
+    return "created disk " + made.value("name", "") + ", " +
+           format_size(made.value("size", std::uint64_t{0})) + "\n";
+  });
+}
+
+}  // namespace
+
+Verb import_verb(CLI::App& program) {
+  auto options = std::make_shared<Options>();
+  Parser parser(program, {"import", "Make a disk of a raw image", "coppice import debian.raw web"});
+  parser.argument("IMAGE", options->image, "A file, a block device, or - for standard input")
+      .argument("DISK", options->disk, "Name of the new disk")
+      .option({"--format", "FORMAT", "Take the image for this, whatever it looks like; raw is all there is"},
+              options->format);
+  return {parser, [options](Context& context) { return import(*options, context); }};
+}
+
+}  // namespace coppice::cli

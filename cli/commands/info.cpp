@@ -1,0 +1,64 @@
+#include <memory>
+
+#include "cli/table.h"
+#include "cli/time_text.h"
+#include "cli/verb.h"
+#include "coppice/bytes.h"
+
+namespace coppice::cli {
+namespace {
+
+std::string joined(const std::vector<std::string>& texts) {
+  std::string all;
+  for (const auto& text : texts) all += (all.empty() ? "" : ", ") + text;
+  return all;
+}
+
+std::string indented(const std::string& text) {
+  std::string all = "  ";
+  for (const char byte : text) {
+    all += byte;
+    if (byte == '\n') all += "  ";
+  }
+  while (all.ends_with(' ') || all.ends_with('\n')) all.pop_back();
+  return all + "\n";
+}
+
+std::string age(const std::string& time) {
+  const auto created = parse_time(time);
+  return created ? time + " (" + format_age(*created, now_unix_ms()) + ")" : time;
+}
+
+std::string render(const Json& info) {
+  const auto size = info.value("size", std::uint64_t{0});
+  const Json from = info.value("continues", Json());
+  const auto attachments = info.value("attachments", std::uint64_t{0});
+  const auto clones = info.value("clones", std::vector<std::string>());
+  Table table({Table::Align::kLeft, Table::Align::kLeft});
+  table.add({info.value("kind", ""), info.value("name", "")});
+  table.add({"size", format_size(size) + " (" + std::to_string(size) + " bytes)"});
+  table.add({"created", age(info.value("created", ""))});
+  table.add(
+      {"continues", from.is_string() && from != "" ? from.get<std::string>() : "nothing: it is the first"});
+  if (!clones.empty()) table.add({"cloned to", joined(clones)});
+  if (attachments != 0)
+    table.add({"in use by", std::to_string(attachments) + (attachments == 1 ? " client" : " clients")});
+  if (info.value("note", "") != "") table.add({"note", info.value("note", "")});
+  for (const auto& uri : info.value("nbd", std::vector<std::string>())) table.add({"nbd", uri});
+  if (!info.value("served", false)) table.add({"served", "not now: start `coppice serve`"});
+  return table.text() + "\nQEMU:\n" + indented(info.value("qemu", "")) + "\nlibvirt:\n" +
+         indented(info.value("libvirt", ""));
+}
+
+}  // namespace
+
+Verb info_verb(CLI::App& program) {
+  auto spec = std::make_shared<std::string>();
+  Parser parser(program, {"info", "Tell about a disk or snapshot, and how to attach it", "coppice info web"});
+  parser.argument("DISK[@SNAP]", *spec, "A disk or snapshot");
+  return {parser, [spec](Context& context) {
+            return context.answer(Request{.method = "info", .params = {{"spec", *spec}}}, render);
+          }};
+}
+
+}  // namespace coppice::cli

@@ -1,0 +1,43 @@
+#include <memory>
+
+#include "cli/verb.h"
+
+namespace coppice::cli {
+namespace {
+
+struct Options {
+  std::string to;
+  std::string keep;
+  bool discard = false;
+};
+
+std::string render(const Json& answer) {
+  const Json kept = answer.value("kept", Json());
+  return answer.value("disk", "") + " continues from " + answer.value("to", "") +
+         (kept.is_string() ? "; what it held is kept as " + kept.get<std::string>()
+                           : "; what it held is gone") +
+         "\n";
+}
+
+Outcome<int> rollback(const Options& options, Context& context) {
+  Json params{{"to", options.to}, {"discard", options.discard}};
+  if (!options.keep.empty()) params["keep_as"] = options.keep;
+  return context.answer(Request{.method = "rollback", .params = params}, render);
+}
+
+}  // namespace
+
+Verb rollback_verb(CLI::App& program) {
+  auto options = std::make_shared<Options>();
+  Parser parser(program, {"rollback", "Let a disk continue from a snapshot",
+                          "coppice rollback web@monday --keep before-rollback"});
+  parser.argument("DISK@SNAP", options->to, "Where to go back to")
+      .option({"--keep", "NAME",
+               "Name of the snapshot that keeps what the disk holds now (else one is made up, and printed)"},
+              options->keep)
+      .flag("--discard", options->discard, "Keep nothing of what the disk holds now")
+      .exclusive("--discard", "--keep");
+  return {parser, [options](Context& context) { return rollback(*options, context); }};
+}
+
+}  // namespace coppice::cli

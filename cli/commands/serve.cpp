@@ -1,0 +1,69 @@
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <memory>
+
+#include "cli/daemon.h"
+#include "cli/store_directory.h"
+#include "cli/verb.h"
+#include "coppice/bytes.h"
+
+namespace coppice::cli {
+namespace {
+
+struct Options {
+  std::vector<std::string> listen;
+  std::string cache = "256M";
+};
+
+Outcome<nbd::Endpoint> endpoint_of(const std::string& text) {
+  auto endpoint = nbd::parse_endpoint(text);
+  if (!endpoint) return endpoint;
+  // Clients are told this path, and stand in other folders.
+  if (auto* local = std::get_if<nbd::UnixEndpoint>(&*endpoint)) {
+    return nbd::parse_endpoint(absolute_path(local->path));
+  }
+  return endpoint;
+}
+
+void log_to_stderr() {
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("coppice"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
+  spdlog::flush_on(spdlog::level::info);
+}
+
+Outcome<int> serve(const Options& options, Context& context) {
+  auto cache = parse_size(options.cache);
+  if (!cache) return refuse(ErrorKind::kInvalid, "--cache: " + cache.error().message);
+  DaemonOptions daemon{.store = context.store, .endpoints = {}, .cache_bytes = *cache};
+  auto listen = options.listen;
+  if (listen.empty()) listen.push_back(default_nbd_socket(context.store));
+  for (const auto& text : listen) {
+    auto endpoint = endpoint_of(text);
+    if (!endpoint) return std::unexpected(endpoint.error());
+    daemon.endpoints.push_back(std::move(*endpoint));
+  }
+  auto free = refuse_served(context.store);
+  if (!free) return std::unexpected(free.error());
+  log_to_stderr();
+  auto served = run_daemon(daemon);
+  if (!served) return std::unexpected(served.error());
+  return kYes;
+}
+
+}  // namespace
+
+Verb serve_verb(CLI::App& program) {
+  auto options = std::make_shared<Options>();
+  Parser parser(program, {"serve", "Serve the disks over NBD, in the foreground, until SIGTERM or Ctrl-C",
+                          "coppice serve --listen nbd://127.0.0.1:10809"});
+  parser
+      .repeated_option({"--listen", "URI",
+                        "nbd+unix:///?socket=PATH or nbd://HOST:PORT; repeat it for more (else nbd.sock in "
+                        "the store)"},
+                       options->listen)
+      .option({"--cache", "SIZE", "Memory for the map's cache"}, options->cache);
+  return {parser, [options](Context& context) { return serve(*options, context); }};
+}
+
+}  // namespace coppice::cli

@@ -1,0 +1,40 @@
+// Context: what every verb is given when it runs.
+#pragma once
+
+#include <ostream>
+#include <string>
+
+#include "cli/node_json.h"
+#include "cli/session.h"
+
+namespace coppice::cli {
+
+// What a command answers with, in scripts' terms. An error is kError with one line on stderr.
+enum ExitCode : int { kYes = 0, kNo = 1, kError = 2 };
+
+struct Context {
+  std::string store;
+  bool json = false;
+  Session& session;
+  std::ostream& out;
+  std::ostream& err;
+
+  // A verb whose answer is one document: prints it as JSON, or as `text` of it.
+  template <class Render>
+  Outcome<int> answer(const Request& request, Render text) {
+    auto document = session.call(request);
+    if (!document) return std::unexpected(document.error());
+    print(*document, text);
+    return kYes;
+  }
+  template <class Render>
+  void print(const Json& document, Render text) {
+    if (json) {
+      out << document.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    } else {
+      out << text(document);
+    }
+  }
+};
+
+}  // namespace coppice::cli

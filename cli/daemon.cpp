@@ -1,0 +1,149 @@
+#include "cli/daemon.h"
+
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+#include "cli/control_server.h"
+#include "cli/control_socket.h"
+#include "cli/service_notify.h"
+#include "coppice/reactor.h"
+#include "coppice/store.h"
+#include "nbd/server.h"
+#include "nbd/store_exports.h"
+
+namespace coppice::cli {
+namespace {
+
+constexpr unsigned kLongestStopSeconds = 28;
+
+void log_line(const std::string& line) {
+  spdlog::info("{}", line);
+}
+
+// Blocked before any thread is made, so that all threads leave them to the descriptor.
+Outcome<UniqueFd> signals_as_descriptor() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGTERM, SIGINT}) sigaddset(&set, number);
+  UniqueFd signals;
+  if (pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0) signals = UniqueFd(signalfd(-1, &set, SFD_CLOEXEC));
+  if (signals.valid()) return signals;
+  return refuse(ErrorKind::kIo, std::string("taking signals: ") + std::strerror(errno));
+}
+
+// Should something inside never come to its end, the daemon still does.
+void give_up_later() {
+  struct sigaction action{};
+  action.sa_handler = [](int) {
+    constexpr char kLine[] = "coppice: stopping took too long, giving up: the next start recovers\n";
+    static_cast<void>(!write(STDERR_FILENO, kLine, sizeof kLine - 1));
+    _exit(2);
+  };
+  sigaction(SIGALRM, &action, nullptr);
+  alarm(kLongestStopSeconds);
+}
+
+class Daemon {
+ public:
+  Daemon(Reactor& reactor, const DaemonOptions& options, int signals)
+      : reactor_(reactor), options_(options), signals_(signals) {}
+  Task<Outcome<>> run();
+
+ private:
+  Task<Outcome<>> serve(Store& store);
+  Outcome<> listen(nbd::Server& server);
+  Task<void> wait_for_signal();
+  void announce() const;
+
+  Reactor& reactor_;
+  const DaemonOptions& options_;
+  int signals_;
+  std::vector<nbd::Endpoint> listening_;
+};
+
+Task<Outcome<>> Daemon::run() {
+  OpenOptions open;
+  open.directory = options_.store;
+  open.cache_bytes = options_.cache_bytes;
+  open.notice = [](const std::string& text) { spdlog::warn("{}", text); };
+  auto store = co_await open_store(reactor_, std::move(open));
+  if (!store) co_return std::unexpected(store.error());
+  auto served = co_await serve(**store);
+  auto closed = co_await (*store)->close();
+  if (!served) co_return served;
+  co_return closed;
+}
+
+Task<Outcome<>> Daemon::serve(Store& store) {
+  nbd::StoreExports exports(store);
+  nbd::ServerOptions server_options;
+  server_options.log = log_line;
+  nbd::Server server(reactor_, exports, server_options);
+  auto listening = listen(server);
+  if (!listening) co_return listening;
+  auto control_socket = listen_control(options_.store);
+  if (!control_socket) co_return std::unexpected(control_socket.error());
+  Dispatcher dispatcher(reactor_, store, Service{options_.store, listening_, true});
+  ControlServer control(reactor_, dispatcher);
+  server.start();
+  control.start(std::move(*control_socket));
+  announce();
+  co_await wait_for_signal();
+  give_up_later();
+  notify_service_manager("STOPPING=1");
+  remove_control(options_.store);
+  co_await control.stop();
+  co_await server.stop();
+  co_return Outcome<>{};
+}
+
+Outcome<> Daemon::listen(nbd::Server& server) {
+  for (const auto& endpoint : options_.endpoints) {
+    auto listening = server.listen(endpoint);
+    if (!listening) return std::unexpected(listening.error());
+    listening_.push_back(*listening);
+  }
+  return {};
+}
+
+void Daemon::announce() const {
+  for (const auto& endpoint : listening_) {
+    std::printf("listening on %s\n", nbd::export_uri(endpoint, "").c_str());
+  }
+  std::fflush(stdout);
+  log_line("serving store " + options_.store);
+  notify_service_manager("READY=1");
+}
+
+Task<void> Daemon::wait_for_signal() {
+  signalfd_siginfo info{};
+  ssize_t got = -1;
+  while (got != sizeof info) {
+    const std::int32_t events = co_await reactor_.poll(signals_, POLLIN);
+    if (events > 0) got = read(signals_, &info, sizeof info);
+  }
+  log_line(std::string("stopping: ") + strsignal(static_cast<int>(info.ssi_signo)));
+}
+
+}  // namespace
+
+Outcome<> run_daemon(const DaemonOptions& options) {
+  auto signals = signals_as_descriptor();
+  if (!signals) return std::unexpected(signals.error());
+  auto reactor = Reactor::create();
+  if (!reactor) return refuse(reactor.error(), "store " + options.store);
+  Daemon daemon(**reactor, options, signals->get());
+  auto outcome = (*reactor)->run(daemon.run());
+  if (outcome) log_line("stopped: store " + options.store + " is closed");
+  return outcome;
+}
+
+}  // namespace coppice::cli

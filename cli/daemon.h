@@ -1,0 +1,25 @@
+// Daemon: a store served over NBD and its control socket until a signal ends it.
+//
+// Everything runs on one reactor. The end is in order: no new clients, requests in flight answered, disks
+// flushed, the store closed; it takes at most 30 s, after which the process gives up rather than hang: the
+// store is made to survive that.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "coppice/result.h"
+#include "nbd/endpoint.h"
+
+namespace coppice::cli {
+
+struct DaemonOptions {
+  std::string store;
+  std::vector<nbd::Endpoint> endpoints;
+  std::uint64_t cache_bytes = 0;
+};
+
+// Returns after the end. Logs to stderr; prints where it listens to stdout once it is ready.
+Outcome<> run_daemon(const DaemonOptions& options);
+
+}  // namespace coppice::cli

@@ -1,0 +1,165 @@
+// The verbs that change something. Every one reads its parameters to the end before it begins.
+#include "cli/dispatcher.h"
+#include "cli/params.h"
+#include "formats/export_image.h"
+#include "formats/import_image.h"
+
+namespace coppice::cli {
+namespace {
+
+Outcome<> need_snapshot(const Spec& spec, const char* verb) {
+  if (spec.is_snapshot()) return {};
+  return refuse(ErrorKind::kInvalid,
+                spec.disk + " names no snapshot: " + verb + " takes " + spec.disk + "@SNAPSHOT");
+}
+
+Outcome<> need_disk(const std::string& name) {
+  auto spec = parse_spec(name);
+  if (!spec) return std::unexpected(spec.error());
+  if (!spec->is_snapshot()) return {};
+  return refuse(ErrorKind::kInvalid, name + " names a snapshot: give the name of a disk, without @");
+}
+
+Outcome<> one_file(const Call& call) {
+  if (call.files.size() == 1) return {};
+  return refuse(ErrorKind::kInvalid, call.method + " needs one descriptor, got " +
+                                         std::to_string(call.files.size()) + ": pass it beside the request");
+}
+
+// Stops at the first that is wrong.
+Outcome<> all_of(std::initializer_list<Outcome<>> outcomes) {
+  for (const auto& outcome : outcomes) {
+    if (!outcome) return outcome;
+  }
+  return {};
+}
+
+}  // namespace
+
+Task<Outcome<Json>> Dispatcher::create(Call call) {
+  Params params(call.params);
+  const std::string disk = params.text("disk");
+  const std::uint64_t size = params.number("size");
+  const auto valid = all_of({params.finish(), need_disk(disk)});
+  if (!valid) co_return std::unexpected(valid.error());
+  auto made = co_await store_.create_disk(disk, size);
+  if (!made) co_return std::unexpected(made.error());
+  co_return Json{{"name", disk}, {"size", size}};
+}
+
+Task<Outcome<Json>> Dispatcher::snapshot(Call call) {
+  Params params(call.params);
+  const std::vector<Spec> specs = params.specs("specs");
+  const std::string note = params.text_or("note", "");
+  auto valid = params.finish();
+  for (const auto& spec : specs) {
+    if (valid) valid = need_snapshot(spec, "snapshot");
+  }
+  if (!valid) co_return std::unexpected(valid.error());
+  auto made = co_await store_.snapshot(specs, note);
+  if (!made) co_return std::unexpected(made.error());
+  Json names = Json::array();
+  for (const auto& spec : specs) names.push_back(spec.text());
+  co_return Json{{"snapshots", names}};
+}
+
+Task<Outcome<Json>> Dispatcher::rollback(Call call) {
+  Params params(call.params);
+  const Spec to = params.spec("to");
+  RollbackOptions options;
+  options.keep_as = params.text_or("keep_as", "");
+  options.discard = params.flag("discard");
+  auto valid = all_of({params.finish(), need_snapshot(to, "rollback")});
+  if (valid && !options.keep_as.empty()) valid = check_name(options.keep_as);
+  if (valid && options.discard && !options.keep_as.empty()) {
+    valid =
+        refuse(ErrorKind::kInvalid, "rollback of " + to.disk + " can't both keep and discard: choose one");
+  }
+  if (!valid) co_return std::unexpected(valid.error());
+  auto kept = co_await store_.rollback(to, options);
+  if (!kept) co_return std::unexpected(kept.error());
+  const Json kept_name = kept->empty() ? Json() : Json(Spec{to.disk, *kept}.text());
+  co_return Json{{"disk", to.disk}, {"to", to.text()}, {"kept", kept_name}};
+}
+
+Task<Outcome<Json>> Dispatcher::clone(Call call) {
+  Params params(call.params);
+  const Spec from = params.spec("from");
+  const std::string disk = params.text("disk");
+  const auto valid = all_of({params.finish(), need_snapshot(from, "clone"), need_disk(disk)});
+  if (!valid) co_return std::unexpected(valid.error());
+  auto made = co_await store_.clone(from, disk);
+  if (!made) co_return std::unexpected(made.error());
+  co_return Json{{"name", disk}, {"from", from.text()}};
+}
+
+Task<Outcome<Json>> Dispatcher::remove(Call call) {
+  Params params(call.params);
+  const std::vector<Spec> specs = params.specs("specs");
+  const bool with_snapshots = params.flag("with_snapshots");
+  const auto valid = params.finish();
+  if (!valid) co_return std::unexpected(valid.error());
+  auto removed = co_await store_.remove(specs, with_snapshots);
+  if (!removed) co_return std::unexpected(removed.error());
+  Json names = Json::array();
+  for (const auto& spec : specs) names.push_back(spec.text());
+  co_return Json{{"removed", names}};
+}
+
+// `to` is a bare name; for a snapshot "disk@new" is understood too, if it names the same disk.
+Task<Outcome<Json>> Dispatcher::rename(Call call) {
+  Params params(call.params);
+  const Spec from = params.spec("from");
+  Spec to = params.spec("to");
+  const auto valid = params.finish();
+  if (!valid) co_return std::unexpected(valid.error());
+  if (to.is_snapshot() && to.disk != from.disk) {
+    co_return refuse(ErrorKind::kInvalid, "a snapshot stays with its disk: rename " + from.text() + " to " +
+                                              from.disk + "@" + to.snapshot);
+  }
+  if (to.is_snapshot() && !from.is_snapshot()) {
+    co_return refuse(ErrorKind::kInvalid, to.text() + " is no name for a disk: leave out the @");
+  }
+  const std::string name = to.is_snapshot() ? to.snapshot : to.disk;
+  auto renamed = co_await store_.rename(from, name);
+  if (!renamed) co_return std::unexpected(renamed.error());
+  const Spec now = from.is_snapshot() ? Spec{from.disk, name} : Spec{name, {}};
+  co_return Json{{"from", from.text()}, {"name", now.text()}};
+}
+
+Task<Outcome<Json>> Dispatcher::resize(Call call) {
+  Params params(call.params);
+  const std::string disk = params.text("disk");
+  const std::uint64_t size = params.number("size");
+  const auto valid = all_of({params.finish(), need_disk(disk)});
+  if (!valid) co_return std::unexpected(valid.error());
+  auto resized = co_await store_.resize(disk, size);
+  if (!resized) co_return std::unexpected(resized.error());
+  co_return Json{{"name", disk}, {"size", size}};
+}
+
+Task<Outcome<Json>> Dispatcher::import(Call call) {
+  Params params(call.params);
+  const std::string disk = params.text("disk");
+  const bool as_stream = params.flag("stream");
+  const auto valid = all_of({params.finish(), need_disk(disk), one_file(call)});
+  if (!valid) co_return std::unexpected(valid.error());
+  formats::ImportJob job{call.files.front(), as_stream, disk, std::move(call.hooks)};
+  auto size = co_await formats::import_image(reactor_, store_, std::move(job));
+  if (!size) co_return std::unexpected(size.error());
+  co_return Json{{"name", disk}, {"size", *size}};
+}
+
+Task<Outcome<Json>> Dispatcher::export_(Call call) {
+  Params params(call.params);
+  const Spec from = params.spec("from");
+  const bool as_stream = params.flag("stream");
+  const auto valid = all_of({params.finish(), one_file(call)});
+  if (!valid) co_return std::unexpected(valid.error());
+  formats::ExportJob job{from, call.files.front(), as_stream, std::move(call.hooks)};
+  auto size = co_await formats::export_image(reactor_, store_, std::move(job));
+  if (!size) co_return std::unexpected(size.error());
+  co_return Json{{"name", from.text()}, {"size", *size}};
+}
+
+}  // namespace coppice::cli

@@ -1,0 +1,103 @@
+// The verbs that ask.
+#include "cli/attach_text.h"
+#include "cli/dispatcher.h"
+#include "cli/params.h"
+
+namespace coppice::cli {
+
+Task<Outcome<Json>> Dispatcher::list(Call call) {
+  const auto valid = Params(call.params).finish();
+  if (!valid) co_return std::unexpected(valid.error());
+  auto nodes = co_await store_.tree(std::nullopt);
+  if (!nodes) co_return std::unexpected(nodes.error());
+  co_return listing_to_json(std::move(*nodes));
+}
+
+Task<Outcome<Json>> Dispatcher::info(Call call) {
+  Params params(call.params);
+  const Spec spec = params.spec("spec");
+  const auto valid = params.finish();
+  if (!valid) co_return std::unexpected(valid.error());
+  auto node = co_await store_.info(spec);
+  if (!node) co_return std::unexpected(node.error());
+  auto nodes = co_await store_.tree(spec.disk);
+  if (!nodes) co_return std::unexpected(nodes.error());
+  Json document = node_to_json(*node);
+  document["kind"] = spec.is_snapshot() ? "snapshot" : "disk";
+  document["continues"] = nullptr;  // the name of the parent, which is what a person knows it by
+  for (const auto& other : *nodes) {
+    if (other.id == node->parent) document["continues"] = node_to_json(other)["name"];
+  }
+  const bool read_only = spec.is_snapshot();
+  Json uris = Json::array();
+  for (const auto& endpoint : service_.endpoints) uris.push_back(nbd::export_uri(endpoint, spec.text()));
+  document["served"] = service_.running;
+  document["nbd"] = uris;
+  document["qemu"] = qemu_blockdev(service_.endpoints.front(), spec.text(), read_only);
+  document["libvirt"] = libvirt_disk(service_.endpoints.front(), spec.text(), read_only);
+  co_return document;
+}
+
+Task<Outcome<Json>> Dispatcher::tree(Call call) {
+  Params params(call.params);
+  const auto disk = params.optional_text("disk");
+  const auto valid = params.finish();
+  if (!valid) co_return std::unexpected(valid.error());
+  auto nodes = co_await store_.tree(disk);
+  if (!nodes) co_return std::unexpected(nodes.error());
+  co_return tree_to_json(*nodes);
+}
+
+Task<Outcome<Json>> Dispatcher::space(Call call) {
+  Params params(call.params);
+  const auto disk = params.optional_text("disk");
+  const auto valid = params.finish();
+  if (!valid) co_return std::unexpected(valid.error());
+  auto spaces = co_await store_.space(disk);
+  if (!spaces) co_return std::unexpected(spaces.error());
+  co_return space_to_json(*spaces);
+}
+
+Task<Outcome<Json>> Dispatcher::pools(Call call) {
+  const auto valid = Params(call.params).finish();
+  if (!valid) co_return std::unexpected(valid.error());
+  auto pools = co_await store_.pools();
+  if (!pools) co_return std::unexpected(pools.error());
+  co_return pools_to_json(*pools);
+}
+
+Task<Outcome<Json>> Dispatcher::diff(Call call) {
+  Params params(call.params);
+  const Spec from = params.spec("from");
+  const Spec to = params.spec("to");
+  const std::uint64_t offset = params.number_or("offset", 0);
+  const auto valid = params.finish();
+  if (!valid) co_return std::unexpected(valid.error());
+  auto ranges = co_await store_.diff(from, to, offset);
+  if (!ranges) co_return std::unexpected(ranges.error());
+  co_return diff_to_json(*ranges);
+}
+
+Task<Outcome<Json>> Dispatcher::check(Call call) {
+  Params params(call.params);
+  const bool read_data = params.flag("data");
+  const auto valid = params.finish();
+  if (!valid) co_return std::unexpected(valid.error());
+  auto report = co_await store_.check(read_data);
+  if (!report) co_return std::unexpected(report.error());
+  co_return check_to_json(*report);
+}
+
+Task<Outcome<Json>> Dispatcher::dump(Call call) {
+  const auto valid = Params(call.params).finish();
+  if (!valid) co_return std::unexpected(valid.error());
+  auto text = co_await store_.dump();
+  if (!text) co_return std::unexpected(text.error());
+  auto nodes = co_await store_.tree(std::nullopt);
+  if (!nodes) co_return std::unexpected(nodes.error());
+  auto pools = co_await store_.pools();
+  if (!pools) co_return std::unexpected(pools.error());
+  co_return Json{{"text", *text}, {"tree", tree_to_json(*nodes)}, {"pools", pools_to_json(*pools)}};
+}
+
+}  // namespace coppice::cli

@@ -1,0 +1,70 @@
+// Dispatcher: a request by name and parameters → calls of the Store → a document.
+//
+// The one place where verbs meet the engine: the daemon's control socket and a command that opens the store
+// itself both go through it, so a user never notices which. Lives on the store's reactor; any number of calls
+// may be under way. Descriptors are borrowed for the length of a call.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/node_json.h"
+#include "coppice/reactor.h"
+#include "coppice/store.h"
+#include "formats/transfer.h"
+#include "nbd/endpoint.h"
+
+namespace coppice::cli {
+
+struct Call {
+  std::string method;
+  Json params;
+  std::vector<int> files;
+  formats::TransferHooks hooks;  // for import and export
+};
+
+// Who works for the store, as far as its users are told.
+struct Service {
+  std::string store;                     // the directory
+  std::vector<nbd::Endpoint> endpoints;  // where its disks are served, or will be; at least one
+  bool running = false;                  // by this process
+};
+
+class Dispatcher {
+ public:
+  Dispatcher(Reactor& reactor, Store& store, Service service)
+      : reactor_(reactor), store_(store), service_(std::move(service)) {}
+
+  Task<Outcome<Json>> call(Call call);
+
+ private:
+  using Handler = Task<Outcome<Json>> (Dispatcher::*)(Call);
+  static Handler handler_of(const std::string& method);
+
+  Task<Outcome<Json>> hello(Call call);
+  // Disks and snapshots (dispatch_changes.cpp)
+  Task<Outcome<Json>> create(Call call);
+  Task<Outcome<Json>> snapshot(Call call);
+  Task<Outcome<Json>> rollback(Call call);
+  Task<Outcome<Json>> clone(Call call);
+  Task<Outcome<Json>> remove(Call call);
+  Task<Outcome<Json>> rename(Call call);
+  Task<Outcome<Json>> resize(Call call);
+  Task<Outcome<Json>> import(Call call);
+  Task<Outcome<Json>> export_(Call call);
+  // Questions (dispatch_questions.cpp)
+  Task<Outcome<Json>> list(Call call);
+  Task<Outcome<Json>> info(Call call);
+  Task<Outcome<Json>> tree(Call call);
+  Task<Outcome<Json>> space(Call call);
+  Task<Outcome<Json>> pools(Call call);
+  Task<Outcome<Json>> diff(Call call);
+  Task<Outcome<Json>> check(Call call);
+  Task<Outcome<Json>> dump(Call call);
+
+  Reactor& reactor_;
+  Store& store_;
+  Service service_;
+};
+
+}  // namespace coppice::cli

@@ -1,0 +1,124 @@
+#include "cli/node_json.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "cli/time_text.h"
+
+namespace coppice::cli {
+namespace {
+
+constexpr const char* kKindNames[] = {"head", "snapshot", "deleted"};
+
+std::string name_of(const NodeInfo& node) {
+  if (node.kind == NodeInfo::Kind::kDeleted) return {};
+  return Spec{node.disk, node.snapshot}.text();
+}
+
+std::unexpected<Failure> not_a_node() {
+  return refuse(ErrorKind::kUnsupported,
+                "the daemon's answer is not understood: restart `coppice serve` with this version");
+}
+
+}  // namespace
+
+std::string to_line(const Json& document) {
+  return document.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Json node_to_json(const NodeInfo& node) {
+  return {{"id", node.id},
+          {"parent", node.parent},
+          {"name", name_of(node)},
+          {"kind", kKindNames[static_cast<std::size_t>(node.kind)]},
+          {"disk", node.disk},
+          {"snapshot", node.snapshot},
+          {"size", node.size_bytes},
+          {"created", format_time(node.created_unix_ms)},
+          {"note", node.note},
+          {"clones", node.clones},
+          {"attachments", node.attachments}};
+}
+
+Outcome<NodeInfo> node_from_json(const Json& document) {
+  // The library throws on a wrong type or a missing key; here that is one answer: not a node.
+  try {
+    NodeInfo node;
+    const auto kind = std::ranges::find(kKindNames, document.at("kind").get<std::string>());
+    const auto created = parse_time(document.at("created").get<std::string>());
+    if (kind == std::end(kKindNames) || !created) return not_a_node();
+    node.id = document.at("id").get<std::uint64_t>();
+    node.parent = document.at("parent").get<std::uint64_t>();
+    node.kind = static_cast<NodeInfo::Kind>(kind - std::begin(kKindNames));
+    node.disk = document.at("disk").get<std::string>();
+    node.snapshot = document.at("snapshot").get<std::string>();
+    node.note = document.at("note").get<std::string>();
+    node.size_bytes = document.at("size").get<std::uint64_t>();
+    node.created_unix_ms = *created;
+    node.clones = document.at("clones").get<std::vector<std::string>>();
+    node.attachments = document.at("attachments").get<std::uint64_t>();
+    return node;
+  } catch (const Json::exception&) {
+    return not_a_node();
+  }
+}
+
+Json tree_to_json(const std::vector<NodeInfo>& nodes) {
+  Json all = Json::array();
+  Json heads = Json::array();
+  for (const auto& node : nodes) {
+    all.push_back(node_to_json(node));
+    if (node.kind != NodeInfo::Kind::kHead) continue;
+    heads.push_back({{"disk", node.disk}, {"at", node.parent}, {"id", node.id}});
+  }
+  return {{"nodes", all}, {"heads", heads}};
+}
+
+Json listing_to_json(std::vector<NodeInfo> nodes) {
+  std::erase_if(nodes, [](const NodeInfo& node) { return node.kind == NodeInfo::Kind::kDeleted; });
+  std::ranges::sort(nodes, {}, [](const NodeInfo& node) {
+    const bool is_snapshot = node.kind == NodeInfo::Kind::kSnapshot;
+    return std::tuple(node.disk, is_snapshot, is_snapshot ? node.created_unix_ms : 0, node.id);
+  });
+  Json listing = Json::array();
+  for (const auto& node : nodes) {
+    Json entry = node_to_json(node);
+    entry["kind"] = node.kind == NodeInfo::Kind::kHead ? "disk" : "snapshot";
+    listing.push_back(std::move(entry));
+  }
+  return listing;
+}
+
+Json space_to_json(const std::vector<SpaceInfo>& spaces) {
+  Json all = Json::array();
+  for (const auto& space : spaces) {
+    all.push_back({{"name", space.spec.text()},
+                   {"own", space.own_bytes},
+                   {"shared", space.shared_bytes},
+                   {"frees", space.frees_bytes}});
+  }
+  return all;
+}
+
+Json pools_to_json(const std::vector<PoolInfo>& pools) {
+  Json all = Json::array();
+  for (const auto& pool : pools) {
+    all.push_back(
+        {{"path", pool.path}, {"size", pool.size_bytes}, {"used", pool.used_bytes}, {"grows", pool.grows}});
+  }
+  return all;
+}
+
+Json diff_to_json(const std::vector<DiffRange>& ranges) {
+  Json all = Json::array();
+  for (const auto& range : ranges) {
+    all.push_back({{"offset", range.offset_bytes}, {"length", range.length_bytes}, {"zero", range.zero}});
+  }
+  return all;
+}
+
+Json check_to_json(const CheckReport& report) {
+  return {{"leaves", report.leaves}, {"blocks", report.blocks}, {"problems", report.problems}};
+}
+
+}  // namespace coppice::cli

@@ -1,0 +1,43 @@
+// Params: what a request asks, taken out by name and type.
+//
+// The first thing that is wrong is kept, and finish() tells it: a missing key, a wrong type, and any key that
+// nobody asked for, as a misspelled one must not be ignored. Pure.
+#pragma once
+
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cli/node_json.h"
+#include "coppice/result.h"
+#include "coppice/store.h"
+
+namespace coppice::cli {
+
+class Params {
+ public:
+  explicit Params(const Json& object);
+
+  std::string text(const char* key);
+  std::string text_or(const char* key, std::string fallback);
+  std::optional<std::string> optional_text(const char* key);
+  std::uint64_t number(const char* key);
+  std::uint64_t number_or(const char* key, std::uint64_t fallback);
+  bool flag(const char* key);  // false when absent
+  Spec spec(const char* key);
+  std::vector<Spec> specs(const char* key);
+
+  [[nodiscard]] Outcome<> finish();
+
+ private:
+  const Json* find(const char* key);
+  void complain(std::string message);
+  Spec parse(const std::string& value);
+
+  const Json& object_;
+  std::set<std::string> asked_;
+  std::optional<Failure> failure_;
+};
+
+}  // namespace coppice::cli

@@ -1,0 +1,109 @@
+#include "cli/program.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "cli/store_directory.h"
+#include "cli/table.h"
+#include "cli/verb.h"
+#include "cli/version.h"
+
+namespace coppice::cli {
+namespace {
+
+// What may be said before the verb or after it.
+struct Globals {
+  std::string store;
+  bool json = false;
+};
+
+constexpr const char* kStoreHelp =
+    "The store's folder (else COPPICE_STORE, else /var/lib/coppice for root, ~/.local/share/coppice)";
+
+void add_globals(CLI::App& parser, Globals& globals) {
+  parser.add_option("--store", globals.store, kStoreHelp)->type_name("DIR");
+  parser.add_flag("--json", globals.json, "Answer with one JSON document");
+}
+
+std::vector<Verb> add_verbs(CLI::App& program) {
+  using Maker = Verb (*)(CLI::App&);
+  static constexpr Maker kMakers[] = {init_verb,  create_verb, ls_verb,     info_verb,     du_verb,
+                                      rm_verb,    rename_verb, resize_verb, snapshot_verb, rollback_verb,
+                                      clone_verb, tree_verb,   diff_verb,   import_verb,   export_verb,
+                                      serve_verb, check_verb,  dump_verb};
+  std::vector<Verb> verbs;
+  for (const Maker make : kMakers) verbs.push_back(make(program));
+  return verbs;
+}
+
+std::string one_line(std::string text) {
+  std::ranges::replace(text, '\n', ' ');
+  text.erase(text.find_last_not_of(" .") + 1);
+  return printable(std::move(text));
+}
+
+int complain(std::ostream& err, const std::string& message) {
+  err << "coppice: " << one_line(message) << "\n";
+  return kError;
+}
+
+// What CLI11 threw, as one line that says where help is to be had.
+int refuse_arguments(const CLI::App& program, const CLI::ParseError& error, std::ostream& err) {
+  const auto chosen = program.get_subcommands();
+  if (!chosen.empty()) {
+    const std::string& verb = chosen.front()->get_name();
+    return complain(err, verb + ": " + one_line(error.what()) + ": see coppice " + verb + " --help");
+  }
+  const auto left = program.remaining();
+  if (left.empty()) return complain(err, "no verb is given: see coppice --help");
+  const char* what = left.front().starts_with("-") ? "option" : "verb";
+  return complain(err, std::string("unknown ") + what + " '" + left.front() + "': see coppice --help");
+}
+
+int run_verb(const Verb& verb, const Globals& globals, std::ostream& out, std::ostream& err) {
+  auto store = store_directory(globals.store);
+  if (!store) return complain(err, store.error().message);
+  Session session(*store, [&err](const std::string& text) { complain(err, text); });
+  Context context{*store, globals.json, session, out, err};
+  auto code = verb.run(context);
+  auto closed = session.close();
+  if (!code) return complain(err, code.error().message);
+  if (!closed) return complain(err, closed.error().message);
+  out.flush();
+  if (!out) return complain(err, "writing the answer failed: is the disk full, or the reader gone?");
+  return *code;
+}
+
+}  // namespace
+
+int run_program(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
+  CLI::App program("coppice: disks with snapshot trees, served over NBD");
+  program.name("coppice");
+  program.set_version_flag("--version", std::string("coppice ") + kVersion);
+  program.require_subcommand(1);
+  program.footer(
+      "Examples:\n  coppice init && coppice create web --size 10G && coppice serve\n"
+      "Every verb has its own: coppice VERB --help");
+  Globals before;
+  Globals after;
+  add_globals(program, before);
+  const std::vector<Verb> verbs = add_verbs(program);
+  for (const auto& verb : verbs) add_globals(verb.parser.app(), after);
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return program.exit(error, out, err);  // --help, --version
+    return refuse_arguments(program, error, err);
+  }
+  if (!before.store.empty() && !after.store.empty()) {
+    return complain(err, "--store is given twice: give it before the verb or after it");
+  }
+  const Globals globals{before.store.empty() ? after.store : before.store, before.json || after.json};
+  const auto chosen =
+      std::ranges::find_if(verbs, [](const Verb& verb) { return verb.parser.app().parsed(); });
+  return run_verb(*chosen, globals, out, err);
+}
+
+}  // namespace coppice::cli
