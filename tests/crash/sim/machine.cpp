@@ -1,0 +1,132 @@
+#include "machine.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "layout/superblock.h"
+#include "layout/tree_values.h"
+
+namespace coppice::sim {
+
+namespace {
+
+constexpr std::uint64_t kJournalOffset = kSuperblockAreaBytes;
+
+// Staging memory that belongs to the machine.
+class LentStaging final : public StagingMemory {
+ public:
+  explicit LentStaging(std::span<std::byte> bytes) : bytes_(bytes) {}
+  std::span<std::byte> bytes() override { return bytes_; }
+
+ private:
+  std::span<std::byte> bytes_;
+};
+
+Uuid make_uuid(std::uint64_t a, std::uint64_t b) {
+  Uuid uuid;
+  std::memcpy(uuid.bytes.data(), &a, 8);
+  std::memcpy(uuid.bytes.data() + 8, &b, 8);
+  return uuid;
+}
+
+std::string member_path(std::uint64_t member) {
+  return "/sim/pool" + std::to_string(member);
+}
+
+}  // namespace
+
+Shape random_shape(Rng& rng) {
+  using std::chrono::microseconds;
+  Shape shape;
+  shape.members = rng.once_in(4) ? 2 : 1;
+  shape.max_slabs = rng.between(1, 3);
+  shape.slab_blocks = rng.once_in(6) ? 2048 : 256;
+  if (shape.slab_blocks == 2048) shape.max_slabs = 1;
+  shape.journal_bytes = (std::uint64_t{256} << 10) << rng.below(3);
+  shape.staging_bytes = (std::uint64_t{256} << 10) << rng.below(2);
+  shape.cache_bytes = (std::size_t{8} << 10) << rng.below(5);
+  shape.housekeeping.tick = microseconds(rng.between(200, 2000));
+  shape.housekeeping.commit_interval = microseconds(rng.between(500, 40000));
+  shape.housekeeping.checkpoint_interval = microseconds(rng.between(1000, 100000));
+  shape.quiet = rng.once_in(4);
+  if (shape.quiet) {
+    shape.housekeeping.commit_interval = microseconds(rng.between(300, 1500));
+    shape.housekeeping.checkpoint_interval = microseconds(rng.between(1000, 4000));
+  }
+  shape.housekeeping.pending_blocks = rng.between(16, 400);
+  return shape;
+}
+
+Machine::Machine(Rng& source, const Shape& given)
+    : rng(source),
+      shape(given),
+      staging(kStagingRingOffset + given.staging_bytes),
+      boot(make_uuid(source.next(), 1)),
+      store(make_uuid(source.next(), 2)) {
+  format();
+}
+
+// As Pool::create() leaves it, with a geometry that it would not choose: tiny.
+void Machine::format() {
+  const Uuid metadata = make_uuid(rng.next(), 3);
+  for (std::uint64_t member = 0; member < shape.members; ++member) {
+    Superblock superblock;
+    superblock.store = store;
+    superblock.metadata = metadata;
+    superblock.generation = 1;
+    superblock.member = static_cast<std::uint32_t>(member);
+    superblock.member_count = static_cast<std::uint32_t>(shape.members);
+    superblock.clean = true;
+    superblock.journal_offset_bytes = member == 0 ? kJournalOffset : 0;
+    superblock.journal_bytes = member == 0 ? shape.journal_bytes : 0;
+    superblock.slabs_offset_bytes = kJournalOffset + superblock.journal_bytes;
+    superblock.slab_blocks = shape.slab_blocks;
+    superblock.max_slabs = shape.max_slabs;
+    const std::uint64_t slab_bytes = shape.slab_blocks * kBlockBytes;
+    // Sometimes the file system below is full before the member is.
+    const std::uint64_t room = rng.once_in(4) && shape.max_slabs > 1 ? shape.max_slabs - 1 : shape.max_slabs;
+    SimFile& file = disk.add(member_path(member), superblock.slabs_offset_bytes,
+                             superblock.slabs_offset_bytes + room * slab_bytes);
+    BlockBytes image{};
+    encode_superblock(superblock, image);
+    for (const std::uint64_t offset : kSuperblockOffsets) file.store(offset, image);
+  }
+  MetaBatch batch;
+  batch.put(Family::kMeta, std::string(kStoreKey), encode(StoreValue{store, metadata}));
+  (void)meta.open()->write(batch, true);
+}
+
+void Machine::crash(Crash kind) {
+  disk.faults = {};
+  if (kind == Crash::kKill) return disk.kill(rng);
+  disk.power_cut(rng);
+  meta.power_cut(rng);
+  boot = make_uuid(rng.next(), 1);
+  // The file may hold anything of its past.
+  if (rng.once_in(2)) std::fill(staging.begin(), staging.end(), std::byte{0});
+}
+
+Task<Outcome<>> Process::open() {
+  const auto open_file = [this](const std::string& path,
+                                BlockFileOptions) -> Result<std::unique_ptr<BlockFile>> {
+    return std::make_unique<SimBlockFile>(scheduler, machine.rng, machine.disk, *machine.disk.find(path));
+  };
+  const Notice notice = [this](const std::string& text) { notices += text + "\n"; };
+  std::vector<std::string> paths;
+  for (std::uint64_t member = 0; member < machine.shape.members; ++member)
+    paths.push_back(member_path(member));
+  PoolOptions options{paths, machine.store, open_file, notice, std::chrono::seconds(1)};
+  auto pool = co_await Pool::open(scheduler, std::move(options));
+  if (!pool) co_return std::unexpected(pool.error());
+  EngineSources sources{open_file, machine.meta.open(), std::make_unique<LentStaging>(machine.staging),
+                        machine.boot};
+  auto made = std::make_unique<Engine>(scheduler, std::move(*pool), std::move(sources),
+                                       machine.shape.cache_bytes, notice);
+  engine = made.get();
+  auto started = co_await made->start();
+  // Kept either way: after a failure nothing of it may be destroyed under a request in flight.
+  store = std::make_unique<StoreImpl>(scheduler, std::move(made), machine.shape.housekeeping);
+  co_return started;
+}
+
+}  // namespace coppice::sim

@@ -1,0 +1,64 @@
+// Machine: what outlives a process (disk, map, staging memory, boot id), and Process: the engine that runs on
+// it.
+//
+// A process that crashed is never touched again: its coroutines wait for completions that never come. Its
+// memory is left behind; the driver forks, so that this ends with the child.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/uuid.h"
+#include "sim_disk.h"
+#include "sim_meta.h"
+#include "store/store_impl.h"
+
+namespace coppice::sim {
+
+enum class Crash : std::uint8_t { kKill, kPower };
+
+// Everything about a machine that a seed chooses.
+struct Shape {
+  std::uint64_t members = 1;
+  std::uint64_t slab_blocks = 256;
+  std::uint64_t max_slabs = 2;
+  std::uint64_t journal_bytes = 256 << 10;
+  std::uint64_t staging_bytes = 256 << 10;
+  std::size_t cache_bytes = 16 << 10;
+  HousekeepingOptions housekeeping;
+  bool quiet = false;  // few requests between checkpoints, so that granules lose their marks
+};
+Shape random_shape(Rng& rng);
+
+class Machine {
+ public:
+  Machine(Rng& rng, const Shape& shape);
+  void crash(Crash kind);
+
+  Rng& rng;
+  const Shape shape;
+  SimDisk disk;
+  SimMeta meta;
+  std::vector<std::byte> staging;
+  Uuid boot;
+  const Uuid store;
+
+ private:
+  void format();
+};
+
+struct Process {
+  explicit Process(Machine& on) : machine(on), scheduler(on.rng) {}
+  Machine& machine;
+  SimScheduler scheduler;
+  std::unique_ptr<StoreImpl> store;
+  Engine* engine = nullptr;
+  std::string notices;
+
+  // Opens the store; housekeeping is not started yet.
+  Task<Outcome<>> open();
+};
+
+}  // namespace coppice::sim

@@ -1,0 +1,48 @@
+#include "mutations.h"
+
+#include <array>
+
+namespace coppice::sim {
+
+namespace {
+
+constexpr auto kAll = std::to_array<NamedMutation>({
+    {Mutation::kNoQuarantine, "no-quarantine"},
+    {Mutation::kQuarantineIgnoresReads, "quarantine-ignores-reads"},
+    {Mutation::kInPlaceUnproven, "in-place-unproven", true},
+    {Mutation::kInPlaceOlderBirth, "in-place-older-birth"},
+    {Mutation::kDeadNodesDontCount, "dead-nodes-dont-count"},
+    {Mutation::kNoSuperseded, "no-superseded"},
+    {Mutation::kUnmarkedGranule, "unmarked-granule"},
+    {Mutation::kStageBeforeData, "stage-before-data"},
+    {Mutation::kSnapshotDoesNotWait, "snapshot-does-not-wait"},
+    {Mutation::kLeafOfTwoEpochs, "leaf-of-two-epochs"},
+    {Mutation::kRacingReadFails, "racing-read-fails"},
+    {Mutation::kJournalBeforeData, "journal-before-data"},
+    {Mutation::kJournalNotSynced, "journal-not-synced"},
+    {Mutation::kReleaseBeforeBatch, "release-before-batch"},
+    {Mutation::kMarkTakenLate, "mark-taken-late"},
+    {Mutation::kMarkClearedEarly, "mark-cleared-early"},
+    {Mutation::kPagesAheadOfJournal, "pages-ahead-of-journal"},
+    {Mutation::kMapAheadOfJournal, "map-ahead-of-journal"},
+    {Mutation::kAppliedFirst, "applied-first"},
+    {Mutation::kAppliedNotSynced, "applied-not-synced"},
+    {Mutation::kPagesNotSynced, "pages-not-synced"},
+    {Mutation::kTrimEarly, "trim-early"},
+    {Mutation::kDeletedEarly, "deleted-early"},
+    {Mutation::kEpochNotNoted, "epoch-not-noted"},
+    {Mutation::kSlotsNotSettled, "slots-not-settled"},
+    {Mutation::kTailNotReplayed, "tail-not-replayed"},
+    {Mutation::kTailNotJournaled, "tail-not-journaled"},
+    {Mutation::kRecoveryTrustsUnsynced, "recovery-trusts-unsynced"},
+    {Mutation::kMarksForgotten, "marks-forgotten"},
+    {Mutation::kCursorApart, "cursor-apart"},
+});
+
+}  // namespace
+
+std::span<const NamedMutation> all_mutations() {
+  return kAll;
+}
+
+}  // namespace coppice::sim

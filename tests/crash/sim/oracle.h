@@ -1,0 +1,112 @@
+// Oracle: which values each sector of each disk and snapshot may hold.
+//
+// Every request has a start and an end on one logical clock. A value may be seen at a moment unless a younger
+// write to the sector - one that began after the value's own write had ended - *counts* by then. What counts
+// depends on who asks: for a read, what was acknowledged before it began; after a kill, what was
+// acknowledged; after a power cut, what was flushed. Snapshots are checked against one point in time for all
+// disks of a set, and from the first look on against exactly what was seen. It outlives crashes; nothing in
+// it belongs to a process.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "content.h"
+
+namespace coppice::sim {
+
+using Tick = std::uint64_t;
+inline constexpr Tick kNever = UINT64_MAX;
+
+struct Write {
+  Tick start = 0;
+  Tick end = kNever;     // acknowledged, or failed
+  bool ok = false;       // acknowledged
+  bool durable = false;  // by itself: FUA, or what a recovery brought
+};
+struct Version {
+  Value value = 0;
+  const Write* write = nullptr;
+};
+using History = std::vector<Version>;
+
+// Snapshots taken together: no value of one may be older than what was acknowledged before a value of another
+// was even issued.
+struct SnapshotSet {
+  Tick point = 0;  // at or before the moment of the snapshot, as far as is known
+};
+
+struct SnapshotModel {
+  std::uint64_t size_bytes = 0;
+  bool exact = false;
+  std::vector<Value> values;         // if exact
+  std::vector<History> candidates;   // else
+  std::shared_ptr<SnapshotSet> set;  // else
+};
+
+struct DiskModel {
+  std::string name;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t head = 0;  // its node, which tells a rollback that happened from one that didn't
+  std::vector<History> sectors;
+  Tick flushed_to = 0;         // writes that ended before are durable
+  std::uint64_t watchers = 0;  // reads and verbs under way, which may see what is replaced meanwhile
+  std::map<std::string, SnapshotModel> snapshots;
+};
+
+enum class Moment : std::uint8_t { kKill, kPower };
+
+class Oracle {
+ public:
+  Tick now() { return ++clock_; }
+  std::map<std::string, std::unique_ptr<DiskModel>> disks;
+
+  DiskModel& add_disk(const std::string& name, std::uint64_t size_bytes);
+  DiskModel& add_disk_like(const std::string& name, const SnapshotModel& from);
+  void resize(DiskModel& disk, std::uint64_t size_bytes);
+  // Each sector of the range gets a value; `values` is empty for zeroes.
+  Write* begin_write(DiskModel& disk, std::uint64_t first, std::uint64_t count, std::span<const Value> values,
+                     bool force_unit_access);
+  void end_write(DiskModel& disk, Write& write, std::uint64_t first, std::uint64_t count, bool ok);
+  Value new_value() { return ++values_; }
+  // Who wrote a value, for complaints.
+  [[nodiscard]] std::string origin(std::optional<Value> value) const;
+
+  // What a read that began at `start` returned. A complaint, or nothing.
+  std::optional<std::string> check_read(const DiskModel& disk, std::uint64_t first,
+                                        std::span<const std::byte> bytes, Tick start);
+  // What stands there after a crash; the model becomes exactly that.
+  std::optional<std::string> check_recovered(DiskModel& disk, std::span<const std::byte> bytes,
+                                             Moment moment);
+  // All of a snapshot. The first time it may hold whatever fits its moment.
+  std::optional<std::string> check_snapshot(const std::string& name, SnapshotModel& snapshot,
+                                            std::span<const std::byte> bytes);
+  // The heads' histories as the content of snapshots that are being taken (begun at `start`).
+  SnapshotModel capture(const DiskModel& disk, std::shared_ptr<SnapshotSet> set) const;
+  // The head goes back to what the snapshot held.
+  void restore(DiskModel& disk, const SnapshotModel& from);
+
+ private:
+  void prune(const DiskModel& disk, History& history) const;
+  const Write* base();
+
+  std::deque<Write> writes_;
+  Tick clock_ = 0;
+  Value values_ = 0;
+  struct Origin {
+    Value first = 0;  // of a write's values
+    std::string disk;
+    std::uint64_t sector = 0;
+    std::uint64_t count = 0;
+    const Write* write = nullptr;
+  };
+  std::vector<Origin> origins_;
+};
+
+}  // namespace coppice::sim

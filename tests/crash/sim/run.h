@@ -1,0 +1,35 @@
+// One seed: a machine, and lives of the store on it that end in crashes, crashes during recovery among them,
+// or in order. Everything follows from the seed and the options.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "session.h"
+
+namespace coppice::sim {
+
+enum class Kinds : std::uint8_t { kKill, kPower, kBoth };
+
+struct RunOptions {
+  std::uint64_t seed = 1;
+  std::uint64_t crashes = 8;        // lives of the store
+  std::uint64_t most_steps = 8000;  // of a life
+  Kinds kinds = Kinds::kBoth;
+  bool dump = false;                // print the metadata where check finds problems
+  bool faults = false;       // failing requests and syncs as well
+  std::uint64_t cut_at = 0;  // the first life ends after exactly this many steps (0: at random)
+};
+
+struct RunResult {
+  std::uint64_t crashes = 0;
+  std::uint64_t recoveries_cut = 0;
+  std::uint64_t closes = 0;
+  std::uint64_t operations = 0;
+  std::uint64_t verbs = 0;
+  bool ended = false;  // the life that was to be cut ended before
+  std::string violation;
+};
+RunResult run_seed(const RunOptions& options);
+
+}  // namespace coppice::sim

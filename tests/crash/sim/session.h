@@ -1,0 +1,129 @@
+// Session: one life of the store, from its opening to its crash or close: recovery is checked against the
+// oracle, then clients and a control program work on it at the same time.
+//
+// It lives on the heap and is left behind by a crash, as its coroutines are.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "machine.h"
+#include "oracle.h"
+
+namespace coppice::sim {
+
+// A verb that was under way when the process died: it happened, or it did not.
+struct PendingVerb {
+  enum class Kind : std::uint8_t { kNone, kCreate, kSnapshot, kRemove, kClone, kRollback, kResize };
+  Kind kind = Kind::kNone;
+  std::vector<Spec> specs;
+  std::string name;  // of the new disk, or what a rollback keeps the head as
+  std::uint64_t size = 0;
+  std::vector<SnapshotModel> captured;  // snapshots: of each disk; rollback: of the head
+  std::shared_ptr<SnapshotSet> set;
+};
+
+// What the whole run of a seed shares.
+struct Shared {
+  Rng& rng;
+  Machine& machine;
+  Oracle oracle;
+  PendingVerb pending;
+  std::uint64_t names = 0;
+  std::string violation;        // the first one
+  bool damage_allowed = false;  // a fault was injected: operations may fail with EIO
+  bool dump = false;
+  std::uint64_t operations = 0;
+  std::uint64_t verbs = 0;
+
+  void violate(std::string what) {
+    if (violation.empty()) violation = std::move(what);
+  }
+};
+
+class Session {
+ public:
+  explicit Session(Shared& shared) : shared_(shared), process_(shared.machine) {}
+  SimScheduler& scheduler() { return process_.scheduler; }
+
+  // Opens, reconciles the oracle with what is there, starts housekeeping and the clients. `moment`: what was
+  // lost.
+  Task<void> start(Moment moment);
+  [[nodiscard]] bool started() const { return started_; }
+  // Ends the clients, checks everything, closes the store.
+  Task<void> finish(bool close);
+  [[nodiscard]] bool finished() const { return finished_; }
+  // At a crash: snapshots under way are captured as they could be.
+  void note_crash();
+  [[nodiscard]] Process& process() { return process_; }
+  // What it is doing, for a hang's report.
+  [[nodiscard]] std::string doing() const;
+
+ private:
+  struct OpenDisk {
+    std::string name;
+    std::unique_ptr<BlockDevice> device;
+    bool paused = false;
+    std::uint64_t users = 0;
+  };
+
+  // Recovery.
+  Task<void> reconcile(Moment moment);
+  Task<void> settle_pending();
+  Task<bool> exists(Spec spec);
+  Task<void> check_all(Moment moment);
+  Task<void> check_names();
+  Task<void> check_head(DiskModel& disk, Moment moment);
+  Task<void> check_snapshot(DiskModel& disk, std::string name);
+  Task<void> check_store(bool running);
+  Task<void> print_dump(CheckReport report);
+  Task<Result<>> read_all(Spec spec, std::vector<std::byte>& into);
+  Task<void> learn_head(DiskModel& disk);
+
+  // Clients.
+  Task<void> open_disk(std::string name);
+  Task<void> client(std::string name, std::uint64_t seed);
+  Task<void> one_operation(DiskModel& disk, BlockDevice& device, Rng& rng);
+  Task<void> do_write(DiskModel& disk, BlockDevice& device, Rng& rng);
+  Task<void> do_zero(DiskModel& disk, BlockDevice& device, Rng& rng);
+  Task<void> do_read(DiskModel& disk, BlockDevice& device, Rng& rng);
+  Task<void> do_flush(DiskModel& disk, BlockDevice& device);
+  void start_clients(const std::string& name);
+
+  // Control.
+  Task<void> control(std::uint64_t seed);
+  Task<void> one_verb(Rng& rng);
+  Task<void> verb_snapshot(Rng& rng);
+  Task<void> verb_remove_snapshots(Rng& rng);
+  Task<void> verb_remove_disk(Rng& rng);
+  Task<void> verb_clone(Rng& rng);
+  Task<void> verb_create(Rng& rng);
+  Task<void> verb_rollback(Rng& rng);
+  Task<void> verb_resize(Rng& rng);
+  Task<void> verb_diff(Rng& rng);
+  Task<void> pause(std::string name);
+  Task<void> resume(std::string name);
+  Task<void> stop_clients();
+  [[nodiscard]] std::string pick_disk(Rng& rng) const;
+  // A device was made to fail in this life.
+  [[nodiscard]] bool fault() const { return shared_.machine.disk.faults.fired; }
+  void conclude(bool done);
+  bool failed_rightly(const Failure& failure, const std::string& verb);
+  void refuse_error(const std::string& what, const Error& error);
+
+  Shared& shared_;
+  Process process_;
+  std::map<std::string, std::unique_ptr<OpenDisk>> open_;
+  bool started_ = false;
+  bool stopping_ = false;
+  bool finished_ = false;
+  std::uint64_t tasks_ = 0;
+  std::string doing_;
+  std::map<std::uint64_t, std::string> under_way_;  // requests and verbs
+  std::uint64_t requests_ = 0;
+};
+
+}  // namespace coppice::sim

@@ -1,0 +1,293 @@
+// The control program of a session: one verb after the other, under the clients' load.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "session.h"
+
+namespace coppice::sim {
+
+namespace {
+
+constexpr std::size_t kMostDisks = 4;
+constexpr std::size_t kMostSnapshots = 6;
+
+template <class Map>
+std::string random_key(const Map& map, Rng& rng) {
+  return std::next(map.begin(), static_cast<std::ptrdiff_t>(rng.below(map.size())))->first;
+}
+
+std::uint64_t random_size(Rng& rng) {
+  const std::uint64_t blocks = rng.between(1, 96);
+  return blocks * kBlockBytes + (rng.once_in(3) ? rng.below(8) * kSectorBytes : 0);
+}
+
+}  // namespace
+
+// The verb under way has ended. One that failed because a device did may have happened all the same: the next
+// life tells. Nothing is compared in this one any more, since memory may be ahead of what is durable.
+void Session::conclude(bool done) {
+  if (!done && shared_.machine.disk.faults.fired) {
+    stopping_ = true;
+    return;
+  }
+  shared_.pending.kind = PendingVerb::Kind::kNone;
+}
+
+// Whether a verb may fail so: the pool is full, something stands in its way, or a device was made to fail.
+bool Session::failed_rightly(const Failure& failure, const std::string& verb) {
+  if (failure.kind == ErrorKind::kNoSpace || failure.kind == ErrorKind::kBusy) return true;
+  if (shared_.damage_allowed && shared_.machine.disk.faults.fired) return true;
+  shared_.violate(verb + " failed: " + failure.message);
+  return false;
+}
+
+std::string Session::pick_disk(Rng& rng) const {
+  const auto& disks = shared_.oracle.disks;
+  if (disks.empty()) return {};
+  const std::string name = random_key(disks, rng);
+  const auto open = open_.find(name);
+  // Not while another verb's pause is being undone.
+  return open == open_.end() || !open->second->device ? std::string() : name;
+}
+
+Task<void> Session::control(std::uint64_t seed) {
+  Rng rng(seed);
+  const std::uint64_t think = rng.once_in(2) ? 300 : 6000;
+  while (!stopping_ && shared_.violation.empty()) {
+    co_await one_verb(rng);
+    co_await sleep_for(process_.scheduler, std::chrono::microseconds(rng.between(1, think)));
+  }
+  --tasks_;
+}
+
+Task<void> Session::one_verb(Rng& rng) {
+  ++shared_.verbs;
+  const std::uint64_t choice = rng.below(100);
+  const std::uint64_t id = ++requests_;
+  std::string& what = under_way_[id];
+  if (shared_.oracle.disks.empty() || choice < 4) {
+    what = "create";
+    co_await verb_create(rng);
+  } else if (choice < 45) {
+    what = "snapshot";
+    co_await verb_snapshot(rng);
+  } else if (choice < 66) {
+    what = "remove";
+    co_await verb_remove_snapshots(rng);
+  } else if (choice < 74) {
+    what = "clone";
+    co_await verb_clone(rng);
+  } else if (choice < 82) {
+    what = "rollback";
+    co_await verb_rollback(rng);
+  } else if (choice < 86) {
+    what = "remove disk";
+    co_await verb_remove_disk(rng);
+  } else if (choice < 90) {
+    what = "resize";
+    co_await verb_resize(rng);
+  } else {
+    what = "diff";
+    co_await verb_diff(rng);
+  }
+  under_way_.erase(id);
+}
+
+Task<void> Session::verb_create(Rng& rng) {
+  if (shared_.oracle.disks.size() >= kMostDisks) co_return;
+  PendingVerb& verb = shared_.pending;
+  verb = {};
+  verb.name = "d" + std::to_string(++shared_.names);
+  verb.size = random_size(rng);
+  verb.kind = PendingVerb::Kind::kCreate;
+  auto done = co_await process_.store->create_disk(verb.name, verb.size);
+  conclude(done.has_value());
+  if (!done) {
+    failed_rightly(done.error(), "create");
+    co_return;
+  }
+  co_await learn_head(shared_.oracle.add_disk(verb.name, verb.size));
+  start_clients(verb.name);
+}
+
+Task<void> Session::verb_snapshot(Rng& rng) {
+  PendingVerb& verb = shared_.pending;
+  verb = {};
+  const std::string name = "s" + std::to_string(++shared_.names);
+  const bool group = rng.once_in(3);
+  for (const auto& [disk, model] : shared_.oracle.disks) {
+    if (model->snapshots.size() >= kMostSnapshots) continue;
+    if (group || verb.specs.empty() || rng.once_in(2)) {
+      if (!group) verb.specs.clear();
+      verb.specs.push_back({disk, name});
+    }
+  }
+  if (verb.specs.empty()) co_return;
+  verb.set = std::make_shared<SnapshotSet>();
+  verb.set->point = shared_.oracle.now();
+  verb.kind = PendingVerb::Kind::kSnapshot;
+  for (const Spec& spec : verb.specs) ++shared_.oracle.disks[spec.disk]->watchers;
+  auto done = co_await process_.store->snapshot(verb.specs, "");
+  conclude(done.has_value());
+  for (const Spec& spec : verb.specs) {
+    DiskModel& disk = *shared_.oracle.disks[spec.disk];
+    --disk.watchers;
+    if (done) disk.snapshots[spec.snapshot] = shared_.oracle.capture(disk, verb.set);
+  }
+  if (!done) {
+    failed_rightly(done.error(), "snapshot");
+    co_return;
+  }
+  // Some are looked at right away, others much later, or after a crash.
+  if (rng.once_in(3)) co_return;
+  const std::vector<Spec> specs = verb.specs;
+  for (const Spec& spec : specs) {
+    if (shared_.violation.empty()) co_await check_snapshot(*shared_.oracle.disks[spec.disk], spec.snapshot);
+  }
+}
+
+Task<void> Session::verb_remove_snapshots(Rng& rng) {
+  PendingVerb& verb = shared_.pending;
+  verb = {};
+  for (const auto& [name, disk] : shared_.oracle.disks) {
+    for (const auto& [snapshot, model] : disk->snapshots) {
+      const std::size_t most = disk->snapshots.size() >= kMostSnapshots ? 2 : 5;
+      if (rng.once_in(most) && verb.specs.size() < 3) verb.specs.push_back({name, snapshot});
+    }
+  }
+  if (verb.specs.empty()) co_return;
+  verb.kind = PendingVerb::Kind::kRemove;
+  auto done = co_await process_.store->remove(verb.specs, false);
+  conclude(done.has_value());
+  if (!done) {
+    failed_rightly(done.error(), "remove");
+    co_return;
+  }
+  for (const Spec& spec : verb.specs) shared_.oracle.disks[spec.disk]->snapshots.erase(spec.snapshot);
+}
+
+Task<void> Session::verb_remove_disk(Rng& rng) {
+  const std::string name = pick_disk(rng);
+  if (name.empty() || shared_.oracle.disks.size() < 2) co_return;
+  co_await pause(name);
+  DiskModel& disk = *shared_.oracle.disks[name];
+  PendingVerb& verb = shared_.pending;
+  verb = {};
+  for (const auto& [snapshot, model] : disk.snapshots) verb.specs.push_back({name, snapshot});
+  verb.specs.push_back({name, ""});
+  verb.kind = PendingVerb::Kind::kRemove;
+  auto done = co_await process_.store->remove({{name, ""}}, true);
+  conclude(done.has_value());
+  if (done) {
+    shared_.oracle.disks.erase(name);
+    co_return;
+  }
+  failed_rightly(done.error(), "remove disk");
+  co_await resume(name);
+}
+
+Task<void> Session::verb_clone(Rng& rng) {
+  if (shared_.oracle.disks.size() >= kMostDisks) co_return;
+  DiskModel& origin = *shared_.oracle.disks[random_key(shared_.oracle.disks, rng)];
+  if (origin.snapshots.empty()) co_return;
+  const std::string snapshot = random_key(origin.snapshots, rng);
+  if (!origin.snapshots[snapshot].exact) co_await check_snapshot(origin, snapshot);
+  if (!shared_.violation.empty()) co_return;
+  PendingVerb& verb = shared_.pending;
+  verb = {};
+  verb.name = "c" + std::to_string(++shared_.names);
+  verb.specs = {{origin.name, snapshot}};
+  verb.kind = PendingVerb::Kind::kClone;
+  auto done = co_await process_.store->clone(verb.specs[0], verb.name);
+  conclude(done.has_value());
+  if (!done) {
+    failed_rightly(done.error(), "clone");
+    co_return;
+  }
+  co_await learn_head(shared_.oracle.add_disk_like(verb.name, origin.snapshots[snapshot]));
+  start_clients(verb.name);
+}
+
+Task<void> Session::verb_rollback(Rng& rng) {
+  const std::string name = pick_disk(rng);
+  if (name.empty()) co_return;
+  DiskModel& disk = *shared_.oracle.disks[name];
+  if (disk.snapshots.empty()) co_return;
+  const std::string target = random_key(disk.snapshots, rng);
+  co_await pause(name);
+  if (!disk.snapshots[target].exact) co_await check_snapshot(disk, target);
+  if (!shared_.violation.empty()) co_return;
+  PendingVerb& verb = shared_.pending;
+  verb = {};
+  verb.specs = {{name, target}};
+  if (rng.once_in(2)) verb.name = "k" + std::to_string(++shared_.names);
+  verb.set = std::make_shared<SnapshotSet>();
+  verb.set->point = shared_.oracle.now();
+  verb.captured.push_back(shared_.oracle.capture(disk, verb.set));
+  verb.kind = PendingVerb::Kind::kRollback;
+  const RollbackOptions options{.keep_as = verb.name, .discard = verb.name.empty()};
+  auto done = co_await process_.store->rollback(verb.specs[0], options);
+  conclude(done.has_value());
+  if (done) {
+    if (!verb.name.empty()) disk.snapshots[verb.name] = std::move(verb.captured[0]);
+    shared_.oracle.restore(disk, disk.snapshots[target]);
+    co_await learn_head(disk);
+  } else {
+    failed_rightly(done.error(), "rollback");
+  }
+  co_await resume(name);
+}
+
+Task<void> Session::verb_resize(Rng& rng) {
+  const std::string name = pick_disk(rng);
+  if (name.empty()) co_return;
+  co_await pause(name);
+  PendingVerb& verb = shared_.pending;
+  verb = {};
+  verb.specs = {{name, ""}};
+  verb.size = random_size(rng);
+  verb.kind = PendingVerb::Kind::kResize;
+  auto done = co_await process_.store->resize(name, verb.size);
+  conclude(done.has_value());
+  if (done) {
+    shared_.oracle.resize(*shared_.oracle.disks[name], verb.size);
+  } else {
+    failed_rightly(done.error(), "resize");
+  }
+  co_await resume(name);
+}
+
+// Every block that differs is told; the second side is zero where it says so.
+Task<void> Session::verb_diff(Rng& rng) {
+  DiskModel& disk = *shared_.oracle.disks[random_key(shared_.oracle.disks, rng)];
+  if (disk.snapshots.size() < 2) co_return;
+  const std::string from = random_key(disk.snapshots, rng);
+  const std::string to = random_key(disk.snapshots, rng);
+  for (const std::string& name : {from, to}) {
+    if (shared_.violation.empty() && !disk.snapshots[name].exact) co_await check_snapshot(disk, name);
+  }
+  if (!shared_.violation.empty()) co_return;
+  auto ranges = co_await process_.store->diff({disk.name, from}, {disk.name, to}, 0);
+  if (!ranges) {
+    failed_rightly(ranges.error(), "diff");
+    co_return;
+  }
+  const std::vector<Value>& a = disk.snapshots[from].values;
+  const std::vector<Value>& b = disk.snapshots[to].values;
+  std::vector<bool> told(b.size());
+  for (const DiffRange& range : *ranges) {
+    for (std::uint64_t at = range.offset_bytes / kSectorBytes;
+         at < (range.offset_bytes + range.length_bytes + kSectorBytes - 1) / kSectorBytes && at < b.size();
+         ++at) {
+      told[at] = true;
+      if (range.zero && b[at] != 0) shared_.violate("diff calls a sector zero that is not");
+    }
+  }
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    if (a[i] != b[i] && !told[i])
+      shared_.violate(fmt::format("diff of {} from {} to {} misses sector {}", disk.name, from, to, i));
+  }
+}
+
+}  // namespace coppice::sim

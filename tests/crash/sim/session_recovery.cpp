@@ -1,0 +1,244 @@
+// What a session does before the clients come, and after they have gone: comparing the store with the oracle.
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "coppice/aligned_buffer.h"
+#include "session.h"
+
+namespace coppice::sim {
+
+Task<void> Session::start(Moment moment) {
+  auto opened = co_await process_.open();
+  if (!opened) {
+    if (!fault()) shared_.violate("the store does not open: " + opened.error().message);
+    co_return;
+  }
+  Rng& rng = shared_.rng;
+  if (rng.once_in(2)) co_await check_store(false);
+  const bool compare_first = rng.once_in(2);
+  if (compare_first) co_await reconcile(moment);
+  process_.store->start();
+  if (!compare_first) co_await reconcile(moment);
+  if (!shared_.violation.empty() || fault()) co_return;
+  for (const auto& [name, disk] : shared_.oracle.disks) start_clients(name);
+  ++tasks_;
+  spawn(control(rng.next()));
+  started_ = true;
+}
+
+Task<void> Session::reconcile(Moment moment) {
+  co_await settle_pending();
+  if (shared_.violation.empty() && !fault()) co_await check_names();
+  if (shared_.violation.empty() && !fault()) co_await check_all(moment);
+}
+
+Task<bool> Session::exists(Spec spec) {
+  auto info = co_await process_.store->info(spec);
+  co_return info.has_value();
+}
+
+// The verb that the crash interrupted: all of it happened, or nothing.
+Task<void> Session::settle_pending() {
+  // Kept until all is known: this life may be cut short as well.
+  PendingVerb& verb = shared_.pending;
+  using Kind = PendingVerb::Kind;
+  Oracle& oracle = shared_.oracle;
+  if (verb.kind == Kind::kCreate || verb.kind == Kind::kClone) {
+    const bool there = co_await exists({verb.name, ""});
+    if (there && verb.kind == Kind::kCreate) oracle.add_disk(verb.name, verb.size);
+    if (there && verb.kind == Kind::kClone)
+      oracle.add_disk_like(verb.name, oracle.disks[verb.specs[0].disk]->snapshots[verb.specs[0].snapshot]);
+  }
+  if (verb.kind == Kind::kSnapshot || verb.kind == Kind::kRemove) {
+    std::size_t there = 0;
+    for (const Spec& spec : verb.specs) {
+      const bool found = co_await exists(spec);
+      if (found) ++there;
+    }
+    if (there != 0 && there != verb.specs.size())
+      shared_.violate("a verb on several objects happened in part");
+    for (std::size_t i = 0; i < verb.specs.size() && shared_.violation.empty(); ++i) {
+      const Spec& spec = verb.specs[i];
+      DiskModel& disk = *oracle.disks[spec.disk];
+      if (verb.kind == Kind::kSnapshot && there != 0)
+        disk.snapshots[spec.snapshot] = std::move(verb.captured[i]);
+      if (verb.kind == Kind::kRemove && there == 0 && spec.is_snapshot()) disk.snapshots.erase(spec.snapshot);
+      if (verb.kind == Kind::kRemove && there == 0 && !spec.is_snapshot()) oracle.disks.erase(spec.disk);
+    }
+  }
+  if (verb.kind == Kind::kRollback) {
+    DiskModel& disk = *oracle.disks[verb.specs[0].disk];
+    auto info = co_await process_.store->info({disk.name, ""});
+    if (info && info->id != disk.head) {
+      if (!verb.name.empty()) disk.snapshots[verb.name] = std::move(verb.captured[0]);
+      oracle.restore(disk, disk.snapshots[verb.specs[0].snapshot]);
+    }
+  }
+  if (verb.kind == Kind::kResize) {
+    DiskModel& disk = *oracle.disks[verb.specs[0].disk];
+    auto info = co_await process_.store->info({disk.name, ""});
+    if (info && info->size_bytes == verb.size) oracle.resize(disk, verb.size);
+  }
+  verb = {};
+  for (auto& [name, disk] : oracle.disks) disk->watchers = 0;
+}
+
+// Exactly the disks and snapshots that were acknowledged are there.
+Task<void> Session::check_names() {
+  auto nodes = co_await process_.store->tree(std::nullopt);
+  if (!nodes) {
+    shared_.violate("tree: " + nodes.error().message);
+    co_return;
+  }
+  std::size_t found = 0;
+  for (const NodeInfo& node : *nodes) {
+    if (node.kind == NodeInfo::Kind::kDeleted) continue;
+    ++found;
+    auto disk = shared_.oracle.disks.find(node.disk);
+    const bool known = disk != shared_.oracle.disks.end() &&
+                       (node.snapshot.empty() || disk->second->snapshots.contains(node.snapshot));
+    if (!known) shared_.violate(fmt::format("{}@{} is there, and should not be", node.disk, node.snapshot));
+  }
+  std::size_t expected = 0;
+  for (const auto& [name, disk] : shared_.oracle.disks) expected += 1 + disk->snapshots.size();
+  if (found < expected)
+    shared_.violate(fmt::format("{} disks and snapshots are there, not {}", found, expected));
+}
+
+Task<Result<>> Session::read_all(Spec spec, std::vector<std::byte>& into) {
+  auto device = co_await process_.store->open_device(spec, Access::kReadOnly, {"oracle"});
+  if (!device) co_return fail(ErrorKind::kNotFound, ENOENT, "can't be opened");
+  into.assign((*device)->size_bytes(), std::byte{0x55});
+  AlignedBuffer buffer(std::max<std::uint64_t>(into.size(), kBlockBytes));
+  const std::uint64_t piece = (shared_.rng.once_in(2) ? 64 : 7) * kBlockBytes;
+  for (std::uint64_t done = 0; done < into.size(); done += piece) {
+    const auto part = buffer.span().subspan(done, std::min(piece, into.size() - done));
+    auto read = co_await (*device)->read(done, part);
+    if (!read) co_return read;
+  }
+  std::memcpy(into.data(), buffer.data(), into.size());
+  co_return Result<>{};
+}
+
+Task<void> Session::learn_head(DiskModel& disk) {
+  auto info = co_await process_.store->info({disk.name, ""});
+  if (!info) {
+    shared_.violate("disk " + disk.name + " is gone: " + info.error().message);
+    co_return;
+  }
+  disk.head = info->id;
+  if (info->size_bytes != disk.size_bytes)
+    shared_.violate(
+        fmt::format("disk {} has {} bytes, not {}", disk.name, info->size_bytes, disk.size_bytes));
+}
+
+Task<void> Session::check_head(DiskModel& disk, Moment moment) {
+  co_await learn_head(disk);
+  std::vector<std::byte> bytes;
+  auto read = co_await read_all({disk.name, ""}, bytes);
+  if (!read && fault()) co_return;
+  if (!read) {
+    shared_.violate(fmt::format("{} can't be read after recovery: {} ({})", disk.name, read.error().text,
+                                process_.notices));
+    co_return;
+  }
+  if (bytes.size() != disk.size_bytes) co_return;  // told already
+  if (auto wrong = shared_.oracle.check_recovered(disk, bytes, moment)) shared_.violate(*wrong);
+}
+
+Task<void> Session::check_snapshot(DiskModel& disk, std::string name) {
+  std::vector<std::byte> bytes;
+  auto read = co_await read_all({disk.name, name}, bytes);
+  if (!read && fault()) co_return;
+  if (!read) {
+    shared_.violate(fmt::format("snapshot {}@{} can't be read: {} ({})", disk.name, name, read.error().text,
+                                process_.notices));
+    co_return;
+  }
+  SnapshotModel& snapshot = disk.snapshots[name];
+  if (bytes.size() != snapshot.size_bytes) {
+    shared_.violate(fmt::format("snapshot {}@{} has {} bytes, not {}", disk.name, name, bytes.size(),
+                                snapshot.size_bytes));
+    co_return;
+  }
+  if (auto wrong = shared_.oracle.check_snapshot(disk.name + "@" + name, snapshot, bytes))
+    shared_.violate(*wrong);
+}
+
+Task<void> Session::check_all(Moment moment) {
+  for (auto& [disk_name, disk] : shared_.oracle.disks) {
+    for (auto& [name, snapshot] : disk->snapshots) {
+      co_await check_snapshot(*disk, name);
+      if (!shared_.violation.empty()) co_return;
+    }
+    co_await check_head(*disk, moment);
+    if (!shared_.violation.empty()) co_return;
+  }
+}
+
+// The invariants of map, allocation and tree. Before housekeeping runs the store's own verb would wait for
+// it.
+Task<void> Session::check_store(bool running) {
+  Outcome<CheckReport> report;
+  if (running) {
+    report = co_await process_.store->check(true);
+  } else {
+    report = co_await check_engine(process_.scheduler, *process_.engine, true);
+  }
+  if (fault()) co_return;
+  if (!report) {
+    shared_.violate("check: " + report.error().message);
+  } else if (!report->problems.empty()) {
+    if (shared_.dump) co_await print_dump(*report);
+    shared_.violate(fmt::format("check ({}) found {} problems: {} ({})", running ? "running" : "recovered",
+                                report->problems.size(), report->problems.front(), process_.notices));
+  }
+}
+
+// All that check found, and the metadata, for whoever looks into a violation.
+Task<void> Session::print_dump(CheckReport report) {
+  for (const std::string& problem : report.problems) fmt::print("{}\n", problem);
+  auto text = co_await dump_engine(process_.scheduler, *process_.engine);
+  if (text) fmt::print("{}\n", *text);
+  std::fflush(stdout);
+}
+
+void Session::note_crash() {
+  PendingVerb& verb = shared_.pending;
+  if (!started_ || verb.kind != PendingVerb::Kind::kSnapshot) return;
+  verb.captured.clear();
+  for (const Spec& spec : verb.specs)
+    verb.captured.push_back(shared_.oracle.capture(*shared_.oracle.disks[spec.disk], verb.set));
+}
+
+std::string Session::doing() const {
+  std::string text = doing_;
+  for (const auto& [id, what] : under_way_) text += "; " + what;
+  Parts& parts = process_.engine->parts();
+  const Staging& staging = parts.journal.staging();
+  text += fmt::format(" (journal {} of {} bytes, staged {}, reserved {}, of {}; {} blocks free, {} pending)",
+                      parts.journal.used_bytes(), parts.pool.superblock().journal_bytes, staging.used_bytes(),
+                      staging.reserved_bytes(), staging.ring_bytes(), parts.allocator.free_blocks(),
+                      parts.pending.blocks());
+  return text;
+}
+
+Task<void> Session::finish(bool close) {
+  doing_ = "waiting for the clients' last requests";
+  co_await stop_clients();
+  doing_ = "comparing";
+  if (shared_.violation.empty()) co_await check_all(Moment::kKill);
+  doing_ = "checking";
+  if (shared_.violation.empty()) co_await check_store(true);
+  doing_ = "closing";
+  if (close && shared_.violation.empty()) {
+    auto closed = co_await process_.store->close();
+    if (!closed) shared_.violate("close: " + closed.error().message);
+  }
+  finished_ = true;
+}
+
+}  // namespace coppice::sim

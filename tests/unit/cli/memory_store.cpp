@@ -1,0 +1,201 @@
+#include "memory_store.h"
+
+#include <algorithm>
+
+namespace coppice::test {
+namespace {
+
+std::unexpected<Failure> not_found(const Spec& spec) {
+  return refuse(ErrorKind::kNotFound, spec.text() + " isn't there: coppice ls lists what is");
+}
+std::unexpected<Failure> not_here() {
+  return refuse(ErrorKind::kUnsupported, "not in memory");
+}
+
+class MemoryDevice final : public BlockDevice {
+ public:
+  MemoryDevice(MemoryStore& store, MemoryStore::ImagePointer image, Access access)
+      : store_(store), image_(std::move(image)), access_(access) {
+    ++image_->attachments;
+  }
+  MemoryDevice(const MemoryDevice&) = delete;
+  MemoryDevice& operator=(const MemoryDevice&) = delete;
+  ~MemoryDevice() override { --image_->attachments; }
+
+  [[nodiscard]] std::uint64_t size_bytes() const override { return image_->bytes.size(); }
+  [[nodiscard]] bool read_only() const override { return access_ == Access::kReadOnly; }
+  Task<Result<>> read(std::uint64_t offset_bytes, std::span<std::byte> into) override {
+    std::ranges::copy(std::span(image_->bytes).subspan(offset_bytes, into.size()), into.begin());
+    co_return Result<>{};
+  }
+  Task<Result<>> write(std::uint64_t offset_bytes, std::span<const std::byte> from, WriteFlags) override {
+    if (read_only()) co_return fail(ErrorKind::kReadOnly, 1, "read-only");
+    if (store_.writes_until_failure && (*store_.writes_until_failure)-- == 0) {
+      co_return fail(ErrorKind::kNoSpace, 28, "the pool is full");
+    }
+    std::ranges::copy(from, image_->bytes.begin() + static_cast<std::ptrdiff_t>(offset_bytes));
+    image_->written_bytes += from.size();
+    co_return Result<>{};
+  }
+  Task<Result<>> write_zeroes(std::uint64_t offset_bytes, std::uint64_t length_bytes, ZeroFlags) override {
+    std::ranges::fill(std::span(image_->bytes).subspan(offset_bytes, length_bytes), std::byte{0});
+    co_return Result<>{};
+  }
+  Task<Result<>> discard(std::uint64_t offset_bytes, std::uint64_t length_bytes, WriteFlags) override {
+    auto zeroed = co_await write_zeroes(offset_bytes, length_bytes, ZeroFlags{});
+    co_return zeroed;
+  }
+  Task<Result<>> flush() override { co_return Result<>{}; }
+  // Block by block, at most as many as are asked for: as fragmented as a disk can be.
+  Task<Result<>> extents(std::uint64_t offset_bytes, std::uint64_t length_bytes, std::size_t max_extents,
+                         std::vector<Extent>& into) override {
+    const std::uint64_t end = offset_bytes + length_bytes;
+    while (offset_bytes < end && into.size() < max_extents) {
+      const std::uint64_t next = std::min(end, round_down(offset_bytes, kBlockBytes) + kBlockBytes);
+      const auto block = std::span(image_->bytes).subspan(offset_bytes, next - offset_bytes);
+      const bool data = std::ranges::any_of(block, [](std::byte byte) { return byte != std::byte{0}; });
+      into.push_back({offset_bytes, next - offset_bytes, data});
+      offset_bytes = next;
+    }
+    co_return Result<>{};
+  }
+
+ private:
+  MemoryStore& store_;
+  MemoryStore::ImagePointer image_;
+  Access access_;
+};
+
+}  // namespace
+
+MemoryStore::ImagePointer MemoryStore::find(const Spec& spec) {
+  const auto found = images.find(spec.text());
+  return found == images.end() ? nullptr : found->second;
+}
+
+Task<Outcome<>> MemoryStore::create_disk(std::string name, std::uint64_t size_bytes) {
+  if (images.contains(name))
+    co_return refuse(ErrorKind::kExists, "disk " + name + " exists: choose another name");
+  if (size_bytes == 0 || size_bytes % kSectorBytes != 0) co_return refuse(ErrorKind::kInvalid, "a bad size");
+  images[name] = std::make_shared<Image>(Image{std::vector<std::byte>(size_bytes)});
+  co_return Outcome<>{};
+}
+
+Task<Outcome<>> MemoryStore::snapshot(std::vector<Spec> specs, std::string) {
+  for (const auto& spec : specs) {
+    const auto disk = find(Spec{spec.disk, {}});
+    if (!disk) co_return not_found(Spec{spec.disk, {}});
+    images[spec.text()] = std::make_shared<Image>(Image{disk->bytes});
+  }
+  co_return Outcome<>{};
+}
+
+Task<Outcome<std::string>> MemoryStore::rollback(Spec to, RollbackOptions options) {
+  const auto snapshot = find(to);
+  const auto disk = find(Spec{to.disk, {}});
+  if (!snapshot || !disk) co_return not_found(to);
+  std::string kept = options.keep_as.empty() ? "before-rollback" : options.keep_as;
+  if (!options.discard) images[to.disk + "@" + kept] = std::make_shared<Image>(Image{disk->bytes});
+  disk->bytes = snapshot->bytes;
+  co_return options.discard ? std::string() : kept;
+}
+
+Task<Outcome<>> MemoryStore::clone(Spec from, std::string new_disk) {
+  const auto snapshot = find(from);
+  if (!snapshot) co_return not_found(from);
+  images[new_disk] = std::make_shared<Image>(Image{snapshot->bytes});
+  co_return Outcome<>{};
+}
+
+Task<Outcome<>> MemoryStore::remove(std::vector<Spec> specs, bool) {
+  for (const auto& spec : specs) {
+    const auto image = find(spec);
+    if (!image) co_return not_found(spec);
+    if (image->attachments != 0) co_return refuse(ErrorKind::kBusy, spec.text() + " is in use");
+  }
+  for (const auto& spec : specs) images.erase(spec.text());
+  co_return Outcome<>{};
+}
+
+Task<Outcome<>> MemoryStore::rename(Spec from, std::string to) {
+  const auto image = find(from);
+  const std::string name = from.is_snapshot() ? from.disk + "@" + to : to;
+  if (!image) co_return not_found(from);
+  if (images.contains(name)) co_return refuse(ErrorKind::kExists, name + " exists");
+  images.erase(from.text());
+  images[name] = image;
+  co_return Outcome<>{};
+}
+
+Task<Outcome<>> MemoryStore::resize(std::string disk, std::uint64_t size_bytes) {
+  const auto image = find(Spec{disk, {}});
+  if (!image) co_return not_found(Spec{disk, {}});
+  if (image->attachments != 0) co_return refuse(ErrorKind::kBusy, disk + " is in use");
+  image->bytes.resize(size_bytes);
+  co_return Outcome<>{};
+}
+
+Task<Outcome<std::vector<NodeInfo>>> MemoryStore::tree(std::optional<std::string> disk) {
+  std::vector<NodeInfo> nodes;
+  for (const auto& [name, image] : images) {
+    auto node = co_await info(*parse_spec(name));
+    if (!disk || node->disk == *disk) nodes.push_back(*node);
+  }
+  co_return nodes;
+}
+
+Task<Outcome<NodeInfo>> MemoryStore::info(Spec spec) {
+  const auto found = images.find(spec.text());
+  if (found == images.end()) co_return not_found(spec);
+  NodeInfo node;
+  node.id = 1 + static_cast<std::uint64_t>(std::distance(images.begin(), found));
+  node.kind = spec.is_snapshot() ? NodeInfo::Kind::kSnapshot : NodeInfo::Kind::kHead;
+  node.disk = spec.disk;
+  node.snapshot = spec.snapshot;
+  node.size_bytes = found->second->bytes.size();
+  node.attachments = found->second->attachments;
+  co_return node;
+}
+
+Task<Outcome<std::vector<SpaceInfo>>> MemoryStore::space(std::optional<std::string>) {
+  co_return not_here();
+}
+Task<Outcome<std::vector<PoolInfo>>> MemoryStore::pools() {
+  co_return std::vector<PoolInfo>{};
+}
+Task<Outcome<CheckReport>> MemoryStore::check(bool) {
+  co_return CheckReport{.leaves = 1, .blocks = 2, .problems = {}};
+}
+Task<Outcome<std::string>> MemoryStore::dump() {
+  co_return std::string("nothing\n");
+}
+Task<Outcome<>> MemoryStore::wait_for_reclaim() {
+  co_return Outcome<>{};
+}
+Task<Outcome<>> MemoryStore::close() {
+  co_return Outcome<>{};
+}
+
+Task<Outcome<std::vector<DiffRange>>> MemoryStore::diff(Spec from, Spec to, std::uint64_t from_offset) {
+  const auto one = find(from);
+  const auto other = find(to);
+  if (!one) co_return not_found(from);
+  if (!other) co_return not_found(to);
+  std::vector<DiffRange> ranges;
+  for (std::uint64_t offset = round_down(from_offset, kBlockBytes); offset < one->bytes.size();
+       offset += kBlockBytes) {
+    const auto left =
+        std::span(one->bytes).subspan(offset).first(std::min(kBlockBytes, one->bytes.size() - offset));
+    const auto right = std::span(other->bytes).subspan(offset, left.size());
+    if (!std::ranges::equal(left, right)) ranges.push_back({offset, left.size(), false});
+  }
+  co_return ranges;
+}
+
+Task<Outcome<std::unique_ptr<BlockDevice>>> MemoryStore::open_device(Spec spec, Access access, Holder) {
+  auto image = find(spec);
+  if (!image) co_return not_found(spec);
+  co_return std::make_unique<MemoryDevice>(*this, std::move(image), access);
+}
+
+}  // namespace coppice::test

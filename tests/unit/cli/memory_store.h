@@ -1,0 +1,53 @@
+// MemoryStore: a Store without an engine, for tests of what stands above it.
+//
+// A disk is a vector of bytes, a snapshot a copy. Only what the command line's own tests need is there; the
+// rest refuses with kUnsupported. One thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coppice/store.h"
+
+namespace coppice::test {
+
+class MemoryStore final : public Store {
+ public:
+  struct Image {
+    std::vector<std::byte> bytes;
+    std::uint64_t attachments = 0;
+    std::uint64_t written_bytes = 0;  // ever, by write()
+  };
+  using ImagePointer = std::shared_ptr<Image>;
+
+  Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes) override;
+  Task<Outcome<>> snapshot(std::vector<Spec> specs, std::string note) override;
+  Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
+  Task<Outcome<>> clone(Spec from, std::string new_disk) override;
+  Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
+  Task<Outcome<>> rename(Spec from, std::string to) override;
+  Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) override;
+  Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
+  Task<Outcome<NodeInfo>> info(Spec spec) override;
+  Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) override;
+  Task<Outcome<std::vector<PoolInfo>>> pools() override;
+  Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) override;
+  Task<Outcome<std::unique_ptr<BlockDevice>>> open_device(Spec spec, Access access, Holder holder) override;
+  Task<Outcome<CheckReport>> check(bool read_data) override;
+  Task<Outcome<std::string>> dump() override;
+  Task<Outcome<>> wait_for_reclaim() override;
+  Task<Outcome<>> close() override;
+
+  // By "disk" or "disk@snapshot".
+  std::map<std::string, ImagePointer> images;
+  // Fails the n-th write from now on (0: none).
+  std::optional<std::uint64_t> writes_until_failure;
+
+ private:
+  ImagePointer find(const Spec& spec);
+};
+
+}  // namespace coppice::test

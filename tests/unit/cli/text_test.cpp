@@ -1,0 +1,94 @@
+#include <catch2/catch.hpp>
+
+#include "cli/attach_text.h"
+#include "cli/table.h"
+#include "cli/time_text.h"
+#include "coppice/store.h"
+
+namespace coppice::cli {
+namespace {
+
+TEST_CASE("times are RFC 3339 and come back") {
+  CHECK(format_time(0) == "1970-01-01T00:00:00.000Z");
+  CHECK(format_time(1'795'341'015'007) == "2026-11-22T09:50:15.007Z");
+  CHECK(format_time(-1) == "1969-12-31T23:59:59.999Z");
+  for (const std::int64_t time :
+       {std::int64_t{0}, std::int64_t{1'795'341'015'007}, std::int64_t{-86'400'001}}) {
+    CHECK(parse_time(format_time(time)) == time);
+  }
+}
+
+TEST_CASE("what is no such time is refused") {
+  for (const char* text : {"", "2026-11-22", "2026-11-22T09:50:15Z", "2026-11-22T09:50:15.007", "x",
+                           "2026-11-22T09:50:15.007Zx", "2026-11-22T09:50:15.7Z"}) {
+    CHECK_FALSE(parse_time(text).has_value());
+  }
+}
+
+TEST_CASE("ages are what a person would say") {
+  constexpr std::int64_t kNow = 10'000'000'000'000;
+  const auto ago = [](std::int64_t seconds) { return format_age(kNow - seconds * 1000, kNow); };
+  CHECK(ago(0) == "just now");
+  CHECK(ago(-5) == "just now");
+  CHECK(ago(1) == "1 second ago");
+  CHECK(ago(59) == "59 seconds ago");
+  CHECK(ago(60) == "1 minute ago");
+  CHECK(ago(7200) == "2 hours ago");
+  CHECK(ago(86'400 * 3) == "3 days ago");
+  CHECK(ago(86'400 * 400) == "1 year ago");
+}
+
+TEST_CASE("a table aligns by characters, and columns that are empty vanish") {
+  using enum Table::Align;
+  Table table({kLeft, kRight, kLeft, kLeft});
+  table.add({"● a", "1", "", "x"});
+  table.add({"bcdef", "22"});
+  CHECK(table.text() ==
+        "● a     1  x\n"
+        "bcdef  22\n");
+}
+
+TEST_CASE("names and specs") {
+  CHECK(parse_spec("web")->text() == "web");
+  CHECK(parse_spec("web@s1") == Spec{"web", "s1"});
+  CHECK(parse_spec(std::string(255, 'a')).has_value());
+  CHECK(parse_spec("A.b_c:d-9@0").has_value());
+  for (const char* bad :
+       {"", "@", "@s", "web@", "a b", "-a", ".a", "a@-s", "a@.s", "a@b@c", "a/b", "ä", "a\n"}) {
+    const auto spec = parse_spec(bad);
+    REQUIRE_FALSE(spec.has_value());
+    CHECK(spec.error().kind == ErrorKind::kInvalid);
+    CHECK(spec.error().message.find('\n') == std::string::npos);
+  }
+  CHECK_FALSE(parse_spec(std::string(256, 'a')).has_value());
+}
+
+TEST_CASE("QEMU's line doubles commas, keeps node names legal and is quoted for a shell") {
+  const nbd::Endpoint plain = nbd::UnixEndpoint{"/s/nbd.sock"};
+  CHECK(qemu_blockdev(plain, "web", false) ==
+        "-blockdev driver=nbd,node-name=coppice-web,server.type=unix,server.path=/s/nbd.sock,export=web,"
+        "reconnect-delay=30,discard=unmap");
+  CHECK(
+      qemu_blockdev(plain, "web@s1", true) ==
+      "-blockdev driver=nbd,node-name=coppice-web-s1,server.type=unix,server.path=/s/nbd.sock,export=web@s1,"
+      "reconnect-delay=30,read-only=on");
+  const std::string odd = qemu_blockdev(nbd::UnixEndpoint{"/a b,c/n.sock"}, std::string(40, 'x'), false);
+  CHECK(odd.starts_with("-blockdev 'driver=nbd,node-name=coppice-xxxxxxxxxxxxxxxxxxxxxxx,"));
+  CHECK(odd.find("server.path=/a b,,c/n.sock,") != std::string::npos);
+  CHECK(odd.ends_with("'"));
+  const std::string remote = qemu_blockdev(nbd::TcpEndpoint{"10.0.0.1", 10809}, "web", false);
+  CHECK(remote.find("server.type=inet,server.host=10.0.0.1,server.port=10809") != std::string::npos);
+}
+
+TEST_CASE("libvirt's element escapes what XML needs") {
+  const std::string xml = libvirt_disk(nbd::UnixEndpoint{"/a&b'<c"}, "web@s1", true);
+  CHECK(xml.find("<source protocol='nbd' name='web@s1'>") != std::string::npos);
+  CHECK(xml.find("socket='/a&amp;b&apos;&lt;c'") != std::string::npos);
+  CHECK(xml.find("<readonly/>") != std::string::npos);
+  CHECK(xml.find("<reconnect delay='30'/>") != std::string::npos);
+  CHECK(libvirt_disk(nbd::TcpEndpoint{"h", 1}, "web", false).find("<host name='h' port='1'/>") !=
+        std::string::npos);
+}
+
+}  // namespace
+}  // namespace coppice::cli

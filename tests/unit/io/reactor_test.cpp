@@ -1,0 +1,311 @@
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <poll.h>
+#include <catch2/catch.hpp>
+#include <cerrno>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "coppice/reactor.h"
+
+namespace coppice {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::unique_ptr<Reactor> make_reactor() {
+  auto reactor = Reactor::create();
+  REQUIRE(reactor.has_value());
+  return std::move(*reactor);
+}
+
+struct SocketPair {
+  int left = -1;
+  int right = -1;
+  SocketPair() {
+    int ends[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    left = ends[0];
+    right = ends[1];
+  }
+  ~SocketPair() {
+    close(left);
+    close(right);
+  }
+  SocketPair(const SocketPair&) = delete;
+  SocketPair& operator=(const SocketPair&) = delete;
+};
+
+Task<int> forty_two() {
+  co_return 42;
+}
+
+Task<void> note_after(Scheduler& scheduler, std::chrono::nanoseconds delay, int name, std::vector<int>& into,
+                      Latch& latch) {
+  co_await sleep_for(scheduler, delay);
+  into.push_back(name);
+  latch.arrive();
+}
+
+Task<std::vector<int>> sleepers(Scheduler& scheduler) {
+  std::vector<int> order;
+  Latch latch(5);
+  spawn(note_after(scheduler, 30ms, 3, order, latch));
+  spawn(note_after(scheduler, 10ms, 1, order, latch));
+  spawn(note_after(scheduler, 20ms, 2, order, latch));
+  spawn(note_after(scheduler, 0ms, 0, order, latch));
+  spawn(note_after(scheduler, -5ms, 0, order, latch));
+  co_await latch;
+  co_return order;
+}
+
+TEST_CASE("a task's value comes out of run, time after time") {
+  auto reactor = make_reactor();
+  for (int i = 0; i < 3; ++i) CHECK(reactor->run(forty_two()) == 42);
+}
+
+TEST_CASE("timers fire in the order of their deadlines, never early") {
+  auto reactor = make_reactor();
+  const auto before = reactor->now();
+  CHECK(reactor->run(sleepers(*reactor)) == std::vector<int>{0, 0, 1, 2, 3});
+  CHECK(reactor->now() - before >= 30ms);
+  CHECK(reactor->now() - before < 5s);
+}
+
+Task<void> equal_deadlines(Scheduler& scheduler, std::vector<int>& order, Latch& latch) {
+  for (int i = 0; i < 100; ++i) spawn(note_after(scheduler, 1ms, i, order, latch));
+  co_await latch;
+}
+
+TEST_CASE("timers started one after the other with one delay keep their order") {
+  auto reactor = make_reactor();
+  std::vector<int> order;
+  Latch latch(100);
+  reactor->run(equal_deadlines(*reactor, order, latch));
+  CHECK(std::ranges::is_sorted(order));
+  CHECK(order.size() == 100);
+}
+
+Task<std::thread::id> where_it_ran(Scheduler& scheduler, std::vector<int>& order, int name) {
+  auto id = co_await in_background(scheduler, [&order, name] {
+    order.push_back(name);  // one background thread: no lock needed
+    return std::this_thread::get_id();
+  });
+  co_return id;
+}
+
+Task<void> background_one(Scheduler& scheduler, std::vector<int>& order, int name, std::thread::id& id,
+                          std::thread::id& resumed, Latch& latch) {
+  auto ran = co_await where_it_ran(scheduler, order, name);
+  id = ran;
+  resumed = std::this_thread::get_id();
+  latch.arrive();
+}
+
+Task<void> background_many(Scheduler& scheduler, std::vector<int>& order, std::vector<std::thread::id>& ids,
+                           std::vector<std::thread::id>& resumed) {
+  const int count = static_cast<int>(ids.size());
+  Latch latch(static_cast<std::uint32_t>(count));
+  for (int i = 0; i < count; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    spawn(background_one(scheduler, order, i, ids[at], resumed[at], latch));
+  }
+  co_await latch;
+}
+
+TEST_CASE("background jobs run elsewhere, in order, and their waiters resume here") {
+  auto reactor = make_reactor();
+  std::vector<int> order;
+  std::vector<std::thread::id> ids(500);
+  std::vector<std::thread::id> resumed(500);
+  reactor->run(background_many(*reactor, order, ids, resumed));
+  CHECK(order.size() == 500);
+  CHECK(std::ranges::is_sorted(order));
+  const auto here = std::this_thread::get_id();
+  CHECK(std::ranges::count(ids, here) == 0);
+  CHECK(std::ranges::count(ids, ids[0]) == 500);
+  CHECK(std::ranges::count(resumed, here) == 500);
+}
+
+Task<int> slow_job_and_timer(Scheduler& scheduler) {
+  std::vector<int> order;
+  Latch latch(1);
+  spawn(note_after(scheduler, 5ms, 1, order, latch));
+  co_await in_background(scheduler, [] {
+    std::this_thread::sleep_for(100ms);
+    return 0;
+  });
+  co_return static_cast<int>(order.size());
+}
+
+TEST_CASE("a slow background job holds up no timer") {
+  auto reactor = make_reactor();
+  CHECK(reactor->run(slow_job_and_timer(*reactor)) == 1);
+}
+
+Task<void> echo(Reactor& reactor, int socket, std::uint64_t total) {
+  std::vector<std::byte> piece(8192);
+  while (total > 0) {
+    const auto got = co_await reactor.receive(socket, piece);
+    if (got <= 0) co_return;
+    std::span<const std::byte> left = std::span(piece).first(static_cast<std::size_t>(got));
+    total -= left.size();
+    while (!left.empty()) {
+      const auto sent = co_await reactor.send(socket, left);
+      if (sent <= 0) co_return;
+      left = left.subspan(static_cast<std::size_t>(sent));
+    }
+  }
+}
+
+Task<void> send_all(Reactor& reactor, int socket, std::span<const std::byte> bytes) {
+  // In two pieces per call, as replies with a header are sent.
+  while (!bytes.empty()) {
+    const std::size_t half = bytes.size() / 2;
+    iovec pieces[2] = {{const_cast<std::byte*>(bytes.data()), half},
+                       {const_cast<std::byte*>(bytes.data()) + half, bytes.size() - half}};
+    msghdr message{};
+    message.msg_iov = pieces;
+    message.msg_iovlen = 2;
+    const auto sent = co_await reactor.send_message(socket, message);
+    if (sent <= 0) co_return;
+    bytes = bytes.subspan(static_cast<std::size_t>(sent));
+  }
+}
+
+Task<std::vector<std::byte>> receive_all(Reactor& reactor, int socket, std::size_t total) {
+  std::vector<std::byte> all(total);
+  std::size_t done = 0;
+  while (done < total) {
+    const auto got = co_await reactor.receive(socket, std::span(all).subspan(done));
+    if (got <= 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  all.resize(done);
+  co_return all;
+}
+
+TEST_CASE("what goes through a socket both ways is what was sent") {
+  auto reactor = make_reactor();
+  const SocketPair pair;
+  std::vector<std::byte> bytes(std::size_t{5} << 20);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 2654435761U >> 13);
+  spawn(echo(*reactor, pair.right, bytes.size()));
+  spawn(send_all(*reactor, pair.left, bytes));
+  const auto back = reactor->run(receive_all(*reactor, pair.left, bytes.size()));
+  CHECK(back.size() == bytes.size());
+  CHECK(back == bytes);
+}
+
+Task<std::int32_t> receive_once(Reactor& reactor, int socket) {
+  std::byte byte{};
+  const auto got = co_await reactor.receive(socket, std::span(&byte, 1));
+  co_return got;
+}
+
+Task<void> shut_down_later(Reactor& reactor, int socket) {
+  co_await sleep_for(reactor, 20ms);
+  shutdown(socket, SHUT_RDWR);
+}
+
+TEST_CASE("shutting a socket down ends a pending receive") {
+  auto reactor = make_reactor();
+  const SocketPair pair;
+  spawn(shut_down_later(*reactor, pair.left));
+  CHECK(reactor->run(receive_once(*reactor, pair.left)) == 0);
+}
+
+Task<std::int32_t> send_one(Reactor& reactor, int socket) {
+  const std::byte byte{1};
+  const auto sent = co_await reactor.send(socket, std::span(&byte, 1));
+  co_return sent;
+}
+
+TEST_CASE("sending to a peer that left is an error, not a signal") {
+  auto reactor = make_reactor();
+  SocketPair pair;
+  close(pair.right);
+  pair.right = -1;
+  CHECK(reactor->run(send_one(*reactor, pair.left)) == -EPIPE);
+  CHECK(reactor->run(receive_once(*reactor, 9999)) == -EBADF);
+}
+
+Task<std::int32_t> poll_once(Reactor& reactor, int descriptor) {
+  const auto events = co_await reactor.poll(descriptor, POLLIN);
+  co_return events;
+}
+
+Task<void> write_later(Reactor& reactor, int socket) {
+  co_await sleep_for(reactor, 10ms);
+  const std::byte byte{1};
+  [[maybe_unused]] const auto sent = co_await reactor.send(socket, std::span(&byte, 1));
+}
+
+TEST_CASE("poll waits for what can be read") {
+  auto reactor = make_reactor();
+  const SocketPair pair;
+  spawn(write_later(*reactor, pair.left));
+  CHECK((reactor->run(poll_once(*reactor, pair.right)) & POLLIN) != 0);
+}
+
+Task<void> read_byte(Reactor& reactor, int descriptor, std::uint64_t at, std::byte& into, int& failures,
+                     Latch& latch) {
+  const auto got = co_await reactor.read(descriptor, std::span(&into, 1), at);
+  if (got != 1) ++failures;
+  latch.arrive();
+}
+
+Task<int> read_bytes_at_once(Reactor& reactor, int descriptor, std::vector<std::byte>& into) {
+  int failures = 0;
+  Latch latch(static_cast<std::uint32_t>(into.size()));
+  for (std::size_t i = 0; i < into.size(); ++i)
+    spawn(read_byte(reactor, descriptor, i, into[i], failures, latch));
+  co_await latch;
+  co_return failures;
+}
+
+TEST_CASE("many more requests at once than the ring has entries") {
+  auto reactor = make_reactor();
+  FILE* file = std::tmpfile();
+  REQUIRE(file != nullptr);
+  std::vector<std::byte> bytes(40000);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 31 + i / 256);
+  REQUIRE(write(fileno(file), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+  std::vector<std::byte> back(bytes.size());
+  CHECK(reactor->run(read_bytes_at_once(*reactor, fileno(file), back)) == 0);
+  CHECK(back == bytes);
+  std::fclose(file);
+}
+
+Task<void> hold_mutex(Scheduler& scheduler, AsyncMutex& mutex, int name, int& inside, std::vector<int>& order,
+                      Latch& latch) {
+  co_await mutex.lock();
+  if (++inside != 1) order.push_back(-1);
+  order.push_back(name);
+  co_await sleep_for(scheduler, 1ms);
+  --inside;
+  mutex.unlock();
+  latch.arrive();
+}
+
+Task<void> contend(Scheduler& scheduler, std::vector<int>& order) {
+  AsyncMutex mutex(scheduler);
+  int inside = 0;
+  Latch latch(10);
+  for (int i = 0; i < 10; ++i) spawn(hold_mutex(scheduler, mutex, i, inside, order, latch));
+  co_await latch;
+}
+
+TEST_CASE("a mutex lets one in at a time") {
+  auto reactor = make_reactor();
+  std::vector<int> order;
+  reactor->run(contend(*reactor, order));
+  std::ranges::sort(order);
+  CHECK(order == std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9});
+}
+
+}  // namespace
+}  // namespace coppice

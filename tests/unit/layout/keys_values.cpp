@@ -1,0 +1,98 @@
+#include <catch2/catch.hpp>
+
+#include "samples.h"
+
+using namespace coppice;
+using namespace coppice::layout_test;
+
+namespace {
+
+// `decode` answers something only for bytes that encode() writes: hostile bytes included.
+template <class T, class Decode>
+void check_value(const T& value, Decode decode, Random& random) {
+  const std::string bytes = encode(value);
+  const auto back = decode(bytes);
+  REQUIRE(back);
+  REQUIRE(*back == value);
+  REQUIRE_FALSE(decode(bytes + '\0'));
+  for (std::size_t cut = 0; cut < bytes.size(); ++cut) REQUIRE_FALSE(decode(bytes.substr(0, cut)));
+  const Bytes start(reinterpret_cast<const std::byte*>(bytes.data()),
+                    reinterpret_cast<const std::byte*>(bytes.data() + bytes.size()));
+  for (int i = 0; i < 200; ++i) {
+    const Bytes hostile = damaged(start, random);
+    const std::string_view view(reinterpret_cast<const char*>(hostile.data()), hostile.size());
+    const auto accepted = decode(view);
+    if (accepted) REQUIRE(encode(*accepted) == view);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("keys sort as their numbers do, the newest version of a leaf first") {
+  Random random(5);
+  for (int i = 0; i < 20'000; ++i) {
+    const auto number = [&] { return random() >> (random() % 64); };
+    const LeafKey a{{number() % 3}, {number() % 5}, {number()}};
+    const LeafKey b{{number() % 3}, {number() % 5}, {number()}};
+    REQUIRE(decode_leaf_key(encode_key(a)) == a);
+    const bool before = std::tuple(a.branch, a.leaf, b.version) < std::tuple(b.branch, b.leaf, a.version);
+    REQUIRE((encode_key(a) < encode_key(b)) == before);
+    const ChangeKey c{a.branch, a.version, a.leaf};
+    const ChangeKey d{b.branch, b.version, b.leaf};
+    REQUIRE(decode_change_key(encode_key(c)) == c);
+    REQUIRE((encode_key(c) < encode_key(d)) == (c < d));
+  }
+}
+
+TEST_CASE("keys and masks of another length are refused") {
+  const std::string key = encode_key(LeafKey{{1}, {2}, {3}});
+  for (const std::string& wrong : {std::string(), key.substr(1), key + "x"}) {
+    CHECK_FALSE(decode_leaf_key(wrong));
+    CHECK_FALSE(decode_change_key(wrong));
+    CHECK_FALSE(decode_mask(wrong));
+  }
+  CHECK(decode_mask(encode_mask(0x123456789abcdef0)) == 0x123456789abcdef0);
+  CHECK_FALSE(decode_mask("1234567"));
+}
+
+TEST_CASE("values of the tree come back, and nothing else is taken for one") {
+  Random random(6);
+  for (int i = 0; i < 50; ++i) {
+    const auto number = [&] { return random() >> (random() % 64); };
+    const auto time = static_cast<std::int64_t>(random());
+    check_value(BranchValue{{number()}, {number()}, {number()}}, decode_branch, random);
+    check_value(DiskValue{random_text(random, 255), {number()}, time}, decode_disk, random);
+    check_value(CountersValue{{number()}, {number()}, {number()}, {number()}}, decode_counters, random);
+    check_value(AppliedValue{number(), number(), number(), number()}, decode_applied, random);
+    check_value(StoreValue{sample_uuid(static_cast<std::uint8_t>(i)), sample_uuid(1)}, decode_store, random);
+    NodeValue node = sample_node();
+    node.state = static_cast<NodeState>(1 + i % 3);
+    node.size_bytes = number();
+    node.created_unix_ms = time;
+    node.name = random_text(random, 255);
+    node.note = random_text(random, 2000);
+    check_value(node, decode_node, random);
+  }
+}
+
+TEST_CASE("a node in no known state, or a value of a later format, is refused") {
+  std::string bytes = encode(sample_node());
+  for (const char state : {'\0', '\4', '\177'}) {
+    bytes[1] = state;
+    CHECK_FALSE(decode_node(bytes));
+  }
+  bytes = encode(BranchValue{});
+  bytes[0] = 2;
+  CHECK_FALSE(decode_branch(bytes));
+}
+
+TEST_CASE("an id is found in its key only") {
+  CHECK(id_of_key(node_key({0x1234}), "node/") == 0x1234);
+  CHECK(id_of_key(node_key({0x1234}), "node") == 0x1234);
+  CHECK_FALSE(id_of_key(node_key({1}), "disk/"));
+  CHECK_FALSE(id_of_key(kCountersKey, "node/"));
+  CHECK_FALSE(id_of_key("node/00000000000000FF", "node/"));
+  CHECK_FALSE(id_of_key("node/00000000000000f", "node/"));
+  CHECK_FALSE(id_of_key("node/00000000000000ff0", "node/"));
+  CHECK_FALSE(id_of_key("nodes/00000000000000ff", "node"));
+}

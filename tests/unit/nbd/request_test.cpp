@@ -1,0 +1,177 @@
+// Requests and replies as bytes, and which requests never reach a disk.
+#include "nbd/request.h"
+
+#include <catch2/catch.hpp>
+
+#include "nbd/buffer_pool.h"
+#include "nbd/reply.h"
+#include "raw_client.h"
+
+using namespace coppice;
+using namespace coppice::nbd;
+using coppice::test::Bytes;
+using coppice::test::joined;
+
+namespace {
+
+constexpr ExportShape kWritable{
+    .size_bytes = 1 << 20, .read_only = false, .structured_replies = true, .base_allocation = true};
+constexpr ExportShape kSnapshot{
+    .size_bytes = 1 << 20, .read_only = true, .structured_replies = true, .base_allocation = true};
+
+WireError refused(Command command, std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0,
+                  const ExportShape& shape = kWritable) {
+  const auto refusal = refuse_request(
+      {.command = command, .flags = flags, .cookie = 1, .offset_bytes = offset, .length_bytes = length},
+      shape);
+  return refusal ? refusal->error : WireError::kNone;
+}
+
+Bytes head_of(const Reply& reply) {
+  return {reply.head.begin(), reply.head.begin() + static_cast<long>(reply.head_bytes)};
+}
+
+constexpr Request kRead{
+    .command = Command::kRead, .flags = 0, .cookie = 9, .offset_bytes = 512, .length_bytes = 8192};
+constexpr Request kWrite{
+    .command = Command::kWrite, .flags = 0, .cookie = 9, .offset_bytes = 512, .length_bytes = 8192};
+
+}  // namespace
+
+TEST_CASE("a request is decoded, and a wrong magic is seen") {
+  const auto header = test::RawClient::request(Command::kTrim, 1ULL << 40, 77, kCommandFua, 5);
+  const auto request = decode_request(bytes_of(header));
+  REQUIRE(request);
+  CHECK(request->command == Command::kTrim);
+  CHECK(request->offset_bytes == 1ULL << 40);
+  CHECK(request->length_bytes == 77);
+  CHECK(request->cookie == 5);
+  CHECK(request->has(kCommandFua));
+  auto wrong = header;
+  wrong.magic = kRequestMagic ^ 1;
+  CHECK_FALSE(decode_request(bytes_of(wrong)));
+}
+
+TEST_CASE("ranges outside of the disk are refused, each command in its way") {
+  constexpr std::uint64_t kEnd = 1 << 20;
+  CHECK(refused(Command::kRead, kEnd - 1, 1) == WireError::kNone);
+  CHECK(refused(Command::kRead, kEnd, 0) == WireError::kNone);
+  CHECK(refused(Command::kRead, kEnd - 1, 2) == WireError::kInvalid);
+  CHECK(refused(Command::kRead, UINT64_MAX, 2) == WireError::kInvalid);
+  CHECK(refused(Command::kWrite, kEnd - 1, 2) == WireError::kNoSpace);
+  CHECK(refused(Command::kWriteZeroes, UINT64_MAX, UINT32_MAX) == WireError::kNoSpace);
+  CHECK(refused(Command::kTrim, kEnd, 1) == WireError::kInvalid);
+  CHECK(refused(Command::kCache, kEnd, 1) == WireError::kInvalid);
+  CHECK(refused(Command::kBlockStatus, kEnd, 1) == WireError::kInvalid);
+  CHECK(refused(Command::kFlush, UINT64_MAX, 0) == WireError::kNone);
+}
+
+TEST_CASE("reads and writes have a longest length, other commands have not") {
+  ExportShape large = kWritable;
+  large.size_bytes = 1ULL << 40;
+  constexpr std::uint32_t kMost = 32 << 20;
+  CHECK(refused(Command::kRead, 0, kMost, 0, large) == WireError::kNone);
+  CHECK(refused(Command::kRead, 0, kMost + 1, 0, large) == WireError::kInvalid);
+  CHECK(refused(Command::kRead, 0, kMost + 1, kCommandDf, large) == WireError::kOverflow);
+  CHECK(refused(Command::kWrite, 0, kMost + 1, 0, large) == WireError::kInvalid);
+  CHECK(refused(Command::kTrim, 0, UINT32_MAX, 0, large) == WireError::kNone);
+  CHECK(refused(Command::kWriteZeroes, 0, UINT32_MAX, 0, large) == WireError::kNone);
+  CHECK(refused(Command::kBlockStatus, 0, UINT32_MAX, 0, large) == WireError::kNone);
+  CHECK(refused(Command::kBlockStatus, 0, 0, 0, large) == WireError::kInvalid);
+}
+
+TEST_CASE("a read-only export refuses what changes it") {
+  for (const auto command : {Command::kWrite, Command::kTrim, Command::kWriteZeroes}) {
+    CHECK(refused(command, 0, 512, 0, kSnapshot) == WireError::kPermission);
+  }
+  for (const auto command : {Command::kRead, Command::kFlush, Command::kCache, Command::kBlockStatus}) {
+    CHECK(refused(command, 0, 512, 0, kSnapshot) == WireError::kNone);
+  }
+}
+
+TEST_CASE("flags are taken where they mean something") {
+  for (const auto command : {Command::kRead, Command::kWrite, Command::kFlush, Command::kTrim,
+                             Command::kCache, Command::kWriteZeroes, Command::kBlockStatus}) {
+    CHECK(refused(command, 0, 512, kCommandFua) == WireError::kNone);
+    CHECK(refused(command, 0, 512, 1 << 7) == WireError::kInvalid);
+  }
+  CHECK(refused(Command::kRead, 0, 512, kCommandDf) == WireError::kNone);
+  CHECK(refused(Command::kWrite, 0, 512, kCommandDf) == WireError::kInvalid);
+  CHECK(refused(Command::kBlockStatus, 0, 512, kCommandReqOne) == WireError::kNone);
+  CHECK(refused(Command::kTrim, 0, 512, kCommandReqOne) == WireError::kInvalid);
+  CHECK(refused(Command::kWriteZeroes, 0, 512, kCommandNoHole) == WireError::kNone);
+  CHECK(refused(Command::kWriteZeroes, 0, 512, kCommandFastZero) == WireError::kNone);
+  CHECK(refused(Command::kWriteZeroes, 0, 512, kCommandFastZero | kCommandNoHole) ==
+        WireError::kNotSupported);
+  CHECK(refused(Command::kWrite, 0, 512, kCommandNoHole) == WireError::kInvalid);
+  CHECK(refused(static_cast<Command>(8), 0, 512) == WireError::kInvalid);
+  CHECK(refused(static_cast<Command>(0xffff), 0, 512) == WireError::kInvalid);
+}
+
+TEST_CASE("block status needs its context") {
+  ExportShape bare = kWritable;
+  bare.base_allocation = false;
+  CHECK(refused(Command::kBlockStatus, 0, 512, 0, bare) == WireError::kInvalid);
+}
+
+TEST_CASE("an export is advertised with what it can do") {
+  CHECK(transmission_flags(kWritable) == (kHasFlags | kSendFlush | kSendFua | kSendTrim | kSendWriteZeroes |
+                                          kSendDf | kCanMultiConn | kSendCache | kSendFastZero));
+  CHECK(transmission_flags(kSnapshot) ==
+        (kHasFlags | kReadOnly | kSendFlush | kSendFua | kSendDf | kCanMultiConn | kSendCache));
+  ExportShape simple = kWritable;
+  simple.structured_replies = false;
+  CHECK((transmission_flags(simple) & kSendDf) == 0);
+}
+
+TEST_CASE("the engine's errors have the protocol's numbers") {
+  const auto number = [](ErrorKind kind) {
+    return static_cast<std::uint32_t>(wire_error(Error{kind, 0, ""}));
+  };
+  CHECK(number(ErrorKind::kNoSpace) == 28);
+  CHECK(number(ErrorKind::kReadOnly) == 1);
+  CHECK(number(ErrorKind::kIo) == 5);
+  CHECK(number(ErrorKind::kCorrupt) == 5);
+  CHECK(number(ErrorKind::kInvalid) == 22);
+  CHECK(number(ErrorKind::kUnsupported) == 95);
+  CHECK(number(ErrorKind::kBusy) == 108);
+}
+
+TEST_CASE("replies are laid out as the protocol has them") {
+  CHECK(head_of(done_reply(kWrite, true)) == joined(Big32(kSimpleReplyMagic), Big32(0), Big64(9)));
+  CHECK(head_of(done_reply(kRead, true)) ==
+        joined(Big32(kStructuredReplyMagic), Big16(1), Big16(0), Big64(9), Big32(0)));
+  CHECK(head_of(error_reply(kRead, false, WireError::kIo, "why")) ==
+        joined(Big32(kSimpleReplyMagic), Big32(5), Big64(9)));
+
+  const Reply error = error_reply(kWrite, true, WireError::kNoSpace, "why");
+  CHECK(head_of(error) == joined(Big32(kStructuredReplyMagic), Big16(1), Big16(32769), Big64(9), Big32(9)));
+  CHECK(error.body == joined(Big32(28), Big16(3), test::bytes_of_text("why")));
+
+  const Reply data = data_reply(kRead, true, AlignedBuffer(8192));
+  CHECK(head_of(data) ==
+        joined(Big32(kStructuredReplyMagic), Big16(1), Big16(1), Big64(9), Big32(8200), Big64(512)));
+  CHECK(data.data_bytes == 8192);
+  CHECK(head_of(data_reply(kRead, false, AlignedBuffer(8192))).size() == sizeof(SimpleReply));
+}
+
+TEST_CASE("block status is cut to the range that was asked about") {
+  const std::vector<Extent> extents = {{512, 4096, true}, {4608, 1 << 20, false}, {1 << 21, 4096, true}};
+  const Reply reply = status_reply(kRead, extents);
+  CHECK(reply.body == joined(Big32(1), Big32(4096), Big32(0), Big32(4096), Big32(3)));
+  CHECK(head_of(reply) == joined(Big32(kStructuredReplyMagic), Big16(1), Big16(5), Big64(9), Big32(20)));
+}
+
+TEST_CASE("buffers are reused, aligned, and not hoarded") {
+  BufferPool pool;
+  AlignedBuffer first = pool.take(5000);
+  REQUIRE(first.size() >= 5000);
+  CHECK(is_block_aligned(first.data()));
+  const std::byte* memory = first.data();
+  pool.give(std::move(first));
+  CHECK(pool.take(8192).data() == memory);
+  CHECK(pool.take(32 << 20).size() == 32U << 20);
+  CHECK(pool.take(0).size() >= 1);
+  for (int count = 0; count < 100; ++count) pool.give(AlignedBuffer(1 << 20));
+  CHECK(pool.kept_bytes() <= BufferPool::kKeptBytes);
+}

@@ -1,0 +1,123 @@
+// A store's disks and snapshots as exports, with a store that only remembers what it was asked.
+#include "nbd/store_exports.h"
+
+#include <catch2/catch.hpp>
+
+#include "memory_device.h"
+
+using namespace coppice;
+
+namespace {
+
+std::unexpected<Failure> not_asked_for() {
+  return refuse(ErrorKind::kUnsupported, "not part of this test");
+}
+
+class RememberingStore final : public Store {
+ public:
+  explicit RememberingStore(Scheduler& scheduler) : disk_(scheduler, 1 << 20) {}
+
+  Spec opened;
+  Access access = Access::kReadOnly;
+  std::string holder;
+
+  Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string>) override {
+    std::vector<NodeInfo> nodes(3);
+    nodes[0] = snapshot_node();
+    nodes[1].kind = NodeInfo::Kind::kDeleted;
+    nodes[2] = head_node();
+    co_return nodes;
+  }
+  Task<Outcome<NodeInfo>> info(Spec spec) override {
+    if (spec.disk != "vm") co_return refuse(ErrorKind::kNotFound, "no disk '" + spec.disk + "'");
+    co_return spec.is_snapshot() ? snapshot_node() : head_node();
+  }
+  Task<Outcome<std::unique_ptr<BlockDevice>>> open_device(Spec spec, Access how, Holder who) override {
+    opened = spec;
+    access = how;
+    holder = who.description;
+    co_return std::make_unique<test::MemoryDevice>(disk_, how == Access::kReadOnly);
+  }
+
+  Task<Outcome<>> create_disk(std::string, std::uint64_t) override { co_return not_asked_for(); }
+  Task<Outcome<>> snapshot(std::vector<Spec>, std::string) override { co_return not_asked_for(); }
+  Task<Outcome<std::string>> rollback(Spec, RollbackOptions) override { co_return not_asked_for(); }
+  Task<Outcome<>> clone(Spec, std::string) override { co_return not_asked_for(); }
+  Task<Outcome<>> remove(std::vector<Spec>, bool) override { co_return not_asked_for(); }
+  Task<Outcome<>> rename(Spec, std::string) override { co_return not_asked_for(); }
+  Task<Outcome<>> resize(std::string, std::uint64_t) override { co_return not_asked_for(); }
+  Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string>) override {
+    co_return not_asked_for();
+  }
+  Task<Outcome<std::vector<PoolInfo>>> pools() override { co_return not_asked_for(); }
+  Task<Outcome<std::vector<DiffRange>>> diff(Spec, Spec, std::uint64_t) override {
+    co_return not_asked_for();
+  }
+  Task<Outcome<CheckReport>> check(bool) override { co_return not_asked_for(); }
+  Task<Outcome<std::string>> dump() override { co_return not_asked_for(); }
+  Task<Outcome<>> wait_for_reclaim() override { co_return not_asked_for(); }
+  Task<Outcome<>> close() override { co_return not_asked_for(); }
+
+ private:
+  static NodeInfo head_node() {
+    NodeInfo node;
+    node.disk = "vm";
+    node.size_bytes = 1 << 20;
+    return node;
+  }
+  static NodeInfo snapshot_node() {
+    NodeInfo node = head_node();
+    node.kind = NodeInfo::Kind::kSnapshot;
+    node.snapshot = "before";
+    node.note = "update";
+    return node;
+  }
+  test::MemoryDisk disk_;
+};
+
+struct Fixture {
+  std::unique_ptr<Reactor> reactor = std::move(*Reactor::create());
+  RememberingStore store{*reactor};
+  nbd::StoreExports exports{store};
+};
+
+}  // namespace
+
+TEST_CASE("heads and snapshots are listed, deleted nodes are not") {
+  Fixture fixture;
+  const auto exports = fixture.reactor->run(fixture.exports.list());
+  REQUIRE(exports);
+  REQUIRE(exports->size() == 2);
+  CHECK((*exports)[0].name == "vm@before");
+  CHECK((*exports)[0].read_only);
+  CHECK((*exports)[0].description.find("snapshot of vm: update") != std::string::npos);
+  CHECK((*exports)[1].name == "vm");
+  CHECK_FALSE((*exports)[1].read_only);
+  CHECK((*exports)[1].size_bytes == 1 << 20);
+}
+
+TEST_CASE("a disk is opened for writing, a snapshot for reading, for a holder with a name") {
+  Fixture fixture;
+  const auto disk = fixture.reactor->run(fixture.exports.open("vm", {"somebody"}));
+  REQUIRE(disk);
+  CHECK(fixture.store.opened == Spec{"vm", ""});
+  CHECK(fixture.store.access == Access::kReadWrite);
+  CHECK(fixture.store.holder == "somebody");
+  const auto snapshot = fixture.reactor->run(fixture.exports.open("vm@before", {"somebody"}));
+  REQUIRE(snapshot);
+  CHECK(fixture.store.opened == Spec{"vm", "before"});
+  CHECK(fixture.store.access == Access::kReadOnly);
+}
+
+TEST_CASE("an empty, a bad and an unknown name are refused; the empty one with how to list") {
+  Fixture fixture;
+  const auto empty = fixture.reactor->run(fixture.exports.open("", {}));
+  REQUIRE_FALSE(empty);
+  CHECK(empty.error().message.find("nbdinfo --list") != std::string::npos);
+  CHECK_FALSE(fixture.reactor->run(fixture.exports.describe("-x")));
+  CHECK_FALSE(fixture.reactor->run(fixture.exports.describe("vm@a@b")));
+  const auto unknown = fixture.reactor->run(fixture.exports.describe("none"));
+  REQUIRE_FALSE(unknown);
+  CHECK(unknown.error().kind == ErrorKind::kNotFound);
+  CHECK(fixture.store.opened == Spec{});
+}
