@@ -62,7 +62,7 @@ class Run {
     }
     past_ += kind == Crash::kPower ? " power" : " kill";
     if (!session.started()) past_ += "(recovering)";
-    if (machine_.disk.faults.fired) past_ += "(fault)";
+    past_ += machine_.disk.faults.what;
     machine_.crash(kind);
     ++result_.crashes;
   }

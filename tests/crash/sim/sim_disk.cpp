@@ -121,11 +121,13 @@ std::chrono::nanoseconds SimBlockFile::latency() {
   return std::chrono::microseconds(rng_.between(5, 150) * slow);
 }
 
-bool SimBlockFile::fails(bool sync) {
+bool SimBlockFile::fails(IoRequest::Kind kind) {
   Faults& faults = disk_.faults;
+  const bool sync = kind == IoRequest::Kind::kSync;
   std::uint64_t& left = sync ? faults.fail_sync_in : faults.fail_io_in;
   if (left == 0 || --left != 0) return false;
   faults.fired = true;
+  faults.what = sync ? "(sync failed)" : kind == IoRequest::Kind::kRead ? "(read failed)" : "(write failed)";
   return true;
 }
 
@@ -157,7 +159,7 @@ void SimBlockFile::submit(IoRequest& request) {
 
 void SimBlockFile::submit_read(IoRequest& request) {
   const bool beyond = request.offset_bytes + request.length_bytes > file_.size_;
-  const bool broken = fails(false);
+  const bool broken = fails(request.kind);
   // Two looks at the disk, each for some of the sectors: a write may come between.
   const auto mask = static_cast<std::uint8_t>(rng_.next());
   const auto look = [this, &request](std::uint8_t sectors) {
@@ -207,7 +209,7 @@ void SimBlockFile::submit_write(IoRequest& request) {
     for (std::size_t i = 0; i < versions.size(); ++i)
       copy_sectors(file_.block(first + i).visible, versions[i]->bytes, sectors);
   };
-  const bool broken = fails(false);
+  const bool broken = fails(request.kind);
   const auto mask = static_cast<std::uint8_t>(rng_.next());
   const auto half = latency();
   const bool torn = broken || rng_.once_in(2);
@@ -233,7 +235,7 @@ void SimBlockFile::submit_sync(IoRequest& request) {
   ++syncs_in_flight_;
   const std::uint64_t barrier = file_.completions_;
   const std::uint64_t size = file_.size_;
-  const bool broken = fails(true);
+  const bool broken = fails(request.kind);
   scheduler_.after(latency() * 2, [this, &request, barrier, size, broken] {
     file_.synced(barrier, broken);
     if (!broken) file_.durable_size_ = std::max(file_.durable_size_, size);

@@ -28,6 +28,7 @@ struct Faults {
   std::uint64_t fail_io_in = 0;    // this many requests from now one fails with EIO (0: none)
   std::uint64_t fail_sync_in = 0;  // … one sync
   bool fired = false;
+  const char* what = "";  // failed: for whoever looks into a violation
 };
 
 class SimFile {
@@ -107,7 +108,7 @@ class SimBlockFile final : public BlockFile {
   void submit_write(IoRequest& request);
   void submit_sync(IoRequest& request);
   void finish(IoRequest& request, int error);
-  [[nodiscard]] bool fails(bool sync);
+  [[nodiscard]] bool fails(IoRequest::Kind kind);
   std::chrono::nanoseconds latency();
 
   SimScheduler& scheduler_;
