@@ -29,6 +29,8 @@ enum class Mutation : std::uint8_t {
   kJournalBeforeData,   // the journal is written without the data sync
   kJournalNotSynced,    // a commit returns before the journal's sync
   kReleaseBeforeBatch,  // staged records are released before their batch is written
+  kProvenWhenDurable,   // blocks count as proven without a durable batch that says so
+  kReclaimUncommitted,  // a sweep builds on records that are not durable, and others build on it
   // Checkpoint.
   kMarkTakenLate,        // marks are cleared on disk without being taken in memory first
   kMarkClearedEarly,     // … and before the checkpoint is durable
@@ -46,7 +48,12 @@ enum class Mutation : std::uint8_t {
   kTailNotJournaled,        // … or replayed, but not put into the journal before the restamp
   kRecoveryTrustsUnsynced,  // what redo read is checkpointed without a sync of it
   kMarksForgotten,          // after a power cut marks do not become suspects
+  kNoWriteBack,             // after a failed sync what is read is trusted to stay
+  kTailNotVerified,         // the journal's tail is taken without a look at the data
+  kSnapshotOverLost,        // a snapshot stands though a write of its epoch was lost
+  kLostFreesForgotten,      // what a lost write freed is not freed by the next one that stands
   // Reclaim.
+  kSweepNotResumed,  // a sweep that was cut short waits its turn
   kCursorApart,  // a step's cursor is journaled apart from what it frees
 };
 

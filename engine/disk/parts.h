@@ -13,6 +13,7 @@
 #include "pool/granules.h"
 #include "pool/pending.h"
 #include "pool/pool.h"
+#include "tree/leaf_gate.h"
 #include "tree/tree.h"
 
 namespace coppice {
@@ -36,6 +37,7 @@ struct Parts {
   Counters& counters;
   AsyncMutex& growing;     // held while a slab is added
   WaitQueue& space_freed;  // woken when blocks became free
+  LeafGate& gate;          // before publishing
   // The epochs in which a head could write in place when the power went: only blocks born in them may be
   // taken as they stand, and only in suspect granules.
   const std::set<Epoch>& suspect_epochs;

@@ -118,8 +118,9 @@ std::uint64_t publish_zero(Parts& parts, Head& head, Epoch epoch, BlockIndex fir
   return publish_map(parts, head, {head.branch, epoch, first, count, PhysicalBlock{0}, {}, {}}, leaves);
 }
 
-std::uint64_t publish_in_place(Parts& parts, PhysicalRun run, std::span<const std::uint32_t> checksums) {
-  const ChecksumRecord record{run.first, {checksums.begin(), checksums.end()}};
+std::uint64_t publish_in_place(Parts& parts, Epoch epoch, PhysicalRun run,
+                               std::span<const std::uint32_t> checksums) {
+  const ChecksumRecord record{run.first, {checksums.begin(), checksums.end()}, epoch_tag(epoch)};
   const std::uint64_t position = parts.journal.stage(record);
   parts.checksums.set(run.first, checksums);
   return position;

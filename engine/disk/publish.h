@@ -22,7 +22,8 @@ void append_freed(Parts& parts, const Head& head, Epoch epoch, const CachedLeaf&
 // as seen from (branch, epoch). Returns the journal position behind its record.
 std::uint64_t publish_redirected(Parts& parts, Head& head, Epoch epoch, BlockIndex first, PhysicalRun run,
                                  std::span<const std::uint32_t> checksums, LeafPins& leaves);
-std::uint64_t publish_in_place(Parts& parts, PhysicalRun run, std::span<const std::uint32_t> checksums);
+std::uint64_t publish_in_place(Parts& parts, Epoch epoch, PhysicalRun run,
+                               std::span<const std::uint32_t> checksums);
 std::uint64_t publish_zero(Parts& parts, Head& head, Epoch epoch, BlockIndex first, std::uint64_t count,
                            LeafPins& leaves);
 

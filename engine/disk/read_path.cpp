@@ -124,6 +124,10 @@ Task<Result<bool>> accept_suspect(Parts& parts, View view, const Mismatch& misma
   auto read = co_await read_blocks(parts.pool.file(mismatch.address.member()),
                                    mismatch.address.offset_bytes(), content.span());
   if (!read) co_return std::unexpected(read.error());
+  // Written back: after a failed sync the system may show what it will never write.
+  auto written = co_await write_blocks(parts.pool.file(mismatch.address.member()),
+                                       mismatch.address.offset_bytes(), content.span());
+  if (!written) co_return std::unexpected(written.error());
   ChecksumRecord record{mismatch.address, {block_checksum(block_at(content.span(), 0), mismatch.address)}};
   const std::uint64_t bytes = encoded_bytes(record);
   const PhysicalRun one{mismatch.address, 1};

@@ -36,11 +36,11 @@ Task<Result<>> take_blocks(Parts& parts, std::uint64_t count, PhysicalBlock goal
       can_grow = false;
       continue;
     }
-    // What was freed but waits in quarantine comes back with a commit.
+    // What was freed but waits in quarantine comes back with its proof.
     if (parts.pending.quarantined_blocks() != 0) {
-      auto committed = co_await parts.journal.commit(parts.journal.staged());
-      if (!committed) co_return committed;
-      if (parts.pending.settle(parts.journal.durable())) continue;
+      auto proven = co_await parts.journal.prove();
+      if (!proven) co_return proven;
+      if (parts.pending.settle(parts.journal.proven())) continue;
       co_await sleep_for(parts.scheduler, std::chrono::milliseconds(1));
       continue;
     }

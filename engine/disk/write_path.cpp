@@ -44,6 +44,10 @@ Task<Result<>> start(Parts& parts, Head& head, RangeLock::Entry& entry, BlockInd
   }
 }
 
+bool gate_closed(Parts& parts, const Head& head, BlockIndex first, std::uint64_t count) {
+  return parts.gate.closed(head.branch, leaf_of(first), leaf_of(first.next(count - 1)));
+}
+
 // One write from its classification to its publication. Whatever fails is undone here.
 class Writing {
  public:
@@ -159,7 +163,7 @@ Task<Result<>> Writing::transfer() {
       auto read = co_await read_back(piece);
       if (!read) continue;
     }
-    publish_in_place(parts_, piece.run, checksums_of(piece));
+    publish_in_place(parts_, plan_.epoch, piece.run, checksums_of(piece));
   }
   co_return status;
 }
@@ -182,6 +186,11 @@ Task<Result<>> Writing::read_back(WritePiece& piece) {
 Task<Result<std::uint64_t>> Writing::publish(LeafPins& leaves) {
   const View view{head_.branch, plan_.epoch};
   auto pinned = co_await leaves.pin(view, plan_.first, plan_.count);
+  while (pinned && gate_closed(parts_, head_, plan_.first, plan_.count)) {
+    leaves.drop();
+    co_await parts_.gate.wait();
+    pinned = co_await leaves.pin(view, plan_.first, plan_.count);
+  }
   if (!pinned) co_return std::unexpected(pinned.error());
   for (const WritePiece& piece : plan_.pieces) {
     if (piece.in_place) continue;
@@ -265,6 +274,11 @@ Task<Result<std::uint64_t>> zero_locked(Parts& parts, Head& head, RangeLock::Ent
   if (!reserved) co_return std::unexpected(reserved.error());
   LeafPins leaves(parts);
   auto started = co_await start(parts, head, entry, first, count, leaves);
+  while (started && gate_closed(parts, head, first, count)) {
+    leaves.drop();
+    co_await parts.gate.wait();
+    started = co_await start(parts, head, entry, first, count, leaves);
+  }
   std::uint64_t position = 0;
   // Nothing suspends between the start and here, so the leaves are still pinned as seen from this epoch.
   if (started) position = publish_zero(parts, head, entry.epoch, first, count, leaves);

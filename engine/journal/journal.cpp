@@ -8,15 +8,19 @@
 
 namespace coppice {
 
-Journal::Journal(Scheduler& scheduler, JournalPlace place, Uuid store, Staging& staging, SyncAll sync_all,
-                 JournalPoint tail, JournalPoint end)
-    : place_(place),
-      store_(store),
+Journal::Journal(Scheduler& scheduler, Staging& staging, JournalSetup setup)
+    : place_(setup.place),
+      store_(setup.store),
+      order_(setup.order),
+      recovering_(setup.recovering),
       staging_(staging),
-      sync_all_(std::move(sync_all)),
-      tail_(tail),
-      end_(end),
-      written_(end),
+      sync_all_(std::move(setup.sync_all)),
+      tail_(setup.tail),
+      end_(setup.end),
+      written_(setup.end),
+      durable_sequence_(setup.durable_sequence),
+      carried_(setup.durable_sequence),
+      proven_(setup.end.position),
       round_done_(scheduler),
       room_(scheduler) {}
 
@@ -65,33 +69,73 @@ void Journal::stop(Error why) {
   room_.wake_all();
 }
 
-Task<Result<>> Journal::commit(std::uint64_t position) {
-  while (!failed_ && end_.position < position) {
-    if (round_running_) {
-      co_await round_done_.wait();
-      continue;
-    }
-    round_running_ = true;
-    auto round = co_await run_round();
-    round_running_ = false;
-    if (!round) stop(round.error());
-    if (round && advanced_) advanced_();
-    round_done_.wake_all();
+// Waits for the round that is running, or runs the next one.
+Task<Result<>> Journal::next_round() {
+  if (round_running_) {
+    co_await round_done_.wait();
+    co_return Result<>{};
   }
+  round_running_ = true;
+  auto round = co_await run_round();
+  round_running_ = false;
+  if (!round) stop(round.error());
+  if (round && advanced_) advanced_();
+  round_done_.wake_all();
+  co_return round;
+}
+
+Task<Result<>> Journal::commit(std::uint64_t position) {
+  while (!failed_ && end_.position < position) co_await next_round();
+  if (failed_) co_return std::unexpected(failure_);
+  co_return Result<>{};
+}
+
+Task<Result<>> Journal::prove() {
+  const std::uint64_t position = staging_.end();
+  while (!failed_ && proven_ < position) co_await next_round();
   if (failed_) co_return std::unexpected(failure_);
   co_return Result<>{};
 }
 
 // One round covers what is staged when it starts. Records are staged when their data has been written, so the
-// first sync covers the data of all of them; records staged during that sync have to wait for the next round.
+// sync that follows covers the data of all of them, and the batches.
 Task<Result<>> Journal::run_round() {
   const std::uint64_t target = staging_.end();
-  if (!mutated(Mutation::kJournalBeforeData)) {
+  const bool conservative = order_ == FlushOrder::kConservative;
+  if (conservative && !mutated(Mutation::kJournalBeforeData)) {
     auto data = co_await sync_all_();
     if (!data) co_return data;
   }
   if (mutated(Mutation::kReleaseBeforeBatch)) staging_.release(target);
+  auto written = co_await write_staged(target);
+  if (!written) co_return written;
+  const JournalPoint covered = written_;
+  const std::uint64_t carried = carried_;
+  if (!mutated(Mutation::kJournalNotSynced)) {
+    auto synced = conservative ? co_await sync_file(*place_.file) : co_await sync_all_();
+    if (!synced) co_return synced;
+  }
+  end_ = covered;
+  if (!recovering_) durable_sequence_ = std::max(durable_sequence_, covered.sequence);
+  carry_proof(mutated(Mutation::kProvenWhenDurable) ? covered.sequence : carried);
+  co_return Result<>{};
+}
+
+// A batch that says "all up to `carried` is durable" is durable itself now.
+void Journal::carry_proof(std::uint64_t carried) {
+  while (!unproven_.empty() && unproven_.front().sequence <= carried) {
+    proven_ = unproven_.front().end_position;
+    unproven_.pop_front();
+  }
+}
+
+// Where nothing is staged an empty batch carries what is durable by now.
+Task<Result<>> Journal::write_staged(std::uint64_t target) {
   std::vector<std::byte> payload;
+  if (written_.position == target && carried_ < durable_sequence_) {
+    auto written = co_await write_batch(payload, target, target);
+    if (!written) co_return written;
+  }
   while (written_.position < target) {
     payload.clear();
     const std::uint64_t first = written_.position;
@@ -99,11 +143,6 @@ Task<Result<>> Journal::run_round() {
     auto written = co_await write_batch(payload, first, end);
     if (!written) co_return written;
   }
-  if (!mutated(Mutation::kJournalNotSynced)) {
-    auto synced = co_await sync_file(*place_.file);
-    if (!synced) co_return synced;
-  }
-  end_ = written_;
   co_return Result<>{};
 }
 
@@ -119,7 +158,8 @@ Task<Result<>> Journal::write_batch(std::vector<std::byte>& payload, std::uint64
   header.store = store_;
   header.sequence = written_.sequence + 1;
   header.previous_hash = written_.hash;
-  header.durable_sequence = header.sequence;
+  const bool trusted = order_ == FlushOrder::kConservative && !recovering_;
+  header.durable_sequence = trusted ? header.sequence : durable_sequence_;
   header.first_position = first_position;
   header.payload_bytes = payload.size();
   const std::uint64_t hash = seal_batch(header, buffer.span());
@@ -137,14 +177,19 @@ Task<Result<>> Journal::write_batch(std::vector<std::byte>& payload, std::uint64
   auto written = co_await write_blocks(*place_.file, place_.offset_bytes + offset, buffer.span());
   if (!written) co_return written;
   written_ = {header.sequence, hash, offset + bytes, end_position};
+  carried_ = header.durable_sequence;
+  unproven_.push_back({header.sequence, end_position});
   // The batch survives the process from here on, as the staged records did until now.
   staging_.release(end_position);
   room_.wake_all();
   co_return Result<>{};
 }
 
+// What a checkpoint holds needs no batch to speak for it.
 void Journal::trim(JournalPoint to) {
   tail_ = to;
+  if (!recovering_) durable_sequence_ = std::max(durable_sequence_, to.sequence);
+  carry_proof(to.sequence);
   room_.wake_all();
 }
 

@@ -1,15 +1,22 @@
 // Journal: makes staged records durable. A ring of batches in member 0, fed from the staging area.
 //
-// commit() is shared: one round syncs the data of every device, seals what is staged into batches, writes
-// them, and syncs the journal's device; all who wait for a position below the round's end go on together.
-// This is the conservative order (data before journal), so every batch of the chain is trusted whole and its
-// durable_sequence is its own sequence.
+// commit() is shared: one round seals what is staged into batches, writes them and syncs; all who wait for a
+// position below the round's end go on together. Two orders:
+//   order-free    batches are written, then every device that holds data or journal is synced, all at once. A
+//                 batch may so be durable without the data of its records: each has the `durable_sequence`, up
+//                 to which a completed sync covers batches and data, and what lies beyond the last one that
+//                 recovery finds - the *tail* - is verified block by block against the data.
+//   conservative  data is synced first, then the batches are written, then the journal is synced. Every batch
+//                 is trusted whole, its durable_sequence is its own. The reference for the other one.
+// durable() is what a flush waits for. proven() is what recovery will take without a look at the data: a
+// later batch that carries it is itself covered by a sync. It follows a round behind.
 // A failed write or sync stops the journal for good: nothing is retried, later commits fail, and the staging
 // area is invalidated, since the kernel no longer knows what of it reached the device.
 // Threads: the store's scheduler. stage() does not suspend.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -26,6 +33,8 @@
 
 namespace coppice {
 
+enum class FlushOrder : std::uint8_t { kOrderFree, kConservative };
+
 // Where the ring stands in its file.
 struct JournalPlace {
   BlockFile* file = nullptr;
@@ -41,13 +50,23 @@ struct JournalPoint {
   std::uint64_t position = 0;     // behind its last record
 };
 
+struct JournalSetup {
+  JournalPlace place;
+  Uuid store;
+  FlushOrder order = FlushOrder::kOrderFree;
+  // Syncs every device that holds data or journal.
+  std::function<Task<Result<>>()> sync_all;
+  JournalPoint tail;  // where redo would start
+  JournalPoint end;   // staging goes on at its position
+  // During recovery: everything behind this batch has to be verified again if recovery dies, so that no batch
+  // may claim more. The normal case: end.sequence, and it advances.
+  std::uint64_t durable_sequence = 0;
+  bool recovering = false;
+};
+
 class Journal {
  public:
-  using SyncAll = std::function<Task<Result<>>()>;
-
-  // `staging` was restamped at `end.position`. `tail` is where redo would start.
-  Journal(Scheduler& scheduler, JournalPlace place, Uuid store, Staging& staging, SyncAll sync_all,
-          JournalPoint tail, JournalPoint end);
+  Journal(Scheduler& scheduler, Staging& staging, JournalSetup setup);
 
   // Room in the staging area for records of `bytes`; waits while it is full, or while the ring is so full
   // that only a checkpoint helps. Fails when the journal has stopped (nothing is reserved then).
@@ -59,7 +78,10 @@ class Journal {
 
   // Returns when everything below `position` is durable.
   Task<Result<>> commit(std::uint64_t position);
+  // Returns when everything that was staged before is proven: one round more than a commit.
+  Task<Result<>> prove();
   [[nodiscard]] std::uint64_t durable() const { return end_.position; }
+  [[nodiscard]] std::uint64_t proven() const { return proven_; }
   [[nodiscard]] bool failed() const { return failed_; }
   [[nodiscard]] Error failure() const { return failure_; }
   // Stops everything, as a failed sync does.
@@ -72,7 +94,7 @@ class Journal {
   // More than half of the ring, or of the staging area, is in use.
   [[nodiscard]] bool wants_checkpoint() const { return used_bytes() > place_.ring_bytes / 2; }
   [[nodiscard]] bool wants_commit() const { return staging_.used_bytes() > staging_.ring_bytes() / 4; }
-  // Called when more became durable.
+  // Called when more became durable or proven.
   void on_durable(std::function<void()> callback) { advanced_ = std::move(callback); }
   // Called when reserve() has to wait, so that somebody commits or checkpoints.
   void on_pressure(std::function<void()> callback) { pressure_ = std::move(callback); }
@@ -80,19 +102,33 @@ class Journal {
   Staging& staging() { return staging_; }
 
  private:
+  // A batch that is not known durable yet, or not carried as such by one that is.
+  struct Unproven {
+    std::uint64_t sequence = 0;
+    std::uint64_t end_position = 0;
+  };
+  Task<Result<>> next_round();
   Task<Result<>> run_round();
+  Task<Result<>> write_staged(std::uint64_t target);
   Task<Result<>> write_batch(std::vector<std::byte>& payload, std::uint64_t first_position,
                              std::uint64_t end_position);
+  void carry_proof(std::uint64_t carried);
   [[nodiscard]] bool blocked(std::uint64_t bytes) const;
   [[nodiscard]] std::size_t max_payload_bytes() const;
 
   JournalPlace place_;
   Uuid store_;
+  FlushOrder order_;
+  bool recovering_;
   Staging& staging_;
-  SyncAll sync_all_;
+  std::function<Task<Result<>>()> sync_all_;
   JournalPoint tail_;
   JournalPoint end_;      // durable
   JournalPoint written_;  // sealed and written, perhaps not yet synced
+  std::uint64_t durable_sequence_;
+  std::uint64_t carried_;  // by the last batch written
+  std::uint64_t proven_;
+  std::deque<Unproven> unproven_;
   bool round_running_ = false;
   bool failed_ = false;
   Error failure_;
@@ -102,14 +138,19 @@ class Journal {
   std::function<void()> advanced_;
 };
 
-// Reads the chain of batches from `from` on and hands every record to `apply`, in order. Ends at the first
-// batch that is not there whole. Returns the end of the chain.
+// Redo applies what is trusted, in order.
 class RecordSink {
  public:
   virtual ~RecordSink() = default;
   virtual Task<Result<>> apply(const Record& record) = 0;
 };
-Task<Result<JournalPoint>> replay_journal(JournalPlace place, Uuid store, JournalPoint from,
-                                          RecordSink& sink);
+struct JournalEnd {
+  JournalPoint point;                  // the end of the chain
+  std::uint64_t durable_sequence = 0;  // the last one that it carries
+  std::vector<Record> tail;            // of the batches behind that one: to be verified
+};
+// Reads the chain of batches from `from` on, hands every record up to the last durable_sequence to `apply`,
+// in order, and returns the others. Ends at the first batch that is not there whole.
+Task<Result<JournalEnd>> replay_journal(JournalPlace place, Uuid store, JournalPoint from, RecordSink& sink);
 
 }  // namespace coppice

@@ -1,3 +1,4 @@
+#include <deque>
 #include <optional>
 
 #include "journal/journal.h"
@@ -37,28 +38,47 @@ Task<Result<std::optional<FoundBatch>>> read_batch(JournalPlace place, Uuid stor
   co_return found;
 }
 
-// Answers the position behind the batch's last record.
-Task<Result<std::uint64_t>> apply_batch(const FoundBatch& batch, RecordSink& sink) {
-  std::uint64_t position = batch.view.header.first_position;
+// A batch that no other has called durable yet.
+struct Waiting {
+  std::uint64_t sequence = 0;
+  std::vector<Record> records;
+};
+
+Result<Waiting> decode_batch(const FoundBatch& batch, std::uint64_t& position) {
+  Waiting decoded{batch.view.header.sequence, {}};
+  position = batch.view.header.first_position;
   std::span<const std::byte> rest = batch.view.payload;
   while (!rest.empty()) {
     auto view = peek_record(rest);
-    if (!view) co_return std::unexpected(view.error());
+    if (!view) return std::unexpected(view.error());
     auto record = decode_record(*view);
-    if (!record) co_return std::unexpected(record.error());
-    auto applied = co_await sink.apply(*record);
-    if (!applied) co_return std::unexpected(applied.error());
+    if (!record) return std::unexpected(record.error());
+    decoded.records.push_back(std::move(*record));
     rest = rest.subspan(view->length);
     position = view->position + view->length;
   }
-  co_return position;
+  return decoded;
+}
+
+Task<Result<>> apply_trusted(std::deque<Waiting>& waiting, std::uint64_t durable_sequence, RecordSink& sink) {
+  while (!waiting.empty() && waiting.front().sequence <= durable_sequence) {
+    for (const Record& record : waiting.front().records) {
+      auto applied = co_await sink.apply(record);
+      if (!applied) co_return applied;
+    }
+    waiting.pop_front();
+  }
+  co_return Result<>{};
 }
 
 }  // namespace
 
-Task<Result<JournalPoint>> replay_journal(JournalPlace place, Uuid store, JournalPoint from,
-                                          RecordSink& sink) {
-  JournalPoint point = from;
+// A batch waits in memory until a later one calls it durable. At most the last two rounds never hear that, so
+// what waits is bounded by twice the staging area.
+Task<Result<JournalEnd>> replay_journal(JournalPlace place, Uuid store, JournalPoint from, RecordSink& sink) {
+  JournalEnd end{from, from.sequence, {}};
+  JournalPoint& point = end.point;
+  std::deque<Waiting> waiting;
   while (true) {
     auto batch = co_await read_batch(place, store, point, point.ring_offset);
     if (!batch) co_return std::unexpected(batch.error());
@@ -66,13 +86,23 @@ Task<Result<JournalPoint>> replay_journal(JournalPlace place, Uuid store, Journa
       batch = co_await read_batch(place, store, point, 0);
       if (!batch) co_return std::unexpected(batch.error());
     }
-    if (!*batch) co_return point;
+    if (!*batch) break;
     const FoundBatch& found = **batch;
-    auto position = co_await apply_batch(found, sink);
-    if (!position) co_return std::unexpected(position.error());
-    point = {found.view.header.sequence, found.view.header_hash,
-             found.offset + batch_bytes(found.view.header.payload_bytes), *position};
+    std::uint64_t position = 0;
+    auto decoded = decode_batch(found, position);
+    if (!decoded) co_return std::unexpected(decoded.error());
+    waiting.push_back(std::move(*decoded));
+    const BatchHeader& header = found.view.header;
+    point = {header.sequence, found.view.header_hash, found.offset + batch_bytes(header.payload_bytes),
+             position};
+    end.durable_sequence = std::max(end.durable_sequence, header.durable_sequence);
+    auto applied = co_await apply_trusted(waiting, end.durable_sequence, sink);
+    if (!applied) co_return std::unexpected(applied.error());
   }
+  for (Waiting& batch : waiting) {
+    std::move(batch.records.begin(), batch.records.end(), std::back_inserter(end.tail));
+  }
+  co_return end;
 }
 
 }  // namespace coppice

@@ -104,6 +104,10 @@ StagingTail Staging::read_tail(const StagingStamp& stamp) const {
   return tail;
 }
 
+bool Staging::of_boot(const Uuid& boot) const {
+  return !boot.is_nil() && std::memcmp(header()->boot, boot.bytes.data(), 16) == 0;
+}
+
 void Staging::resume(const StagingStamp& stamp, const StagingTail& tail) {
   base_ = header()->base;
   released_ = tail.start_position;

@@ -65,6 +65,8 @@ class Staging {
 
   // What stands there under this stamp; nothing (no records, position 0) if the stamp is another one.
   [[nodiscard]] StagingTail read_tail(const StagingStamp& stamp) const;
+  // Whatever stands there was stamped under this boot of the kernel.
+  [[nodiscard]] bool of_boot(const Uuid& boot) const;
   // Goes on where a killed process ended: what it left under this stamp is staged as if by this one. Slots
   // that it held stay taken. `tail` is what read_tail() found.
   void resume(const StagingStamp& stamp, const StagingTail& tail);

@@ -65,8 +65,15 @@ struct MapRecord {
 struct ChecksumRecord {
   PhysicalBlock first;
   std::vector<std::uint32_t> checksums;
+  // Of the epoch that wrote them, the low 32 bits: a snapshot that closes it does not stand without them. 0:
+  // nobody's write, the checksums say what was found there.
+  std::uint32_t epoch_tag = 0;
   bool operator==(const ChecksumRecord&) const = default;
 };
+
+constexpr std::uint32_t epoch_tag(Epoch epoch) {
+  return static_cast<std::uint32_t>(epoch.value);
+}
 
 // An atomic edit of the tree: absolute values of keys of the `meta` column family.
 struct MetaEdit {

@@ -23,7 +23,7 @@ static_assert(WireStruct<WireMap> && sizeof(WireMap) == 48 && offsetof(WireMap, 
 struct WireChecksum {
   std::uint64_t first;
   std::uint32_t count;
-  std::uint32_t zero;
+  std::uint32_t epoch_tag;
 };
 static_assert(WireStruct<WireChecksum> && sizeof(WireChecksum) == 16);
 
@@ -180,7 +180,7 @@ bool decode_body(std::span<const std::byte> body, MapRecord& into) {
 void encode_body(const ChecksumRecord& record, std::vector<std::byte>& into) {
   append_struct(WireChecksum{.first = record.first.value,
                              .count = static_cast<std::uint32_t>(record.checksums.size()),
-                             .zero = 0},
+                             .epoch_tag = record.epoch_tag},
                 into);
   append_array(record.checksums, into);
 }
@@ -188,8 +188,9 @@ void encode_body(const ChecksumRecord& record, std::vector<std::byte>& into) {
 bool decode_body(std::span<const std::byte> body, ChecksumRecord& into) {
   Reader in(body);
   WireChecksum wire;
-  if (!take_struct(in, wire) || wire.zero != 0) return false;
+  if (!take_struct(in, wire)) return false;
   into.first = PhysicalBlock{wire.first};
+  into.epoch_tag = wire.epoch_tag;
   return is_data_run(into.first, wire.count) && take_array(in, wire.count, into.checksums) &&
          only_padding(in);
 }

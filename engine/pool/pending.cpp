@@ -32,14 +32,14 @@ void PendingBlocks::end_read(std::uint64_t ticket) {
   }
 }
 
-bool PendingBlocks::settle(std::uint64_t durable) {
-  while (!unproven_.empty() && unproven_.front().position <= durable) {
+bool PendingBlocks::settle(std::uint64_t proven) {
+  while (!unproven_.empty() && unproven_.front().position <= proven) {
     allocator_.clear_unproven(unproven_.front().run);
     unproven_blocks_ -= unproven_.front().run.count;
     unproven_.pop_front();
   }
   bool freed_any = false;
-  while (!quarantine_.empty() && quarantine_.front().position <= durable &&
+  while (!quarantine_.empty() && quarantine_.front().position <= proven &&
          (quarantine_.front().ticket <= oldest_read() || mutated(Mutation::kQuarantineIgnoresReads))) {
     allocator_.release(quarantine_.front().run);
     quarantined_blocks_ -= quarantine_.front().run.count;

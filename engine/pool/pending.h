@@ -1,8 +1,9 @@
-// PendingBlocks: what waits for a position of the journal to become durable.
+// PendingBlocks: what waits for a position of the journal to become proven.
 //
-// A mapped block is *unproven* until its record is durable: it is not overwritten in place, or a power cut
-// would leave the old record pointing at new data. A freed block is in *quarantine* until the record that
-// frees it is durable - before, the older mapping may still come back - and until the reads that may have
+// A mapped block is *unproven* until recovery takes its record without a look at the data: it is not
+// overwritten in place, or a power cut would leave the old record pointing at new data. A freed block is in
+// *quarantine* until the record that frees it is proven - before, the older mapping may still come back, or
+// the record that mapped it may have to be verified by what stands there - and until the reads that may have
 // looked it up are done.
 // Threads: the store's scheduler.
 #pragma once
@@ -28,8 +29,8 @@ class PendingBlocks {
   std::uint64_t begin_read();
   void end_read(std::uint64_t ticket);
 
-  // Everything below `durable` is durable now. True if blocks became free.
-  bool settle(std::uint64_t durable);
+  // Everything below `proven` is proven now. True if blocks became free.
+  bool settle(std::uint64_t proven);
 
   [[nodiscard]] std::uint64_t blocks() const { return unproven_blocks_ + quarantined_blocks_; }
   [[nodiscard]] std::uint64_t quarantined_blocks() const { return quarantined_blocks_; }

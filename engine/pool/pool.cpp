@@ -7,6 +7,7 @@
 #include "coppice/aligned_buffer.h"
 #include "pool/requests.h"
 #include "pool/superblocks.h"
+#include "pool/write_back_file.h"
 
 namespace coppice {
 
@@ -109,6 +110,17 @@ Task<Result<Pool::NewSlab>> Pool::add_slab_to(std::uint64_t index) {
   if (!named) co_return std::unexpected(named.error());
   member.superblock = next.superblock;
   co_return NewSlab{index, slab};
+}
+
+void Pool::begin_write_back() {
+  writes_back_ = true;
+  for (Member& member : members_) member.file = std::make_unique<WriteBackFile>(std::move(member.file));
+}
+
+void Pool::end_write_back() {
+  if (!writes_back_) return;
+  writes_back_ = false;
+  for (Member& member : members_) member.file = static_cast<WriteBackFile&>(*member.file).take();
 }
 
 Task<Result<>> Pool::sync_all() {

@@ -110,6 +110,10 @@ class Pool {
   Task<Result<NewSlab>> add_slab();
   [[nodiscard]] bool can_grow() const;
 
+  // From begin to end all that is read of the members is written back (write_back_file.h).
+  void begin_write_back();
+  void end_write_back();
+
   // fdatasync, in parallel, of every member written since its last sync.
   Task<Result<>> sync_all();
 
@@ -119,6 +123,7 @@ class Pool {
   Task<Result<NewSlab>> add_slab_locked();
   Task<Result<NewSlab>> add_slab_to(std::uint64_t member);
   std::vector<Member> members_;
+  bool writes_back_ = false;
   AsyncMutex superblock_lock_;  // superblocks are written by checkpoints and by growth
 };
 

@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/mutation.h"
-#include "store/recovery.h"
 
 namespace coppice {
 
@@ -34,7 +35,8 @@ Engine::Engine(Scheduler& scheduler, std::unique_ptr<Pool> pool, EngineSources s
       map_(scheduler, *sources_.meta, tree_, cache_bytes - cache_bytes / kChecksumShare),
       staging_(std::move(sources_.staging)),
       growing_(scheduler),
-      space_freed_(scheduler) {}
+      space_freed_(scheduler),
+      gate_(scheduler) {}
 
 Engine::~Engine() = default;
 
@@ -85,10 +87,10 @@ Task<Outcome<JournalPoint>> Engine::load() {
   co_return from;
 }
 
-void Engine::use_journal(std::unique_ptr<Journal> journal) {
-  journal_ = std::move(journal);
+void Engine::use_journal(JournalSetup setup) {
+  journal_ = std::make_unique<Journal>(scheduler_, staging_, std::move(setup));
   parts_.reset(new Parts{scheduler_, *pool_, allocator_, checksums_, granules_, pending_, *journal_, map_,
-                         tree_, counters_, growing_, space_freed_, suspect_epochs_,
+                         tree_, counters_, growing_, space_freed_, gate_, suspect_epochs_,
                          [this] { return reclaiming; },
                          [this](const char* what, std::uint64_t offset, PhysicalBlock address) {
                            if (notice_) {
@@ -97,9 +99,9 @@ void Engine::use_journal(std::unique_ptr<Journal> journal) {
                            }
                          }});
   checkpointer_ = std::make_unique<Checkpointer>(*parts_, *sources_.meta);
-  reclaimer_ = std::make_unique<Reclaimer>(tree_, map_, *journal_, allocator_, pending_);
+  reclaimer_ = std::make_unique<Reclaimer>(tree_, map_, *journal_, allocator_, pending_, gate_);
   journal_->on_durable([this] {
-    if (pending_.settle(journal_->durable())) space_freed_.wake_all();
+    if (pending_.settle(journal_->proven())) space_freed_.wake_all();
   });
 }
 
@@ -150,47 +152,79 @@ Task<Result<>> Engine::journal_tail(const std::vector<Record>& records) {
   co_return committed;
 }
 
-Task<Outcome<>> Engine::recover(JournalPoint from) {
+JournalSetup Engine::setup(JournalPoint tail, JournalPoint end, std::uint64_t durable_sequence) {
+  const auto sync_all = [this] { return pool_->sync_all(); };
+  return {place(), pool_->superblock().store, sources_.flush_order, sync_all, tail, end, durable_sequence};
+}
+
+// What an earlier process left in the staging file, and whether it was the machine that died.
+Engine::Past Engine::look_back() {
   const Superblock& superblock = pool_->superblock();
-  const bool clean = superblock.clean;
-  const Uuid store = superblock.store;
-  const std::uint64_t generation = superblock.open_generation;
-  const StagingStamp stamp{sources_.boot, store, generation};
-  const StagingTail tail = staging_.read_tail(stamp);
-  const bool power_cut = !clean && tail.end_position == 0 && generation != 0;
-  auto marked = co_await granules_.load(power_cut);
+  Past past;
+  past.stamp = {sources_.boot, superblock.store, superblock.open_generation};
+  past.tail = staging_.read_tail(past.stamp);
+  past.power_cut = !superblock.clean && past.tail.end_position == 0 && superblock.open_generation != 0;
+  past.failed_sync = past.power_cut && staging_.of_boot(sources_.boot);
+  return past;
+}
+
+Task<Outcome<>> Engine::redo_tail(Redo& redo, const std::vector<Record>& tail, const TailProof& proof) {
+  TailRedo tail_redo(redo, proof);
+  for (const Record& record : tail) {
+    if (mutated(Mutation::kTailNotReplayed)) break;
+    auto applied = co_await tail_redo.apply(record);
+    if (!applied) co_return refuse(applied.error(), "replaying the last changes");
+  }
+  if (redo.applied() != 0 && notice_) {
+    notice_(fmt::format("the store was not closed in order: {} changes replayed, {} of them not yet flushed{}",
+                        redo.applied(), tail.size(),
+                        tail_redo.lost_blocks() == 0
+                            ? std::string()
+                            : fmt::format("; {} blocks written since the last flush are what they were before",
+                                          tail_redo.lost_blocks())));
+  }
+  co_return Outcome<>{};
+}
+
+Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
+  const Uuid store = past.stamp.store;
+  auto marked = co_await granules_.load(past.power_cut);
   if (!marked) co_return refuse(marked.error(), "the pool's granule marks");
 
   Redo redo(tree_, map_, allocator_, checksums_);
   auto end = co_await replay_journal(place(), store, from, redo);
   if (!end) co_return refuse(end.error(), "replaying the pool's journal");
-  std::size_t unflushed = 0;
-  for (const StagingTail::Entry& entry : tail.records) {
-    if (entry.position < end->position) continue;  // in the journal already
-    if (mutated(Mutation::kTailNotReplayed)) break;
-    auto applied = co_await redo.apply(entry.record);
-    if (!applied) co_return refuse(applied.error(), "replaying the staging file");
-    ++unflushed;
+  for (StagingTail::Entry& entry : past.tail.records) {
+    // Those below are in the journal already.
+    if (entry.position >= end->point.position) end->tail.push_back(std::move(entry.record));
   }
-  std::vector<PhysicalRun> writing = tail.in_flight;
+  std::vector<PhysicalRun> writing = past.tail.in_flight;
   if (mutated(Mutation::kSlotsNotSettled)) writing.clear();
-  auto in_flight = co_await settle_in_flight(*pool_, allocator_, checksums_, writing);
+  std::vector<PhysicalRun> unsure = past.power_cut ? runs_of(end->tail) : writing;
+  const bool inside = std::ranges::all_of(unsure, [&](PhysicalRun run) { return allocator_.contains(run); });
+  if (!inside) co_return refuse(ErrorKind::kCorrupt, "the journal names a block that is outside the pool");
+  TailProof proof;
+  auto looked = co_await proof.look_at(*pool_, std::move(unsure));
+  if (!looked) co_return refuse(looked.error(), "reading the last changes");
+  auto redone = co_await redo_tail(redo, end->tail, proof);
+  if (!redone) co_return redone;
+  auto in_flight = co_await settle_in_flight(allocator_, checksums_, proof, writing);
   if (!in_flight) co_return refuse(in_flight.error(), "reading the blocks that were being written");
-  if (redo.applied() != 0 && notice_) {
-    notice_(fmt::format("the store was not closed in order: {} changes replayed, {} of them not yet flushed",
-                        redo.applied(), unflushed));
-  }
 
-  if (power_cut) note_suspect_epochs();
-  if (tail.end_position != 0 && !mutated(Mutation::kTailNotJournaled)) {
+  if (past.power_cut) note_suspect_epochs();
+  pool_->end_write_back();
+  if (past.tail.end_position != 0 && !mutated(Mutation::kTailNotJournaled)) {
     // The tail keeps its positions, so that a second recovery knows which of its records the journal has.
-    staging_.resume(stamp, tail);
-    end->position = std::max(end->position, tail.start_position);
+    staging_.resume(past.stamp, past.tail);
+    end->point.position = std::max(end->point.position, past.tail.start_position);
   } else {
-    staging_.restamp({store, store, 1}, end->position);  // a stamp that no boot has
+    // No generation of the store has this stamp; the boot stays, to tell a failed sync.
+    staging_.restamp({past.failed_sync ? sources_.boot : store, store, 0}, end->point.position);
   }
-  use_journal(std::make_unique<Journal>(
-      scheduler_, place(), store, staging_, [this] { return pool_->sync_all(); }, from, *end));
+  // Nothing is called durable before the checkpoint is: a recovery that dies is done again, tail and all.
+  JournalSetup recovering = setup(from, end->point, end->durable_sequence);
+  recovering.recovering = true;
+  use_journal(std::move(recovering));
   // What redo read may be in the device's cache only; nothing that follows from it may be durable before it.
   for (std::uint64_t member = 0; member < pool_->members().size(); ++member) pool_->file(member).note_write();
   Result<> done;
@@ -200,18 +234,20 @@ Task<Outcome<>> Engine::recover(JournalPoint from) {
   if (!done) co_return refuse(done.error(), "recovering the store");
 
   const JournalPoint point = journal_->point();
-  done = co_await pool_->write_superblocks({false, generation + 1, point.sequence + 1});
+  const std::uint64_t generation = past.stamp.open_generation + 1;
+  done = co_await pool_->write_superblocks({false, generation, point.sequence + 1});
   if (!done) co_return refuse(done.error(), "opening the pool");
-  staging_.restamp({sources_.boot, store, generation + 1}, point.position);
-  use_journal(std::make_unique<Journal>(
-      scheduler_, place(), store, staging_, [this] { return pool_->sync_all(); }, point, point));
+  staging_.restamp({sources_.boot, store, generation}, point.position);
+  use_journal(setup(point, point, point.sequence));
   co_return Outcome<>{};
 }
 
 Task<Outcome<>> Engine::start() {
+  Past past = look_back();
+  if (past.failed_sync && !mutated(Mutation::kNoWriteBack)) pool_->begin_write_back();
   auto from = co_await load();
   if (!from) co_return std::unexpected(from.error());
-  auto recovered = co_await recover(*from);
+  auto recovered = co_await recover(*from, std::move(past));
   co_return recovered;
 }
 

@@ -13,6 +13,7 @@
 #include "disk/parts.h"
 #include "journal/staging.h"
 #include "store/checkpointer.h"
+#include "store/recovery.h"
 #include "store/store_directory.h"
 #include "tree/reclaimer.h"
 
@@ -24,6 +25,7 @@ struct EngineSources {
   std::unique_ptr<MetaStore> meta;
   std::unique_ptr<StagingMemory> staging;
   Uuid boot;  // nil: the staging file says nothing
+  FlushOrder flush_order = FlushOrder::kOrderFree;
 };
 
 class Engine {
@@ -55,10 +57,19 @@ class Engine {
  private:
   [[nodiscard]] JournalPlace place();
   Task<Outcome<JournalPoint>> load();
-  Task<Outcome<>> recover(JournalPoint from);
+  struct Past {
+    StagingStamp stamp;
+    StagingTail tail;
+    bool power_cut = false;    // or else nothing is known of what completed
+    bool failed_sync = false;  // … since a sync failed, under this boot
+  };
+  [[nodiscard]] Past look_back();
+  Task<Outcome<>> recover(JournalPoint from, Past past);
+  Task<Outcome<>> redo_tail(Redo& redo, const std::vector<Record>& tail, const TailProof& proof);
+  [[nodiscard]] JournalSetup setup(JournalPoint tail, JournalPoint end, std::uint64_t durable_sequence);
   Task<Result<>> journal_tail(const std::vector<Record>& records);
   void note_suspect_epochs();
-  void use_journal(std::unique_ptr<Journal> journal);
+  void use_journal(JournalSetup setup);
 
   Scheduler& scheduler_;
   EngineSources sources_;
@@ -75,6 +86,7 @@ class Engine {
   Counters counters_;
   AsyncMutex growing_;
   WaitQueue space_freed_;
+  LeafGate gate_;
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<Parts> parts_;
   std::unique_ptr<Checkpointer> checkpointer_;

@@ -75,10 +75,17 @@ Task<void> Housekeeper::pace() {
 }
 
 bool Housekeeper::wants_commit() const {
-  Parts& parts = engine_.parts();
-  if (parts.pending.blocks() > options_.pending_blocks || parts.journal.wants_commit()) return true;
+  const Journal& journal = engine_.parts().journal;
   const bool due = scheduler_.now() - last_commit_ >= options_.commit_interval;
-  return due && (parts.journal.staged() > parts.journal.durable() || parts.pending.blocks() != 0);
+  return journal.wants_commit() || (due && journal.staged() > journal.durable());
+}
+
+// Idle, or too much waits: what a commit leaves unproven until the next one gets its proof now.
+bool Housekeeper::wants_proof() const {
+  const Parts& parts = engine_.parts();
+  if (parts.pending.blocks() > options_.pending_blocks) return true;
+  const bool due = scheduler_.now() - last_commit_ >= options_.commit_interval;
+  return due && parts.pending.blocks() != 0 && parts.journal.staged() == parts.journal.durable();
 }
 
 bool Housekeeper::wants_checkpoint() {
@@ -106,11 +113,15 @@ Task<void> Housekeeper::tick() {
       running_.add();
       spawn(checkpoint());
     }
-    if (wants_commit()) {
-      last_commit_ = scheduler_.now();
+    const bool prove = wants_proof();
+    if (!prove && !wants_commit()) continue;
+    last_commit_ = scheduler_.now();
+    if (prove) {
+      co_await parts.journal.prove();
+    } else {
       co_await parts.journal.commit(parts.journal.staged());
-      if (parts.pending.settle(parts.journal.durable())) parts.space_freed.wake_all();
     }
+    if (parts.pending.settle(parts.journal.proven())) parts.space_freed.wake_all();
   }
   running_.done();
 }

@@ -38,6 +38,7 @@ class Housekeeper {
   Task<void> scrub_suspects();
   Task<void> checkpoint();
   [[nodiscard]] bool wants_commit() const;
+  [[nodiscard]] bool wants_proof() const;
   [[nodiscard]] bool wants_checkpoint();
 
   Scheduler& scheduler_;

@@ -1,9 +1,8 @@
 #include "store/recovery.h"
 
+#include <algorithm>
 #include <cerrno>
 
-#include "base/hash.h"
-#include "coppice/aligned_buffer.h"
 #include "disk/publish.h"
 
 namespace coppice {
@@ -39,29 +38,34 @@ Task<Result<>> Redo::apply(const Record& record) {
 
 Task<Result<>> Redo::apply_map(const MapRecord& record) {
   tree_.note_epoch(record.epoch);
-  const View view{record.branch, record.epoch};
-  for (std::uint64_t done = 0; done < record.count;) {
-    const BlockIndex block = record.first.next(done);
-    const unsigned from = index_in_leaf(block);
-    const auto part = static_cast<unsigned>(std::min<std::uint64_t>(kLeafBlocks - from, record.count - done));
-    auto leaf = co_await map_.load(view, leaf_of(block));
-    if (!leaf) co_return std::unexpected(leaf.error());
-    const PhysicalBlock physical = record.physical.value == 0 ? PhysicalBlock{0} : record.physical.next(done);
-    map_leaf(map_, **leaf, record.epoch, from, part, physical);
-    map_.unpin(*leaf);
-    done += part;
-  }
-  if (record.physical.value != 0) {
-    const PhysicalRun run{record.physical, record.count};
-    if (!allocator_.contains(run)) co_return damaged();
-    allocator_.own(run);
-    auto applied = co_await apply_checksums(record.physical, record.checksums);
-    if (!applied) co_return applied;
-  }
+  auto mapped = co_await map_blocks(record, 0, record.count);
+  if (!mapped) co_return mapped;
   for (const ReclaimedVersion& version : record.superseded) {
     map_.erase_version({version.branch, version.leaf, version.version});
   }
   co_return free(record.freed);
+}
+
+Task<Result<>> Redo::map_blocks(const MapRecord& record, std::uint64_t offset, std::uint64_t count) {
+  const View view{record.branch, record.epoch};
+  const bool data = record.physical.value != 0;
+  for (std::uint64_t done = offset; done < offset + count;) {
+    const BlockIndex block = record.first.next(done);
+    const unsigned from = index_in_leaf(block);
+    const auto part =
+        static_cast<unsigned>(std::min<std::uint64_t>(kLeafBlocks - from, offset + count - done));
+    auto leaf = co_await map_.load(view, leaf_of(block));
+    if (!leaf) co_return std::unexpected(leaf.error());
+    map_leaf(map_, **leaf, record.epoch, from, part, data ? record.physical.next(done) : PhysicalBlock{0});
+    map_.unpin(*leaf);
+    done += part;
+  }
+  if (!data) co_return Result<>{};
+  const PhysicalRun run{record.physical.next(offset), count};
+  if (!allocator_.contains(run)) co_return damaged();
+  allocator_.own(run);
+  auto applied = co_await apply_checksums(run.first, std::span(record.checksums).subspan(offset, count));
+  co_return applied;
 }
 
 Task<Result<>> Redo::apply_checksums(PhysicalBlock first, std::span<const std::uint32_t> checksums) {
@@ -93,23 +97,20 @@ Result<> Redo::free(const std::vector<PhysicalRun>& runs) {
   return {};
 }
 
-Task<Result<std::vector<Record>>> settle_in_flight(Pool& pool, Allocator& allocator, ChecksumPages& checksums,
-                                                   const std::vector<PhysicalRun>& runs) {
+Task<Result<std::vector<Record>>> settle_in_flight(Allocator& allocator, ChecksumPages& checksums,
+                                                   const TailProof& proof, const std::vector<PhysicalRun>& runs) {
   std::vector<Record> records;
   for (const PhysicalRun& run : runs) {
     if (!allocator.contains(run)) co_return damaged();
-    AlignedBuffer content(run.count * kBlockBytes);
-    auto read = co_await read_blocks(pool.file(run.first.member()), run.first.offset_bytes(), content.span());
-    if (!read) co_return std::unexpected(read.error());
     auto pinned = co_await checksums.pin(run);
     if (!pinned) co_return std::unexpected(pinned.error());
     for (std::uint64_t i = 0; i < run.count; ++i) {
       const PhysicalBlock address = run.first.next(i);
-      const std::span<const std::byte, kBlockBytes> block(content.data() + i * kBlockBytes, kBlockBytes);
-      const std::uint32_t found = block_checksum(block, address);
-      if (checksums.get(address) == found) continue;
-      checksums.set(address, std::span(&found, 1));
-      records.emplace_back(ChecksumRecord{address, {found}});
+      const auto found = proof.found(address);
+      // A fresh block whose write was lost belongs to nobody.
+      if (!found || !allocator.owned(address) || checksums.get(address) == *found) continue;
+      checksums.set(address, std::span(&*found, 1));
+      records.emplace_back(ChecksumRecord{address, {*found}});
     }
     checksums.unpin(run);
   }

@@ -48,7 +48,10 @@ Task<Outcome<>> StoreImpl::change(std::function<Tree::Edits()> plan, std::string
   const std::uint64_t bytes = encoded_bytes(MetaRecord{plan()});
   auto room = co_await parts.journal.reserve(bytes);
   if (!room) co_return refuse(room.error(), object);
+  // What a verb builds on is durable before it: its record may outlive a power cut that they would not.
+  auto committed = co_await parts.journal.commit(parts.journal.staged());
   parts.journal.unreserve(bytes);
+  if (!committed) co_return refuse(committed.error(), object);
   const MetaRecord record{plan()};
   const std::uint64_t position = parts.journal.stage(record);
   auto applied = parts.tree.apply(record.edits);

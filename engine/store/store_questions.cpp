@@ -231,12 +231,12 @@ Task<Outcome<>> StoreImpl::wait_for_reclaim() {
   housekeeper_.wake_reclaimer();
   auto done = co_await housekeeper_.reclaimed();
   if (!done) co_return refuse(done.error(), "giving back space");
-  // What was freed leaves quarantine with a commit, once the reads of that time are done.
+  // What was freed leaves quarantine with its proof, once the reads of that time are done.
   Parts& parts = engine_->parts();
   while (parts.pending.quarantined_blocks() != 0) {
-    done = co_await parts.journal.commit(parts.journal.staged());
+    done = co_await parts.journal.prove();
     if (!done) co_return refuse(done.error(), "giving back space");
-    if (parts.pending.settle(parts.journal.durable())) parts.space_freed.wake_all();
+    if (parts.pending.settle(parts.journal.proven())) parts.space_freed.wake_all();
     if (parts.pending.quarantined_blocks() != 0) co_await sleep_for(scheduler_, std::chrono::milliseconds(1));
   }
   co_return Outcome<>{};

@@ -29,8 +29,16 @@ struct Reclaimer::Step {
   }
 };
 
+// A sweep that a crash or a close cut short goes on first: where it has passed, its node looks like what
+// stands above it, and a sweep of that would take the node for somebody who sees it.
 NodeId Reclaimer::pick() const {
-  for (const NodeId id : tree_.dead_nodes()) {
+  const std::vector<NodeId> dead = tree_.dead_nodes();
+  for (const NodeId id : dead) {
+    const TreeNode& node = *tree_.node(id);
+    const bool begun = node.value.reclaimed_up_to.value != 0 && node.children.size() <= 1;
+    if (begun && !mutated(Mutation::kSweepNotResumed)) return id;
+  }
+  for (const NodeId id : dead) {
     const TreeNode& node = *tree_.node(id);
     if (node.children.size() <= 1 || node.swept_with_children != node.children.size()) return id;
   }
@@ -58,13 +66,9 @@ Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop) {
     auto changes = co_await cursor.next(kLeavesPerStep);
     if (!changes) co_return std::unexpected(changes.error());
     if (changes->empty()) break;
-    if (leaves_tree) {
-      auto stepped = co_await step_with_one_child(id, *changes, cursor.position());
-      if (!stepped) co_return stepped;
-    } else {
-      auto stepped = co_await step_with_children(id, *changes);
-      if (!stepped) co_return stepped;
-    }
+    const auto next = leaves_tree ? std::optional(cursor.position()) : std::nullopt;
+    auto stepped = co_await step(id, *changes, next);
+    if (!stepped) co_return stepped;
   }
   if (stop) co_return Result<>{};
   if (!leaves_tree) {
@@ -73,6 +77,34 @@ Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop) {
   }
   auto finished = co_await finish(id);
   co_return finished;
+}
+
+void Reclaimer::close_gate(const TreeNode& node, const std::vector<LeafMap::Change>& changes) {
+  for (const NodeId child : node.children) {
+    for (const LeafMap::Change& change : changes) gate_.close(tree_.node(child)->value.branch, change.leaf);
+  }
+}
+
+// Room comes first: who waits at the gate has some, and gives it back only behind the gate.
+Task<Result<>> Reclaimer::step(NodeId id, const std::vector<LeafMap::Change>& changes,
+                               std::optional<LeafIndex> next) {
+  auto room = co_await journal_.reserve(kStepRecordBytes);
+  if (!room) co_return room;
+  const bool gated = !mutated(Mutation::kReclaimUncommitted);
+  Result<> done;
+  if (gated) {
+    close_gate(*tree_.node(id), changes);
+    done = co_await journal_.commit(journal_.staged());
+  }
+  if (done && next) {
+    done = co_await step_with_one_child(id, changes, *next);
+  } else if (done) {
+    done = co_await step_with_children(id, changes);
+  }
+  journal_.unreserve(kStepRecordBytes);
+  if (gated && done) done = co_await journal_.commit(journal_.staged());
+  gate_.open();
+  co_return done;
 }
 
 // The version that the node sees, itself. What a branch inherits is cached as a copy, and a copy does not
@@ -105,8 +137,6 @@ Task<Result<>> Reclaimer::load_step(NodeId id, const std::vector<LeafMap::Change
 
 Task<Result<>> Reclaimer::step_with_one_child(NodeId id, const std::vector<LeafMap::Change>& changes,
                                               LeafIndex next) {
-  auto room = co_await journal_.reserve(kStepRecordBytes);
-  if (!room) co_return room;
   if (mutated(Mutation::kCursorApart)) {
     const MetaRecord cursor{tree_.plan_cursor(id, next)};
     journal_.stage(cursor);
@@ -117,15 +147,11 @@ Task<Result<>> Reclaimer::step_with_one_child(NodeId id, const std::vector<LeafM
   while (!record) {
     Step step(map_);
     auto loaded = co_await load_step(id, changes, step);
-    if (!loaded) {
-      journal_.unreserve(kStepRecordBytes);
-      co_return loaded;
-    }
+    if (!loaded) co_return loaded;
     // From here to the end nothing suspends: what the child sees is what it sees when the cursor passes.
     record = judge(id, changes, step);
   }
   record->edits = tree_.plan_cursor(id, next);
-  journal_.unreserve(kStepRecordBytes);
   auto published = co_await publish(std::move(*record));
   co_return published;
 }
@@ -195,20 +221,17 @@ Task<Result<>> Reclaimer::judge_leaf(NodeId id, LeafIndex index, ReclaimRecord& 
 }
 
 Task<Result<>> Reclaimer::step_with_children(NodeId id, const std::vector<LeafMap::Change>& changes) {
-  auto room = co_await journal_.reserve(kStepRecordBytes);
-  if (!room) co_return room;
   ReclaimRecord record;
   Result<> status;
   for (std::size_t i = 0; i < changes.size() && status; ++i) {
     status = co_await judge_leaf(id, changes[i].leaf, record);
   }
-  journal_.unreserve(kStepRecordBytes);
   if (!status || record.versions.empty()) co_return status;
   auto published = co_await publish(std::move(record));
   co_return published;
 }
 
-// Room was reserved by the caller and given back just before, with no suspension in between.
+// Room was reserved by step().
 Task<Result<>> Reclaimer::publish(ReclaimRecord record) {
   const std::uint64_t position = journal_.stage(record);
   for (const PhysicalRun& run : record.freed) allocator_.disown(run);

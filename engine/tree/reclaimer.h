@@ -15,14 +15,16 @@
 #include "map/leaf_map.h"
 #include "pool/allocator.h"
 #include "pool/pending.h"
+#include "tree/leaf_gate.h"
 #include "tree/tree.h"
 
 namespace coppice {
 
 class Reclaimer {
  public:
-  Reclaimer(Tree& tree, LeafMap& map, Journal& journal, Allocator& allocator, PendingBlocks& pending)
-      : tree_(tree), map_(map), journal_(journal), allocator_(allocator), pending_(pending) {}
+  Reclaimer(Tree& tree, LeafMap& map, Journal& journal, Allocator& allocator, PendingBlocks& pending,
+            LeafGate& gate)
+      : tree_(tree), map_(map), journal_(journal), allocator_(allocator), pending_(pending), gate_(gate) {}
 
   // A dead node that a sweep could give something back for.
   [[nodiscard]] bool has_work() const;
@@ -43,12 +45,17 @@ class Reclaimer {
   Task<Result<>> load_step(NodeId node, const std::vector<LeafMap::Change>& changes, Step& step);
   Task<Result<>> finish(NodeId node);
   Task<Result<>> publish(ReclaimRecord record);
+  // One step between a commit of all that it may look at and a commit of what it staged.
+  // `next`: where the cursor goes, for a node that leaves the tree.
+  Task<Result<>> step(NodeId node, const std::vector<LeafMap::Change>& changes, std::optional<LeafIndex> next);
+  void close_gate(const TreeNode& node, const std::vector<LeafMap::Change>& changes);
 
   Tree& tree_;
   LeafMap& map_;
   Journal& journal_;
   Allocator& allocator_;
   PendingBlocks& pending_;
+  LeafGate& gate_;
 };
 
 }  // namespace coppice

@@ -54,6 +54,7 @@ Shape random_shape(Rng& rng) {
     shape.housekeeping.checkpoint_interval = microseconds(rng.between(1000, 4000));
   }
   shape.housekeeping.pending_blocks = rng.between(16, 400);
+  if (rng.once_in(5)) shape.flush_order = FlushOrder::kConservative;
   return shape;
 }
 
@@ -119,7 +120,7 @@ Task<Outcome<>> Process::open() {
   auto pool = co_await Pool::open(scheduler, std::move(options));
   if (!pool) co_return std::unexpected(pool.error());
   EngineSources sources{open_file, machine.meta.open(), std::make_unique<LentStaging>(machine.staging),
-                        machine.boot};
+                        machine.boot, machine.shape.flush_order};
   auto made = std::make_unique<Engine>(scheduler, std::move(*pool), std::move(sources),
                                        machine.shape.cache_bytes, notice);
   engine = made.get();

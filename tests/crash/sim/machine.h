@@ -28,6 +28,7 @@ struct Shape {
   std::uint64_t staging_bytes = 256 << 10;
   std::size_t cache_bytes = 16 << 10;
   HousekeepingOptions housekeeping;
+  FlushOrder flush_order = FlushOrder::kOrderFree;
   bool quiet = false;  // few requests between checkpoints, so that granules lose their marks
 };
 Shape random_shape(Rng& rng);

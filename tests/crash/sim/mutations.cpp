@@ -9,7 +9,7 @@ namespace {
 constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kNoQuarantine, "no-quarantine"},
     {Mutation::kQuarantineIgnoresReads, "quarantine-ignores-reads"},
-    {Mutation::kInPlaceUnproven, "in-place-unproven", true},
+    {Mutation::kInPlaceUnproven, "in-place-unproven"},
     {Mutation::kInPlaceOlderBirth, "in-place-older-birth"},
     {Mutation::kDeadNodesDontCount, "dead-nodes-dont-count"},
     {Mutation::kNoSuperseded, "no-superseded"},
@@ -21,6 +21,8 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kJournalBeforeData, "journal-before-data"},
     {Mutation::kJournalNotSynced, "journal-not-synced"},
     {Mutation::kReleaseBeforeBatch, "release-before-batch"},
+    {Mutation::kProvenWhenDurable, "proven-when-durable"},
+    {Mutation::kReclaimUncommitted, "reclaim-uncommitted"},
     {Mutation::kMarkTakenLate, "mark-taken-late"},
     {Mutation::kMarkClearedEarly, "mark-cleared-early"},
     {Mutation::kPagesAheadOfJournal, "pages-ahead-of-journal"},
@@ -36,6 +38,11 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kTailNotJournaled, "tail-not-journaled"},
     {Mutation::kRecoveryTrustsUnsynced, "recovery-trusts-unsynced"},
     {Mutation::kMarksForgotten, "marks-forgotten"},
+    {Mutation::kNoWriteBack, "no-write-back"},
+    {Mutation::kTailNotVerified, "tail-not-verified"},
+    {Mutation::kSnapshotOverLost, "snapshot-over-lost"},
+    {Mutation::kLostFreesForgotten, "lost-frees-forgotten"},
+    {Mutation::kSweepNotResumed, "sweep-not-resumed"},
     {Mutation::kCursorApart, "cursor-apart"},
 });
 
