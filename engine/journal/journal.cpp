@@ -150,7 +150,7 @@ Task<Result<>> Journal::write_batch(std::vector<std::byte>& payload, std::uint64
                                     std::uint64_t end_position) {
   const std::uint64_t bytes = batch_bytes(payload.size());
   AlignedBuffer buffer(bytes);
-  std::memcpy(buffer.data() + kBatchHeaderBytes, payload.data(), payload.size());
+  std::ranges::copy(payload, buffer.data() + kBatchHeaderBytes);
   const std::size_t used = kBatchHeaderBytes + payload.size();
   std::memset(buffer.data() + used, 0, bytes - used);
 

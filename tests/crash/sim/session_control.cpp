@@ -193,7 +193,7 @@ Task<void> Session::verb_clone(Rng& rng) {
   if (origin.snapshots.empty()) co_return;
   const std::string snapshot = random_key(origin.snapshots, rng);
   if (!origin.snapshots[snapshot].exact) co_await check_snapshot(origin, snapshot);
-  if (!shared_.violation.empty()) co_return;
+  if (!shared_.violation.empty() || !origin.snapshots[snapshot].exact) co_return;
   PendingVerb& verb = shared_.pending;
   verb = {};
   verb.name = "c" + std::to_string(++shared_.names);
@@ -218,6 +218,11 @@ Task<void> Session::verb_rollback(Rng& rng) {
   co_await pause(name);
   if (!disk.snapshots[target].exact) co_await check_snapshot(disk, target);
   if (!shared_.violation.empty()) co_return;
+  // A device failed under the look at it: nothing is known to compare with later.
+  if (!disk.snapshots[target].exact) {
+    co_await resume(name);
+    co_return;
+  }
   PendingVerb& verb = shared_.pending;
   verb = {};
   verb.specs = {{name, target}};
@@ -267,7 +272,7 @@ Task<void> Session::verb_diff(Rng& rng) {
   for (const std::string& name : {from, to}) {
     if (shared_.violation.empty() && !disk.snapshots[name].exact) co_await check_snapshot(disk, name);
   }
-  if (!shared_.violation.empty()) co_return;
+  if (!shared_.violation.empty() || !disk.snapshots[from].exact || !disk.snapshots[to].exact) co_return;
   auto ranges = co_await process_.store->diff({disk.name, from}, {disk.name, to}, 0);
   if (!ranges) {
     failed_rightly(ranges.error(), "diff");
