@@ -47,6 +47,7 @@ enum class Mutation : std::uint8_t {
   kTailNotReplayed,         // the staging file's tail is ignored
   kTailNotJournaled,        // … or replayed, but not put into the journal before the restamp
   kRecoveryTrustsUnsynced,  // what redo read is checkpointed without a sync of it
+  kSuspectsClearedEarly,    // suspects are cleared before what was accepted is durable
   kMarksForgotten,          // after a power cut marks do not become suspects
   kNoWriteBack,             // after a failed sync what is read is trusted to stay
   kTailNotVerified,         // the journal's tail is taken without a look at the data
@@ -54,7 +55,7 @@ enum class Mutation : std::uint8_t {
   kLostFreesForgotten,      // what a lost write freed is not freed by the next one that stands
   // Reclaim.
   kSweepNotResumed,  // a sweep that was cut short waits its turn
-  kCursorApart,  // a step's cursor is journaled apart from what it frees
+  kCursorApart,      // a step's cursor is journaled apart from what it frees
 };
 
 #ifdef COPPICE_MUTATIONS

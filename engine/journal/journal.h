@@ -3,9 +3,9 @@
 // commit() is shared: one round seals what is staged into batches, writes them and syncs; all who wait for a
 // position below the round's end go on together. Two orders:
 //   order-free    batches are written, then every device that holds data or journal is synced, all at once. A
-//                 batch may so be durable without the data of its records: each has the `durable_sequence`, up
-//                 to which a completed sync covers batches and data, and what lies beyond the last one that
-//                 recovery finds - the *tail* - is verified block by block against the data.
+//                 batch may so be durable without the data of its records: each has the `durable_sequence`,
+//                 up to which a completed sync covers batches and data, and what lies beyond the last one
+//                 that recovery finds - the *tail* - is verified block by block against the data.
 //   conservative  data is synced first, then the batches are written, then the journal is synced. Every batch
 //                 is trusted whole, its durable_sequence is its own. The reference for the other one.
 // durable() is what a flush waits for. proven() is what recovery will take without a look at the data: a

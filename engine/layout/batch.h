@@ -3,8 +3,8 @@
 // Starts on a 4 KiB boundary; the header is followed directly by the payload and padded with zeroes to the
 // next boundary, so a small commit is one block. A batch never wraps: when it does not fit before the ring's
 // end it stands at the ring's start. Batches form a chain: each has the hash of its predecessor's header.
-// `durable_sequence`: batches up to it (this one included, in the conservative order) are covered, with the data
-// of their records, by a completed flush of every device they touch, and are trusted whole.
+// `durable_sequence`: batches up to it (this one included, in the conservative order) are covered, with the
+// data of their records, by a completed flush of every device they touch, and are trusted whole.
 #pragma once
 
 #include <cstddef>

@@ -176,12 +176,13 @@ Task<Outcome<>> Engine::redo_tail(Redo& redo, const std::vector<Record>& tail, c
     if (!applied) co_return refuse(applied.error(), "replaying the last changes");
   }
   if (redo.applied() != 0 && notice_) {
-    notice_(fmt::format("the store was not closed in order: {} changes replayed, {} of them not yet flushed{}",
-                        redo.applied(), tail.size(),
-                        tail_redo.lost_blocks() == 0
-                            ? std::string()
-                            : fmt::format("; {} blocks written since the last flush are what they were before",
-                                          tail_redo.lost_blocks())));
+    notice_(
+        fmt::format("the store was not closed in order: {} changes replayed, {} of them not yet flushed{}",
+                    redo.applied(), tail.size(),
+                    tail_redo.lost_blocks() == 0
+                        ? std::string()
+                        : fmt::format("; {} blocks written since the last flush are what they were before",
+                                      tail_redo.lost_blocks())));
   }
   co_return Outcome<>{};
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/mutation.h"
 #include "coppice/aligned_buffer.h"
 #include "disk/head.h"
 #include "disk/read_path.h"
@@ -187,6 +188,11 @@ Task<void> Housekeeper::scrub_suspects() {
     --parts.tree.node(id)->keeps;
     wake_reclaimer();
     if (!scrubbed || stopping_) complete = false;
+  }
+  // What was accepted is durable before the next write of a granule page stops excusing it.
+  if (complete && !mutated(Mutation::kSuspectsClearedEarly)) {
+    auto committed = co_await parts.journal.commit(parts.journal.staged());
+    complete = committed.has_value();
   }
   if (complete) parts.granules.clear_suspects();
   running_.done();

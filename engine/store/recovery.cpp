@@ -98,7 +98,8 @@ Result<> Redo::free(const std::vector<PhysicalRun>& runs) {
 }
 
 Task<Result<std::vector<Record>>> settle_in_flight(Allocator& allocator, ChecksumPages& checksums,
-                                                   const TailProof& proof, const std::vector<PhysicalRun>& runs) {
+                                                   const TailProof& proof,
+                                                   const std::vector<PhysicalRun>& runs) {
   std::vector<Record> records;
   for (const PhysicalRun& run : runs) {
     if (!allocator.contains(run)) co_return damaged();

@@ -63,14 +63,16 @@ class TailRedo {
   Redo& redo_;
   const TailProof& proof_;
   std::uint64_t lost_blocks_ = 0;
-  std::unordered_set<std::uint64_t> lost_frees_;               // blocks that lost writes would have freed
-  std::map<std::pair<LeafIndex, Epoch>, std::vector<LeafKey>> lost_deletions_;  // … and versions, by leaf and epoch
-  std::set<std::uint32_t> lost_epochs_;                        // tags of epochs that lost a mapping
+  std::unordered_set<std::uint64_t> lost_frees_;  // blocks that lost writes would have freed
+  std::map<std::pair<LeafIndex, Epoch>, std::vector<LeafKey>>
+      lost_deletions_;                                          // … and versions, by leaf and epoch
+  std::set<std::uint32_t> lost_epochs_;                         // tags of epochs that lost a mapping
   std::unordered_map<std::uint64_t, std::uint32_t> unmatched_;  // block → tag of a lost overwrite
 };
 
 // Records for the in-place writes that were in flight: the checksums of what stands there.
 Task<Result<std::vector<Record>>> settle_in_flight(Allocator& allocator, ChecksumPages& checksums,
-                                                   const TailProof& proof, const std::vector<PhysicalRun>& runs);
+                                                   const TailProof& proof,
+                                                   const std::vector<PhysicalRun>& runs);
 
 }  // namespace coppice

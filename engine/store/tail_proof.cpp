@@ -54,9 +54,9 @@ Task<Result<>> TailProof::look_at(Pool& pool, std::vector<PhysicalRun> runs) {
     AlignedBuffer buffer(window.size() * kPieceBlocks * kBlockBytes);
     std::vector<FileRequest> requests;
     for (std::size_t i = 0; i < window.size(); ++i) {
-      const auto into =
-          buffer.span().subspan(i * kPieceBlocks * kBlockBytes, window[i].count * kBlockBytes);
-      requests.push_back(read_request(pool.file(window[i].first.member()), window[i].first.offset_bytes(), into));
+      const auto into = buffer.span().subspan(i * kPieceBlocks * kBlockBytes, window[i].count * kBlockBytes);
+      requests.push_back(
+          read_request(pool.file(window[i].first.member()), window[i].first.offset_bytes(), into));
     }
     // One window: a failed request fails alone.
     (void)co_await perform_all(requests);
@@ -65,8 +65,7 @@ Task<Result<>> TailProof::look_at(Pool& pool, std::vector<PhysicalRun> runs) {
         const PhysicalBlock address = window[i].first.next(block);
         const std::span<const std::byte, kBlockBytes> content(requests[i].io.memory + block * kBlockBytes,
                                                               kBlockBytes);
-        found_[address.value] =
-            requests[i].io.error != 0 ? kUnreadable : block_checksum(content, address);
+        found_[address.value] = requests[i].io.error != 0 ? kUnreadable : block_checksum(content, address);
       }
     }
   }

@@ -96,7 +96,8 @@ void TailRedo::apply_superseded(const MapRecord& record, const std::vector<bool>
                 [&](LeafIndex leaf, unsigned, unsigned part, std::uint64_t offset) {
                   auto& deletions = lost_deletions_[{leaf, record.epoch}];
                   for (const ReclaimedVersion& version : record.superseded) {
-                    if (version.leaf == leaf) deletions.push_back({version.branch, version.leaf, version.version});
+                    if (version.leaf == leaf)
+                      deletions.push_back({version.branch, version.leaf, version.version});
                   }
                   const auto from = stands.begin() + static_cast<std::ptrdiff_t>(offset);
                   const bool any = std::find(from, from + part, true) != from + part;
@@ -143,7 +144,8 @@ Result<> TailRedo::apply_edits(std::vector<MetaEdit> edits) {
     if (node->value.state != NodeState::kDead) return false;
     return !lost_only || lost_in(value->epoch);
   };
-  const bool lost = std::ranges::any_of(edits, [&](const MetaEdit& edit) { return names_snapshot(edit, true); });
+  const bool lost =
+      std::ranges::any_of(edits, [&](const MetaEdit& edit) { return names_snapshot(edit, true); });
   if (lost && !mutated(Mutation::kSnapshotOverLost)) {
     std::erase_if(edits, [&](const MetaEdit& edit) { return names_snapshot(edit, false); });
   }

@@ -213,7 +213,11 @@ Task<Result<>> Reclaimer::judge_leaf(NodeId id, LeafIndex index, ReclaimRecord& 
     }
   }
   if (status && mask != 0) {
-    into.versions.push_back({key.branch, key.leaf, key.version, mask});
+    // In two where it is the whole leaf: a mask of all ones deletes the version, and the node, which stays in
+    // the tree, would then seem to see an ancestor's.
+    const std::uint64_t some = mask == kWholeLeaf ? mask >> 1 : mask;
+    into.versions.push_back({key.branch, key.leaf, key.version, some});
+    if (some != mask) into.versions.push_back({key.branch, key.leaf, key.version, mask & ~some});
     append_runs((*own)->leaf, mask, into.freed);
   }
   map_.unpin(*own);

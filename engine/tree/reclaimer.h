@@ -47,7 +47,8 @@ class Reclaimer {
   Task<Result<>> publish(ReclaimRecord record);
   // One step between a commit of all that it may look at and a commit of what it staged.
   // `next`: where the cursor goes, for a node that leaves the tree.
-  Task<Result<>> step(NodeId node, const std::vector<LeafMap::Change>& changes, std::optional<LeafIndex> next);
+  Task<Result<>> step(NodeId node, const std::vector<LeafMap::Change>& changes,
+                      std::optional<LeafIndex> next);
   void close_gate(const TreeNode& node, const std::vector<LeafMap::Change>& changes);
 
   Tree& tree_;

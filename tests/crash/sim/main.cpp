@@ -219,10 +219,11 @@ bool choose_mutation(const std::string& name) {
 #endif
 
 [[noreturn]] void usage() {
-  fmt::print(stderr,
-             "usage: coppice_sim [--seed N] [--seeds N] [--crashes N] [--steps N] [--cut-at N]\n"
-             "                   [--kind kill|power|both] [--faults] [--dump] [--crash-points] [--seconds N]\n"
-             "                   [--mutation NAME] [--mutations] [--list-mutations]\n");
+  fmt::print(
+      stderr,
+      "usage: coppice_sim [--seed N] [--seeds N] [--crashes N] [--steps N] [--cut-at N]\n"
+      "                   [--kind kill|power|both] [--faults] [--dump] [--crash-points] [--seconds N]\n"
+      "                   [--mutation NAME] [--mutations] [--list-mutations]\n");
   std::exit(2);
 }
 

@@ -37,6 +37,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kTailNotReplayed, "tail-not-replayed"},
     {Mutation::kTailNotJournaled, "tail-not-journaled"},
     {Mutation::kRecoveryTrustsUnsynced, "recovery-trusts-unsynced"},
+    {Mutation::kSuspectsClearedEarly, "suspects-cleared-early"},
     {Mutation::kMarksForgotten, "marks-forgotten"},
     {Mutation::kNoWriteBack, "no-write-back"},
     {Mutation::kTailNotVerified, "tail-not-verified"},

@@ -140,21 +140,29 @@ std::optional<std::string> Oracle::check_read(const DiskModel& disk, std::uint64
 
 std::optional<std::string> Oracle::check_recovered(DiskModel& disk, std::span<const std::byte> bytes,
                                                    Moment moment) {
-  const Write* write = base();
+  const bool durable = moment != Moment::kFailedSync;
+  const Tick tick = now();
+  writes_.push_back({tick, tick, true, durable});
+  const Write* write = &writes_.back();
   for (std::uint64_t i = 0; i < disk.sectors.size(); ++i) {
     History& history = disk.sectors[i];
     const auto value = sector_value(sector_of(bytes, i));
     const auto counts = [&](const Write& other) {
-      return moment == Moment::kPower ? flushed(disk, other) : other.ok;
+      return moment == Moment::kKill ? other.ok : flushed(disk, other);
     };
     if (!value || find_legal(history, *value, kNever, counts) == nullptr) {
-      return complaint(fmt::format(
-                           "after a {}, {} (flushed to {}):", moment == Moment::kPower ? "power cut" : "kill",
-                           disk.name, disk.flushed_to),
+      return complaint(fmt::format("after a {}, {} (flushed to {}):",
+                                   moment == Moment::kKill ? "kill" : "power cut or a failed sync", disk.name,
+                                   disk.flushed_to),
                        i, value, history) +
              origin(value);
     }
-    history = {{*value, write}};
+    if (durable) {
+      history = {{*value, write}};
+    } else {
+      prune(disk, history);
+      history.push_back({*value, write});
+    }
   }
   return std::nullopt;
 }

@@ -60,7 +60,9 @@ struct DiskModel {
   std::map<std::string, SnapshotModel> snapshots;
 };
 
-enum class Moment : std::uint8_t { kKill, kPower };
+// kFailedSync: a kill behind a sync that failed. As much may be lost as in a power cut, and what is seen
+// afterwards is not durable yet.
+enum class Moment : std::uint8_t { kKill, kPower, kFailedSync };
 
 class Oracle {
  public:

@@ -52,14 +52,13 @@ class Run {
   void crash(Session& session) {
     session.note_crash();
     const Crash kind = crash_kind();
+    const Moment last = moment_;
+    if (!session.started()) ++result_.recoveries_cut;
     // After a failed sync the staging file says nothing any more.
-    const bool as_power = kind == Crash::kPower || machine_.disk.faults.fired;
-    if (!session.started()) {
-      ++result_.recoveries_cut;
-      if (as_power) moment_ = Moment::kPower;
-    } else {
-      moment_ = as_power ? Moment::kPower : Moment::kKill;
-    }
+    moment_ = kind == Crash::kPower        ? Moment::kPower
+              : machine_.disk.faults.fired ? Moment::kFailedSync
+              : session.started()          ? Moment::kKill
+                                           : last;
     past_ += kind == Crash::kPower ? " power" : " kill";
     if (!session.started()) past_ += "(recovering)";
     past_ += machine_.disk.faults.what;

@@ -16,7 +16,7 @@ struct RunOptions {
   std::uint64_t crashes = 8;        // lives of the store
   std::uint64_t most_steps = 8000;  // of a life
   Kinds kinds = Kinds::kBoth;
-  bool dump = false;                // print the metadata where check finds problems
+  bool dump = false;         // print the metadata where check finds problems
   bool faults = false;       // failing requests and syncs as well
   std::uint64_t cut_at = 0;  // the first life ends after exactly this many steps (0: at random)
 };

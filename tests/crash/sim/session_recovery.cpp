@@ -164,8 +164,10 @@ Task<void> Session::check_snapshot(DiskModel& disk, std::string name) {
                                 snapshot.size_bytes));
     co_return;
   }
-  if (auto wrong = shared_.oracle.check_snapshot(disk.name + "@" + name, snapshot, bytes))
+  if (auto wrong = shared_.oracle.check_snapshot(disk.name + "@" + name, snapshot, bytes)) {
+    if (shared_.dump) co_await print_dump({});
     shared_.violate(*wrong);
+  }
 }
 
 Task<void> Session::check_all(Moment moment) {
