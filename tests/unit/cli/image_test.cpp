@@ -60,7 +60,7 @@ struct House {
   test::MemoryStore store;
 
   Outcome<std::uint64_t> import(const cli::UniqueFd& file, bool stream, TransferHooks hooks = {}) {
-    return reactor->run(import_image(*reactor, store, {file.get(), stream, "web", std::move(hooks)}));
+    return reactor->run(import_image(*reactor, store, {file.get(), stream, false, "web", std::move(hooks)}));
   }
   Outcome<std::uint64_t> export_to(const cli::UniqueFd& file, bool stream) {
     return reactor->run(export_image(*reactor, store, {Spec{"web", {}}, file.get(), stream, {}}));
@@ -79,10 +79,10 @@ TEST_CASE("runs of data are whole blocks, and the tail counts") {
 }
 
 TEST_CASE("well-known formats are told from raw") {
-  CHECK(std::string(foreign_format("QFI\xfb\0\0\0\3", 8)) == "qcow2");
-  CHECK(std::string(foreign_format("vhdxfile", 8)) == "vhdx");
-  CHECK(foreign_format("QFI", 3) == nullptr);
-  CHECK(foreign_format("", 0) == nullptr);
+  CHECK(std::string(foreign_format({"QFI\xfb\0\0\0\3", 8})) == "qcow2");
+  CHECK(std::string(foreign_format("vhdxfile")) == "vhdx");
+  CHECK(foreign_format("QFI") == nullptr);
+  CHECK(foreign_format("") == nullptr);
 }
 
 TEST_CASE("a sparse file comes in byte for byte, and its zeroes are not written") {
