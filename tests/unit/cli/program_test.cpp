@@ -103,7 +103,7 @@ TEST_CASE("what is refused before any store is touched") {
 
 TEST_CASE("an empty --store is a variable that was not set, not the default store") {
   for (const auto& line : std::vector<std::vector<const char*>>{
-           {"--store", "", "ls"}, {"ls", "--store", ""}, {"--store=", "ls"}}) {
+           {"--store", "", "ls"}, {"ls", "--store", ""}, {"ls", "--store="}}) {
     const Ran ran = run(line);
     CHECK(ran.code == 2);
     CHECK(is_one_line(ran.err));
