@@ -115,8 +115,12 @@ Outcome<> Daemon::listen(nbd::Server& server) {
 }
 
 void Daemon::announce() const {
-  for (const auto& endpoint : listening_) {
-    std::printf("listening on %s\n", nbd::export_uri(endpoint, "").c_str());
+  Json uris = Json::array();
+  for (const auto& endpoint : listening_) uris.push_back(nbd::export_uri(endpoint, ""));
+  if (options_.json) {
+    std::printf("%s\n", to_line({{"listening", uris}}).c_str());
+  } else {
+    for (const auto& uri : uris) std::printf("listening on %s\n", uri.get<std::string>().c_str());
   }
   std::fflush(stdout);
   log_line("serving store " + options_.store);

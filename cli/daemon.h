@@ -17,9 +17,11 @@ struct DaemonOptions {
   std::string store;
   std::vector<nbd::Endpoint> endpoints;
   std::uint64_t cache_bytes = 0;
+  bool json = false;
 };
 
-// Returns after the end. Logs to stderr; prints where it listens to stdout once it is ready.
+// Returns after the end. Logs to stderr; prints where it listens to stdout once it is ready: a line each, or
+// with `json` {"listening":[uri]}.
 Outcome<> run_daemon(const DaemonOptions& options);
 
 }  // namespace coppice::cli

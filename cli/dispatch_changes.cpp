@@ -1,4 +1,6 @@
 // The verbs that change something. Every one reads its parameters to the end before it begins.
+#include <algorithm>
+
 #include "cli/dispatcher.h"
 #include "cli/params.h"
 #include "formats/export_image.h"
@@ -13,11 +15,12 @@ Outcome<> need_snapshot(const Spec& spec, const char* verb) {
                 spec.disk + " names no snapshot: " + verb + " takes " + spec.disk + "@SNAPSHOT");
 }
 
-Outcome<> need_disk(const std::string& name) {
-  auto spec = parse_spec(name);
-  if (!spec) return std::unexpected(spec.error());
-  if (!spec->is_snapshot()) return {};
-  return refuse(ErrorKind::kInvalid, name + " names a snapshot: give the name of a disk, without @");
+Outcome<> each_once(const std::vector<Spec>& specs) {
+  for (auto spec = specs.begin(); spec != specs.end(); ++spec) {
+    if (std::find(specs.begin(), spec, *spec) == spec) continue;
+    return refuse(ErrorKind::kInvalid, spec->text() + " is named twice: name it once");
+  }
+  return {};
 }
 
 Outcome<> one_file(const Call& call) {
@@ -97,7 +100,7 @@ Task<Outcome<Json>> Dispatcher::remove(Call call) {
   Params params(call.params);
   const std::vector<Spec> specs = params.specs("specs");
   const bool with_snapshots = params.flag("with_snapshots");
-  const auto valid = params.finish();
+  const auto valid = all_of({params.finish(), each_once(specs)});
   if (!valid) co_return std::unexpected(valid.error());
   auto removed = co_await store_.remove(specs, with_snapshots);
   if (!removed) co_return std::unexpected(removed.error());
@@ -114,8 +117,8 @@ Task<Outcome<Json>> Dispatcher::rename(Call call) {
   const auto valid = params.finish();
   if (!valid) co_return std::unexpected(valid.error());
   if (to.is_snapshot() && to.disk != from.disk) {
-    co_return refuse(ErrorKind::kInvalid, "a snapshot stays with its disk: rename " + from.text() + " to " +
-                                              from.disk + "@" + to.snapshot);
+    co_return refuse(ErrorKind::kInvalid, "a snapshot stays with its disk: name " + from.text() + " " +
+                                              from.disk + "@" + to.snapshot + ", not " + to.text());
   }
   if (to.is_snapshot() && !from.is_snapshot()) {
     co_return refuse(ErrorKind::kInvalid, to.text() + " is no name for a disk: leave out the @");
@@ -142,9 +145,10 @@ Task<Outcome<Json>> Dispatcher::import(Call call) {
   Params params(call.params);
   const std::string disk = params.text("disk");
   const bool as_stream = params.flag("stream");
+  const bool surely_raw = params.flag("raw");
   const auto valid = all_of({params.finish(), need_disk(disk), one_file(call)});
   if (!valid) co_return std::unexpected(valid.error());
-  formats::ImportJob job{call.files.front(), as_stream, disk, std::move(call.hooks)};
+  formats::ImportJob job{call.files.front(), as_stream, surely_raw, disk, std::move(call.hooks)};
   auto size = co_await formats::import_image(reactor_, store_, std::move(job));
   if (!size) co_return std::unexpected(size.error());
   co_return Json{{"name", disk}, {"size", *size}};

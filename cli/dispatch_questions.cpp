@@ -41,7 +41,8 @@ Task<Outcome<Json>> Dispatcher::info(Call call) {
 Task<Outcome<Json>> Dispatcher::tree(Call call) {
   Params params(call.params);
   const auto disk = params.optional_text("disk");
-  const auto valid = params.finish();
+  auto valid = params.finish();
+  if (valid && disk) valid = need_disk(*disk);
   if (!valid) co_return std::unexpected(valid.error());
   auto nodes = co_await store_.tree(disk);
   if (!nodes) co_return std::unexpected(nodes.error());
@@ -51,7 +52,8 @@ Task<Outcome<Json>> Dispatcher::tree(Call call) {
 Task<Outcome<Json>> Dispatcher::space(Call call) {
   Params params(call.params);
   const auto disk = params.optional_text("disk");
-  const auto valid = params.finish();
+  auto valid = params.finish();
+  if (valid && disk) valid = need_disk(*disk);
   if (!valid) co_return std::unexpected(valid.error());
   auto spaces = co_await store_.space(disk);
   if (!spaces) co_return std::unexpected(spaces.error());

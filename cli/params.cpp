@@ -96,4 +96,11 @@ Outcome<> Params::finish() {
   return {};
 }
 
+Outcome<> need_disk(const std::string& name) {
+  auto spec = parse_spec(name);
+  if (!spec) return std::unexpected(spec.error());
+  if (!spec->is_snapshot()) return {};
+  return refuse(ErrorKind::kInvalid, name + " names a snapshot: give the name of a disk, without @");
+}
+
 }  // namespace coppice::cli

@@ -40,4 +40,7 @@ class Params {
   std::optional<Failure> failure_;
 };
 
+// Refuses the name of a snapshot where a disk is meant.
+Outcome<> need_disk(const std::string& name);
+
 }  // namespace coppice::cli

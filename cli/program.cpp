@@ -15,7 +15,7 @@ namespace {
 
 // What may be said before the verb or after it.
 struct Globals {
-  std::string store;
+  std::optional<std::string> store;
   bool json = false;
 };
 
@@ -49,24 +49,43 @@ int complain(std::ostream& err, const std::string& message) {
   return kError;
 }
 
+// What CLI11 has to say, in plain words.
+std::string reason_of(const CLI::ParseError& error) {
+  const std::string text = error.what();
+  if (error.get_name() != "ArgumentMismatch") return one_line(text);
+  const std::string option = text.substr(0, text.find(": "));
+  return option + (text.find("At Most") != std::string::npos ? " is given more than once" : " needs a value");
+}
+
 // What CLI11 threw, as one line that says where help is to be had.
 int refuse_arguments(const CLI::App& program, const CLI::ParseError& error, std::ostream& err) {
   const auto chosen = program.get_subcommands();
   if (!chosen.empty()) {
     const std::string& verb = chosen.front()->get_name();
-    return complain(err, verb + ": " + one_line(error.what()) + ": see coppice " + verb + " --help");
+    return complain(err, verb + ": " + reason_of(error) + ": see coppice " + verb + " --help");
   }
+  if (error.get_name() == "ArgumentMismatch") return complain(err, reason_of(error) + ": see coppice --help");
   const auto left = program.remaining();
   if (left.empty()) return complain(err, "no verb is given: see coppice --help");
   const char* what = left.front().starts_with("-") ? "option" : "verb";
   return complain(err, std::string("unknown ") + what + " '" + left.front() + "': see coppice --help");
 }
 
-int run_verb(const Verb& verb, const Globals& globals, std::ostream& out, std::ostream& err) {
-  auto store = store_directory(globals.store);
-  if (!store) return complain(err, store.error().message);
-  Session session(*store, [&err](const std::string& text) { complain(err, text); });
-  Context context{*store, globals.json, session, out, err};
+// An empty value is a variable that was not set: taking the default store for it would change the wrong one.
+Outcome<std::string> chosen_store(const Globals& before, const Globals& after) {
+  if (before.store && after.store) {
+    return refuse(ErrorKind::kInvalid, "--store is given twice: give it before the verb or after it");
+  }
+  const auto& given = before.store ? before.store : after.store;
+  if (given && given->empty()) {
+    return refuse(ErrorKind::kInvalid, "--store is empty: give the store's folder, or leave the option out");
+  }
+  return store_directory(given.value_or(""));
+}
+
+int run_verb(const Verb& verb, const std::string& store, bool json, std::ostream& out, std::ostream& err) {
+  Session session(store, [&err](const std::string& text) { complain(err, text); });
+  Context context{store, json, session, out, err};
   auto code = verb.run(context);
   auto closed = session.close();
   if (!code) return complain(err, code.error().message);
@@ -97,13 +116,11 @@ int run_program(int argc, const char* const* argv, std::ostream& out, std::ostre
     if (error.get_exit_code() == 0) return program.exit(error, out, err);  // --help, --version
     return refuse_arguments(program, error, err);
   }
-  if (!before.store.empty() && !after.store.empty()) {
-    return complain(err, "--store is given twice: give it before the verb or after it");
-  }
-  const Globals globals{before.store.empty() ? after.store : before.store, before.json || after.json};
+  const auto store = chosen_store(before, after);
+  if (!store) return complain(err, store.error().message);
   const auto chosen =
       std::ranges::find_if(verbs, [](const Verb& verb) { return verb.parser.app().parsed(); });
-  return run_verb(*chosen, globals, out, err);
+  return run_verb(*chosen, *store, before.json || after.json, out, err);
 }
 
 }  // namespace coppice::cli

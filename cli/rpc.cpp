@@ -5,7 +5,30 @@ namespace {
 
 constexpr int kFailureBase = -32000;
 
+// Nothing that is said here is nested deeper. The library walks a document recursively, so a line of a
+// million brackets would exhaust the stack.
+constexpr int kMaxDepth = 16;
+
+bool is_too_deep(const std::string& line) {
+  int depth = 0;
+  bool in_text = false;
+  for (std::size_t i = 0; i < line.size() && depth <= kMaxDepth; ++i) {
+    const char byte = line[i];
+    if (in_text && byte == '\\') {
+      ++i;
+    } else if (byte == '"') {
+      in_text = !in_text;
+    } else if (!in_text && (byte == '[' || byte == '{')) {
+      ++depth;
+    } else if (!in_text && (byte == ']' || byte == '}')) {
+      --depth;
+    }
+  }
+  return depth > kMaxDepth;
+}
+
 Json parse(const std::string& line) {
+  if (is_too_deep(line)) return Json(Json::value_t::discarded);
   return Json::parse(line, nullptr, false);
 }
 
@@ -37,7 +60,8 @@ std::string encode_request(std::uint64_t id, const std::string& method, const Js
 std::expected<RpcRequest, RpcRefusal> decode_request(const std::string& line) {
   const Json document = parse(line);
   if (document.is_discarded()) {
-    return std::unexpected(RpcRefusal{kParseError, "this line is not JSON: send one request a line", {}});
+    return std::unexpected(
+        RpcRefusal{kParseError, "this line is not JSON, or nested too deep: send one request a line", {}});
   }
   const auto refuse_it = [](const char* why, Json id) {
     return std::unexpected(RpcRefusal{kInvalidRequest, why, std::move(id)});

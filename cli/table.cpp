@@ -31,14 +31,18 @@ void Table::add(std::vector<std::string> cells) {
 std::string Table::text() const {
   std::vector<std::size_t> widths(columns_.size(), 0);
   for (const auto& row : rows_) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], character_count(row[i]));
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const std::size_t count = character_count(row[i]);
+      if (i != 0 || count <= first_limit_) widths[i] = std::max(widths[i], count);
+    }
   }
   std::string all;
   for (const auto& row : rows_) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i) {
-      if (widths[i] == 0) continue;
-      const std::string padding(widths[i] - character_count(row[i]), ' ');
+      if (widths[i] == 0 && row[i].empty()) continue;
+      const std::size_t count = character_count(row[i]);
+      const std::string padding(widths[i] > count ? widths[i] - count : 0, ' ');
       if (!line.empty()) line.append(kGap, ' ');
       line += columns_[i] == Align::kRight ? padding + row[i] : row[i] + padding;
     }

@@ -4,6 +4,7 @@
 // cursor is shown as '?'.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,12 +16,15 @@ class Table {
 
   // A table without headings passes empty ones.
   explicit Table(std::vector<Align> columns) : columns_(std::move(columns)) {}
+  // A cell of the first column that is longer pushes its own row aside, and not all others.
+  void limit_first_column(std::size_t characters) { first_limit_ = characters; }
   void add(std::vector<std::string> cells);
   [[nodiscard]] std::string text() const;
 
  private:
   std::vector<Align> columns_;
   std::vector<std::vector<std::string>> rows_;
+  std::size_t first_limit_ = SIZE_MAX;
 };
 
 // Characters, where `text` is UTF-8.

@@ -12,6 +12,8 @@ namespace {
 
 using Kind = NodeInfo::Kind;
 constexpr std::uint64_t kRoot = 0;
+// With size and age behind it a row still fits a terminal of 80. One long name must not push all rows out.
+constexpr std::size_t kNameColumn = 48;
 
 class Picture {
  public:
@@ -86,6 +88,7 @@ void Picture::put_main_line_last() {
 }
 
 std::string Picture::draw() {
+  table_.limit_first_column(kNameColumn);
   bool after_tree = false;
   for (const std::uint64_t root : children_[kRoot]) {
     const bool is_tree = !children_[root].empty();

@@ -106,6 +106,10 @@ Task<Outcome<>> Import::fill_from_stream() {
     auto got = co_await stream.fill();
     if (!got) co_return std::unexpected(got.error());
     if (*got == 0) break;
+    if (offset == 0 && !job_.surely_raw) {
+      auto raw = refuse_foreign(stream.head());
+      if (!raw) co_return raw;
+    }
     if (!job_.hooks.still_wanted()) co_return refuse(ErrorKind::kBusy, "the import was called off");
     auto stored = co_await store_window(stream, offset, offset + *got);
     if (!stored) co_return stored;

@@ -16,6 +16,7 @@ namespace coppice::formats {
 struct ImportJob {
   int descriptor = -1;  // borrowed, open for reading
   bool as_stream = false;
+  bool surely_raw = false;  // whatever it looks like
   std::string disk;
   TransferHooks hooks;
 };

@@ -177,6 +177,7 @@ void Connection::answer(Reply reply, std::size_t charged_bytes) {
 
 void Connection::answer(const Request& request, const Result<>& result, std::size_t charged_bytes) {
   const bool structured = shape_.structured_replies;
+  if (!result && result.error().kind == ErrorKind::kNoSpace && on_no_space) on_no_space();
   answer(result ? done_reply(request, structured)
                 : error_reply(request, structured, wire_error(result.error()), result.error().text),
          charged_bytes);

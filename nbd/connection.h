@@ -6,6 +6,8 @@
 // Lives on the reactor's thread.
 #pragma once
 
+#include <functional>
+
 #include "coppice/block_device.h"
 #include "coppice/reactor.h"
 #include "nbd/buffer_pool.h"
@@ -23,6 +25,8 @@ class Connection {
   // No more requests are taken; those in flight are answered. run() returns soon after, unless the client
   // doesn't read its replies: shutting the socket down helps then.
   void stop();
+  // Called for each request that found no space: a guest is paused then, and its operator looks at the log.
+  std::function<void()> on_no_space{};
 
  private:
   Task<void> take_requests();

@@ -42,9 +42,26 @@ std::unexpected<Failure> cannot_listen(const Endpoint& endpoint, ErrorKind kind,
   return refuse(kind, "cannot listen on " + export_uri(endpoint, "") + ": " + reason);
 }
 
+std::string reason_of(int error) {
+  switch (error) {
+    case EADDRINUSE:
+      return "something listens there already; stop it or take another port";
+    case EADDRNOTAVAIL:
+      return "this machine has no such address; take one of its own";
+    case ENOENT:
+    case ENOTDIR:
+      return "the socket's folder is not there; make it or take another path";
+    case EACCES:
+    case EPERM:
+      return "permission denied; take a place that this user may use";
+    default:
+      return std::strerror(error);
+  }
+}
+
 std::unexpected<Failure> cannot_listen(const Endpoint& endpoint, int error) {
   const ErrorKind kind = error == EADDRINUSE ? ErrorKind::kBusy : ErrorKind::kIo;
-  return cannot_listen(endpoint, kind, std::strerror(error));
+  return cannot_listen(endpoint, kind, reason_of(error));
 }
 
 sockaddr_un address_of(const UnixEndpoint& endpoint) {
@@ -59,7 +76,8 @@ Outcome<> clear_path(const UnixEndpoint& endpoint) {
   struct stat status{};
   if (::lstat(endpoint.path.c_str(), &status) != 0) return {};
   if (!S_ISSOCK(status.st_mode)) {
-    return cannot_listen(endpoint, ErrorKind::kExists, "the path exists and is not a socket");
+    return cannot_listen(endpoint, ErrorKind::kExists,
+                         "the path exists and is not a socket; take another path");
   }
   const OwnedDescriptor probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const sockaddr_un address = address_of(endpoint);

@@ -15,6 +15,7 @@ namespace {
 constexpr std::chrono::milliseconds kWatchInterval{100};
 // Out of descriptors or memory: others must let go first.
 constexpr std::chrono::milliseconds kAcceptPause{100};
+constexpr std::chrono::seconds kSpaceInterval{60};
 
 bool nothing_left_to_accept_with(std::int32_t error) {
   return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
@@ -103,6 +104,7 @@ Task<void> Server::converse(Session& session) {
 
 Task<void> Server::transmit(Session& session, StreamReader& reader, Attached& attached) {
   Connection connection(reactor_, session.socket, reader, *attached.device, attached.shape);
+  connection.on_no_space = [this, &session] { tell_no_space(session); };
   session.connection = &connection;
   co_await connection.run();
   session.connection = nullptr;
@@ -139,6 +141,14 @@ bool Server::cut_off_late_ones() {
     ::shutdown(session.socket, SHUT_RDWR);
   }
   return any;
+}
+
+// A full pool refuses every write: one line a minute is enough.
+void Server::tell_no_space(const Session& session) {
+  const auto now = reactor_.now();
+  if (now < quiet_about_space_until_) return;
+  quiet_about_space_until_ = now + kSpaceInterval;
+  log("no space for a write of " + session.peer + ": it was told ENOSPC; remove something, or add space");
 }
 
 void Server::log(const std::string& line) const {

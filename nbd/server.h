@@ -58,6 +58,7 @@ class Server {
   Task<void> watch_deadlines();
   bool cut_off_late_ones();
   void log(const std::string& line) const;
+  void tell_no_space(const Session& session);
 
   Reactor& reactor_;
   Exports& exports_;
@@ -66,6 +67,7 @@ class Server {
   std::list<Session> sessions_;
   bool stopping_ = false;
   bool watching_ = false;
+  std::chrono::nanoseconds quiet_about_space_until_{};
   WaitGroup running_;  // the accepting, serving and watching coroutines
 };
 

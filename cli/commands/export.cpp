@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "cli/image_name.h"
 #include "cli/image_target.h"
 #include "cli/interrupt.h"
 #include "cli/progress_line.h"
@@ -36,7 +37,7 @@ Outcome<int> export_image(const Options& options, Context& context) {
                           .progress = progress.hook()};
     written = context.session.call(request);
   }
-  if (!written) return std::unexpected(written.error());
+  if (!written) return std::unexpected(naming_image(written.error(), options.image, ImageSide::kTarget));
   auto finished = target->finish();
   if (!finished) return std::unexpected(finished.error());
   if (to_stdout) return kYes;

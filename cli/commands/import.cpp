@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 
+#include "cli/image_name.h"
 #include "cli/interrupt.h"
 #include "cli/progress_line.h"
 #include "cli/unique_fd.h"
@@ -26,18 +27,17 @@ std::unexpected<Failure> image_refusal(const std::string& image, int errno_value
   return refuse(kind, "image " + image + ": " + std::strerror(errno_value));
 }
 
-// An image of another format, taken for raw, would make a disk that no guest can read.
-Outcome<> refuse_foreign(const Options& options, const formats::ImageFile& image) {
-  if (!options.format.empty() || image.kind == formats::ImageKind::kStream) return {};
-  std::array<char, 16> head{};
+// What can be refused before the store is asked. Of a stream nothing is known yet.
+Outcome<> refuse_early(const Options& options, const formats::ImageFile& image) {
+  if (image.kind == formats::ImageKind::kStream || !options.format.empty()) return {};
+  std::array<char, formats::kHeadBytes> head{};
   const ssize_t got = pread(image.descriptor, head.data(), head.size(), 0);
   if (got < 0) return image_refusal(options.image, errno);
-  const char* format = formats::foreign_format(head.data(), static_cast<std::size_t>(got));
-  if (format == nullptr) return {};
-  return refuse(ErrorKind::kUnsupported,
-                "image " + options.image + " looks like " + format +
-                    ", and only raw is read: convert it (qemu-img convert -O raw), or "
-                    "say --format raw if it is");
+  return formats::refuse_foreign({head.data(), static_cast<std::size_t>(got)});
+}
+
+std::unexpected<Failure> named(const Failure& failure, const Options& options) {
+  return std::unexpected(naming_image(failure, options.image, ImageSide::kSource));
 }
 
 Outcome<int> import(const Options& options, Context& context) {
@@ -49,21 +49,24 @@ Outcome<int> import(const Options& options, Context& context) {
   UniqueFd file(from_stdin ? dup(STDIN_FILENO) : open(options.image.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) return image_refusal(options.image, errno);
   auto image = formats::examine(file.get(), from_stdin);
-  if (!image) return refuse(image.error().kind, options.image + ": " + image.error().message);
-  auto raw = refuse_foreign(options, *image);
-  if (!raw) return std::unexpected(raw.error());
+  if (!image) return named(image.error(), options);
+  auto raw = refuse_early(options, *image);
+  if (!raw) return named(raw.error(), options);
   call_off_on_interrupt();
   ProgressLine progress(context.err);
   const bool is_stream = image->kind == formats::ImageKind::kStream;
-  const Request request{.method = "import",
-                        .params = {{"disk", options.disk}, {"stream", is_stream}},
-                        .file = file.get(),
-                        .stream = is_stream ? Direction::kIn : Direction::kNone,
-                        .progress = progress.hook()};
-  return context.answer(request, [](const Json& made) {
+  const Request request{
+      .method = "import",
+      .params = {{"disk", options.disk}, {"stream", is_stream}, {"raw", !options.format.empty()}},
+      .file = file.get(),
+      .stream = is_stream ? Direction::kIn : Direction::kNone,
+      .progress = progress.hook()};
+  auto imported = context.answer(request, [](const Json& made) {
     return "created disk " + made.value("name", "") + ", " +
            format_size(made.value("size", std::uint64_t{0})) + "\n";
   });
+  if (!imported) return named(imported.error(), options);
+  return imported;
 }
 
 }  // namespace

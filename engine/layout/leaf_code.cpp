@@ -57,7 +57,9 @@ bool decode_run(Reader& in, Epoch base, Cursor& cursor, LeafRun& run) {
   const unsigned gap = (head & kHeadGap) ? in.u8() : 0;
   const unsigned count = (head & kHeadLength) ? in.u8() : 1;
   if (!in.ok() || ((head & kHeadGap) && gap == 0) || ((head & kHeadLength) && count < 2)) return false;
-  if (cursor.index + gap + count > kLeafBlocks || base.value + distance < base.value) return false;
+  if (cursor.index + gap + count > kLeafBlocks) return false;
+  // What is above could not be encoded together with a birth of today.
+  if (base.value >= kEpochEnd || distance >= kEpochEnd - base.value) return false;
   run.first = static_cast<std::uint8_t>(cursor.index + gap);
   run.count = static_cast<std::uint8_t>(count);
   run.kind = (head & kHeadZero) ? LeafRun::Kind::kZero : LeafRun::Kind::kData;

@@ -33,9 +33,6 @@ struct WireReclaim {
 };
 static_assert(WireStruct<WireReclaim> && sizeof(WireReclaim) == 8);
 
-// A counter never gets there; what a leaf adds to an epoch can't overflow below it.
-constexpr std::uint64_t kEpochEnd = std::uint64_t{1} << 60;
-
 // Arrays reach disk as they stand in memory.
 static_assert(WireStruct<PhysicalRun> && sizeof(PhysicalRun) == 16);
 static_assert(WireStruct<ReclaimedVersion> && sizeof(ReclaimedVersion) == 32 &&

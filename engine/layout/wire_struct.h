@@ -43,6 +43,8 @@ constexpr bool is_data_run(PhysicalBlock first, std::uint64_t count) {
   constexpr std::uint64_t kEnd = std::uint64_t{1} << PhysicalBlock::kMemberShift;
   return first.block() != 0 && count != 0 && count <= kEnd - first.block();
 }
+// A counter never gets there; what a leaf adds to an epoch can't overflow below it.
+inline constexpr std::uint64_t kEpochEnd = std::uint64_t{1} << 60;
 // A range of blocks within the largest disk.
 constexpr bool is_disk_range(BlockIndex first, std::uint64_t count) {
   constexpr std::uint64_t kEnd = kMaxDiskBytes / kBlockBytes;

@@ -22,10 +22,27 @@ OpenFile file_opener(Reactor& reactor) {
   };
 }
 
+bool is_there(const std::string& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+// A folder that holds something is someone else's. A fresh file system holds lost+found.
 Outcome<> make_directory(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);
-  if (error) return refuse(ErrorKind::kIo, fmt::format("store {}: can't be made: {}", path, error.message()));
+  fs::directory_iterator entry;
+  if (!error) entry = fs::directory_iterator(path, error);
+  if (error) {
+    return refuse(ErrorKind::kIo, fmt::format("store {}: can't be made: {}; choose another directory", path,
+                                              error.message()));
+  }
+  for (; entry != fs::directory_iterator(); entry.increment(error)) {
+    if (error || entry->path().filename() == "lost+found") continue;
+    return refuse(
+        ErrorKind::kExists,
+        fmt::format("store {}: the directory holds other files: choose an empty or a new one", path));
+  }
   if (chmod(path.c_str(), 0700) != 0) {
     return refuse(ErrorKind::kIo, fmt::format("store {}: {}", path, std::strerror(errno)));
   }
@@ -46,9 +63,9 @@ Outcome<> make_map(const std::string& path, const StoreValue& identity) {
 // Takes back what a failed init made, and nothing else.
 class Undo {
  public:
-  explicit Undo(std::string directory) : directory_(std::move(directory)), existed_(fs::exists(directory_)) {}
+  explicit Undo(std::string directory) : directory_(std::move(directory)), existed_(is_there(directory_)) {}
   void also(std::string path) {
-    if (!fs::exists(path)) files_.push_back(std::move(path));
+    if (!is_there(path)) files_.push_back(std::move(path));
   }
   void keep() { kept_ = true; }
   ~Undo() {

@@ -3,6 +3,8 @@
 // Lives on the reactor's thread. Windows are read in order and are full, but for the last.
 #pragma once
 
+#include <algorithm>
+#include <string_view>
 #include <vector>
 
 #include "coppice/aligned_buffer.h"
@@ -11,6 +13,7 @@
 #include "coppice/result.h"
 #include "coppice/scheduler.h"
 #include "coppice/task.h"
+#include "formats/image_file.h"
 
 namespace coppice::formats {
 
@@ -20,6 +23,10 @@ class RawStream {
 
   // Reads the next window; 0 at the end of the stream.
   Task<Outcome<std::size_t>> fill();
+  // How the window begins: at most kHeadBytes of it.
+  [[nodiscard]] std::string_view head() const {
+    return {reinterpret_cast<const char*>(chunks_.front().data()), std::min(filled_bytes_, kHeadBytes)};
+  }
   // Writes the window's data, several chunks at a time.
   Task<Outcome<>> store(BlockDevice& disk, std::string name, std::uint64_t offset_bytes);
 

@@ -1,6 +1,7 @@
 """The command line with and without a daemon: import, export, answers, and how bad input is refused."""
 import json
 import os
+import re
 import subprocess
 import unittest
 
@@ -14,6 +15,22 @@ QEMU_IO = tool("qemu-io")
 def state(store):
     """All that a failed verb must not change."""
     return (store.run("tree", "--json").stdout, store.run("ls", "--json").stdout)
+
+
+def first(answer):
+    return answer[0] if isinstance(answer, list) else answer
+
+
+def documented_keys():
+    """The table of docs/cli.md: | document | … | `key` `key` … |"""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/cli.md")
+    keys = {}
+    with open(path, encoding="utf-8") as text:
+        for line in text:
+            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+            if line.startswith("| `") and len(cells) == 3:
+                keys[cells[0].replace("`", "")] = set(re.findall("`([a-z_]+)`", cells[2]))
+    return keys
 
 
 class WithDaemon(StoreTest):
@@ -120,6 +137,9 @@ class WithDaemon(StoreTest):
         self.refused("rm", "nothing", says=("nothing",))
         self.refused("rm", other, "nothing", says=("nothing",))
         self.refused("rm", f"{disk}@none", says=(f"{disk}@none",))
+        self.refused("rm", f"{disk}@a", f"{disk}@a", says=(f"{disk}@a", "twice"))
+        self.refused("tree", f"{disk}@a", says=(f"{disk}@a", "snapshot"))
+        self.refused("du", f"{disk}@a", says=(f"{disk}@a", "snapshot"))
         self.refused("info", "nothing", says=("nothing",))
         self.refused("du", "nothing", says=("nothing",))
         self.refused("tree", "nothing", says=("nothing",))
@@ -130,6 +150,12 @@ class WithDaemon(StoreTest):
         self.refused("export", "nothing", self.store.file("x.raw"), says=("nothing",))
         self.refused("export", disk, self.store.file("no-folder/x.raw"), says=("no-folder/x.raw",))
         self.assertFalse(os.path.exists(self.store.file("x.raw")))
+        empty = self.store.file("empty.raw")
+        open(empty, "wb").close()
+        self.refused("import", empty, "new", says=(empty, "empty"))
+        self.refused("import", "-", "new", input=b"", says=("standard input", "empty"))
+        self.refused("import", "-", "new", input=b"QFI\xfb" + bytes(508), says=("standard input", "qcow2"))
+        self.refused("export", disk, "/dev/full", says=("/dev/full", "space"))
         self.assertEqual(state(self.store), before)
 
     def test_an_attached_disk_is_not_rolled_back_resized_or_removed(self):
@@ -166,6 +192,30 @@ class WithDaemon(StoreTest):
         rows = {row["name"]: row for row in self.store.json("ls")}
         self.assertEqual((rows[disk]["kind"], rows[disk]["size"]), ("disk", 1 * MIB))
         self.assertEqual(rows[f"{disk}@a"]["kind"], "snapshot")
+
+    def test_json_has_the_keys_that_docs_cli_md_promises(self):
+        disk = self.new_disk("1M")
+        self.write(disk, "write 0 4k")
+        promised = documented_keys()
+        image = random_image(self.store.file("keys.raw"), 4096, seed=1)
+        documents = {
+            "snapshot": ("snapshot", f"{disk}@a"), "clone": ("clone", f"{disk}@a", "keys-clone"),
+            "create": ("create", "keys-new", "--size", "1M"), "resize": ("resize", "keys-new", "--size", "2M"),
+            "rename": ("rename", "keys-new", "keys-old"), "rm": ("rm", "keys-old"),
+            "import": ("import", image, "keys-in"), "export": ("export", "keys-in", self.store.file("keys.out")),
+            "rollback": ("rollback", f"{disk}@a"), "ls": ("ls",), "info": ("info", disk), "du": ("du", disk),
+            "check": ("check",), "dump": ("dump",), "tree": ("tree", disk), "diff": ("diff", "keys-in", f"{disk}@a"),
+        }
+        documents.pop("diff")  # two trees; asked below
+        for name, arguments in documents.items():
+            answer = self.store.json(*arguments)
+            self.assertEqual(set(first(answer)), promised[name], name)
+        tree = self.store.json("tree", disk)
+        self.assertEqual(set(tree["nodes"][0]), promised["tree: nodes"])
+        self.assertEqual(set(tree["heads"][0]), promised["tree: heads"])
+        self.assertEqual(set(self.store.json("dump")["pools"][0]), promised["init"])
+        self.write(disk, "write -P 5 64k 4k")
+        self.assertEqual(set(self.store.json("diff", f"{disk}@a")[0]), promised["diff"])
 
     def test_every_verb_has_help_with_an_example(self):
         for verb in ("init create ls info du rm rename resize snapshot rollback clone tree diff import export serve "
@@ -212,6 +262,46 @@ class WithoutDaemon(unittest.TestCase):
         done = run(PROGRAM, "--store", self.store.file("nowhere"), "ls", expect=2)
         self.assertIn(b"nowhere", done.stderr)
         self.assertFalse(os.path.exists(self.store.file("nowhere")))
+
+    def test_init_takes_no_folder_that_holds_something(self):
+        folder = self.store.file("home")
+        os.makedirs(os.path.join(folder, "lost+found"))
+        os.chmod(folder, 0o755)
+        with open(os.path.join(folder, "letter"), "w") as letter:
+            letter.write("dear reader")
+        done = run(PROGRAM, "--store", folder, "init", expect=2)
+        self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
+        self.assertIn(b"other files", done.stderr)
+        self.assertEqual(os.stat(folder).st_mode & 0o777, 0o755)
+        self.assertEqual(sorted(os.listdir(folder)), ["letter", "lost+found"])
+        os.remove(os.path.join(folder, "letter"))
+        run(PROGRAM, "--store", folder, "init")  # a file system of its own is fine
+
+    def test_init_where_it_may_not_or_cannot(self):
+        for path in ("/dev/null/store", self.store.file("x" * 300), self.store.file("loop/store")):
+            if not os.path.lexists(self.store.file("loop")):
+                os.symlink("loop", self.store.file("loop"))
+            done = run(PROGRAM, "--store", path, "init", expect=2)
+            self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
+            done = run(PROGRAM, "--store", self.store.file("fresh"), "init", "--pool", f"{path}:64M", expect=2)
+            self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
+            self.assertFalse(os.path.exists(self.store.file("fresh")))
+
+    def test_where_the_daemon_cannot_listen(self):
+        for listen, word in ((self.store.file("no/folder.sock"), "folder"), (self.store.path + "/pool", "not a socket"),
+                             ("nbd://192.0.2.1:10809", "address")):
+            self.assertIn(word, self.refused("serve", "--listen", listen))
+
+    def test_the_daemon_says_where_it_listens_as_json(self):
+        daemon = subprocess.Popen([PROGRAM, "--store", self.store.path, "--json", "serve", "--listen", "nbd://localhost:0"],
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try:
+            uris = json.loads(daemon.stdout.readline())["listening"]
+            self.assertRegex(uris[0], r"^nbd://localhost:[0-9]+/$")
+        finally:
+            daemon.terminate()
+            self.assertEqual(daemon.wait(timeout=PATIENCE), 0)
+            daemon.stdout.close()
 
     def test_a_pool_cut_short_is_refused(self):
         self.store.run("create", "disk", "--size", "8M")

@@ -60,7 +60,7 @@ struct House {
   test::MemoryStore store;
 
   Outcome<std::uint64_t> import(const cli::UniqueFd& file, bool stream, TransferHooks hooks = {}) {
-    return reactor->run(import_image(*reactor, store, {file.get(), stream, "web", std::move(hooks)}));
+    return reactor->run(import_image(*reactor, store, {file.get(), stream, false, "web", std::move(hooks)}));
   }
   Outcome<std::uint64_t> export_to(const cli::UniqueFd& file, bool stream) {
     return reactor->run(export_image(*reactor, store, {Spec{"web", {}}, file.get(), stream, {}}));
@@ -79,10 +79,12 @@ TEST_CASE("runs of data are whole blocks, and the tail counts") {
 }
 
 TEST_CASE("well-known formats are told from raw") {
-  CHECK(std::string(foreign_format("QFI\xfb\0\0\0\3", 8)) == "qcow2");
-  CHECK(std::string(foreign_format("vhdxfile", 8)) == "vhdx");
-  CHECK(foreign_format("QFI", 3) == nullptr);
-  CHECK(foreign_format("", 0) == nullptr);
+  CHECK(std::string(foreign_format({"QFI\xfb\0\0\0\3", 8})) == "qcow2");
+  CHECK(std::string(foreign_format("vhdxfile")) == "vhdx");
+  CHECK(foreign_format("QFI") == nullptr);
+  CHECK(std::string(foreign_format(std::string(64, '<') + "\x7f\x10\xda\xbe")) == "vdi");
+  CHECK(std::string(foreign_format("\x1f\x8b\x08")) == "gzip");
+  CHECK(foreign_format("") == nullptr);
 }
 
 TEST_CASE("a sparse file comes in byte for byte, and its zeroes are not written") {
@@ -123,6 +125,20 @@ TEST_CASE("a stream of unknown length comes in byte for byte") {
     writer.join();
     REQUIRE(imported.has_value());
     CHECK(house.store.images.at("web")->bytes == padded(data));
+  }
+}
+
+TEST_CASE("a stream of another format is refused, unless it is said to be raw") {
+  for (const bool surely_raw : {false, true}) {
+    House house;
+    const auto file = temporary_file();
+    put(file, random_bytes(kMiB, 8), 0);
+    REQUIRE(pwrite(file.get(), "QFI\xfb", 4, 0) == 4);
+    const ImportJob job{file.get(), true, surely_raw, "web", {}};
+    const auto imported = house.reactor->run(import_image(*house.reactor, house.store, job));
+    CHECK(imported.has_value() == surely_raw);
+    CHECK(house.store.images.contains("web") == surely_raw);
+    if (!imported) CHECK(imported.error().message.find("qcow2") != std::string::npos);
   }
 }
 

@@ -101,6 +101,24 @@ TEST_CASE("what is refused before any store is touched") {
   CHECK(run({"--store", "/a", "ls", "--store", "/b"}).err.find("twice") != std::string::npos);
 }
 
+TEST_CASE("an empty --store is a variable that was not set, not the default store") {
+  for (const auto& line : std::vector<std::vector<const char*>>{
+           {"--store", "", "ls"}, {"ls", "--store", ""}, {"ls", "--store="}}) {
+    const Ran ran = run(line);
+    CHECK(ran.code == 2);
+    CHECK(is_one_line(ran.err));
+    CHECK(ran.err.find("--store") != std::string::npos);
+  }
+}
+
+TEST_CASE("what is wrong with an option is said in plain words") {
+  CHECK(run({"create", "web", "--size"}).err ==
+        "coppice: create: --size needs a value: see coppice create --help\n");
+  CHECK(run({"create", "web", "--size", "1G", "--size", "2G"}).err ==
+        "coppice: create: --size is given more than once: see coppice create --help\n");
+  CHECK(run({"--store", "a", "--store", "b", "ls"}).err.find("more than once") != std::string::npos);
+}
+
 TEST_CASE("the store is where the option, the environment or custom says") {
   setenv("COPPICE_STORE", "/from/environment/", 1);
   CHECK(*store_directory("/given") == "/given");

@@ -149,5 +149,17 @@ TEST_CASE("listings name what the contract names") {
         Json::parse(R"([{"name":"web","own":1,"shared":2,"frees":3}])"));
 }
 
+TEST_CASE("a line of brackets is refused before it is walked") {
+  const std::string deep = std::string(400'000, '[') + std::string(400'000, ']');
+  const auto request = decode_request(R"({"jsonrpc":"2.0","id":1,"method":"list","params":)" + deep + "}");
+  REQUIRE_FALSE(request.has_value());
+  CHECK(request.error().code == kParseError);
+  CHECK_FALSE(decode_reply(R"({"result":)" + deep + "}").answer.has_value());
+  // Brackets in a text nest nothing.
+  const auto text = decode_request(R"({"jsonrpc":"2.0","id":1,"method":"[[[[[[[[[[[[[[[[[[[[\\\"[["})");
+  REQUIRE(text.has_value());
+  CHECK(text->method.ends_with("\\\"[["));
+}
+
 }  // namespace
 }  // namespace coppice::cli

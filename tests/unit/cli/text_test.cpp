@@ -1,12 +1,22 @@
 #include <catch2/catch.hpp>
 
 #include "cli/attach_text.h"
+#include "cli/image_name.h"
 #include "cli/table.h"
 #include "cli/time_text.h"
 #include "coppice/store.h"
 
 namespace coppice::cli {
 namespace {
+
+TEST_CASE("an image's name takes the place of 'the image'") {
+  const Failure failure{ErrorKind::kIo, "the image: reading: it is gone"};
+  CHECK(naming_image(failure, "web.raw", ImageSide::kSource).message == "image web.raw: reading: it is gone");
+  CHECK(naming_image(failure, "-", ImageSide::kSource).message == "standard input: reading: it is gone");
+  CHECK(naming_image(failure, "-", ImageSide::kTarget).message == "standard output: reading: it is gone");
+  CHECK(naming_image({ErrorKind::kIo, "disk web: full"}, "x", ImageSide::kTarget).message ==
+        "disk web: full");
+}
 
 TEST_CASE("times are RFC 3339 and come back") {
   CHECK(format_time(0) == "1970-01-01T00:00:00.000Z");

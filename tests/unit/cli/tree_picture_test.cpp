@@ -93,6 +93,19 @@ TEST_CASE("trees stand apart, use and notes are told, and nothing moves the curs
         "● y (head)    1.0 GiB  1 hour ago\n");
 }
 
+TEST_CASE("a long name pushes its own row aside, and no other") {
+  const std::string name(60, 'x');
+  const std::vector<NodeInfo> nodes = {node(1, 0, Kind::kSnapshot, "web", "a"),
+                                       node(2, 1, Kind::kSnapshot, "web", name),
+                                       node(3, 2, Kind::kHead, "web")};
+  CHECK(draw_tree(nodes, kNow) ==
+        "○ web@a       1.0 GiB  1 hour ago\n"
+        "○ web@" +
+            name +
+            "  1.0 GiB  1 hour ago\n"
+            "● web (head)  1.0 GiB  1 hour ago\n");
+}
+
 TEST_CASE("a line of ten thousand snapshots stays in one column") {
   std::vector<NodeInfo> nodes;
   for (std::uint64_t id = 1; id <= 10'000; ++id) {

@@ -111,4 +111,7 @@ TEST_CASE("every rule of the grammar is enforced") {
   CHECK_FALSE(accepted({1, 2, 5, 0, 8, 0, 0}));   // continues the run before: must be one
   CHECK_FALSE(accepted({1, 2, 5, 1, 1}));         // so must zeroes
   CHECK_FALSE(accepted({1, 1, 0x85, 0, 0, 8}));   // a varint longer than needed
+  // Epochs end below 2^60: what is above could not be encoded together with one of today.
+  CHECK(accepted({1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 8}));
+  CHECK_FALSE(accepted({1, 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10, 0, 8}));
 }

@@ -355,3 +355,18 @@ TEST_CASE("a stop answers what is in flight, flushes, and lets nobody in") {
   CHECK(server.disk().attached == 0);
   CHECK(::access(server.path().c_str(), F_OK) != 0);
 }
+
+TEST_CASE("a full pool is in the log, once") {
+  ServerFixture server;
+  const RawClient client(server.path());
+  client.enter("disk", true);
+  server.fail_with(Error{ErrorKind::kNoSpace, ENOSPC, "the pool is full"});
+  for (int i = 0; i < 3; ++i) {
+    client.send(RawClient::request(Command::kWrite, 0, 8), pattern(8, 3));
+    CHECK(client.receive_error() == ENOSPC);
+  }
+  const std::string log = server.log();
+  const auto found = log.find("no space");
+  REQUIRE(found != log.npos);
+  CHECK(log.find("no space", found + 1) == log.npos);
+}

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Writes the seed corpus of the fuzz targets: the golden files' structures, and what honest clients send.
+
+The output is committed (tests/fuzz/corpus); run this again when a golden file or a protocol changes.
+"""
+import json
+import pathlib
+import shutil
+import struct
+
+HERE = pathlib.Path(__file__).resolve().parent
+GOLDEN = HERE.parent / "golden" / "layout"
+CORPUS = HERE / "corpus"
+
+
+def golden(name):
+    """A golden file's bytes, without the zeroes at its end."""
+    content = bytearray()
+    for line in (GOLDEN / f"{name}.hex").read_text().splitlines():
+        if line.startswith("size"):
+            continue
+        address, data = line.split(":")
+        content = content.ljust(int(address, 16), b"\0") + bytes.fromhex(data)
+    return bytes(content)
+
+
+def put(target, name, content):
+    folder = CORPUS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+
+
+def layout():
+    put("superblock", "sample", golden("superblock"))
+    put("slab", "header", b"\x05" + golden("slab_header"))
+    put("slab", "page", b"\x09" + golden("page"))
+    for name in ("leaf", "leaf_empty", "key_leaf", "key_change"):
+        put("leaf", name, golden(name))
+    kinds = ("branch", "node", "disk", "counters", "applied", "store")
+    for kind, name in enumerate(kinds):
+        put("tree_values", name, bytes([kind]) + golden(f"value_{name}"))
+    put("tree_values", "mask", b"\x07" + golden("mask"))
+    put("tree_values", "key", b"\x08node/" + bytes(8))
+
+
+def journal():
+    batch = golden("batch")
+    put("batch", "whole", b"\0" + batch.ljust(4096, b"\0"))
+    put("batch", "payload", b"\1" + batch[96:])
+    row = b""
+    for kind, name in enumerate(("map", "checksum", "meta", "reclaim"), start=1):
+        record = golden(f"record_{name}")
+        length = struct.unpack_from("<I", record)[0]
+        body = record.ljust(length, b"\0")[16:length - 8]
+        put("batch", name, bytes([2 + kind]) + body)
+        row += bytes([kind, len(body) // 8]) + body
+    put("staging", "records", b"\3\2" + row)
+    put("staging", "released", b"\1\0" + struct.pack("<Q", 1 << 20))
+    put("staging", "slots", b"\2\0" + struct.pack("<QQ", 12345, 2) * 3)
+    put("staging", "noise", b"\0\1" + bytes(range(200)))
+
+
+def option(code, payload=b""):
+    return b"IHAVEOPT" + struct.pack(">II", code, len(payload)) + payload
+
+
+def text(value):
+    return struct.pack(">I", len(value)) + value
+
+
+def request(command, offset, length, flags=0, payload=b""):
+    return struct.pack(">IHHQQI", 0x25609513, flags, command, 77, offset, length) + payload
+
+
+def nbd():
+    hello = struct.pack(">I", 3)
+    context = text(b"disk") + struct.pack(">I", 1) + text(b"base:allocation")
+    go = text(b"disk") + struct.pack(">HHH", 2, 1, 3)
+    for code, payload in ((1, b"disk"), (6, go), (7, go), (9, text(b"disk") + bytes(4)), (10, context)):
+        put("nbd", f"option_{code}", bytes([0, code]) + payload)
+    put("nbd", "list", b"\1" + hello + option(3) + option(8) + option(9, context) + option(6, go) + option(2))
+    put("nbd", "old", b"\1" + bytes(4) + option(1, b"disk") + request(0, 0, 512) + request(2, 0, 0))
+    put("nbd", "unknown", b"\1" + hello + option(99, b"?") + option(7, go) + request(2, 0, 0))
+    put("nbd", "reads", b"\2" + request(0, 0, 4096) + request(0, 1, 1, 4) + request(7, 0, 65536, 8))
+    put("nbd", "writes", b"\2" + request(1, 513, 5, 1, b"hello") + request(6, 0, 8192, 2) + request(4, 1, 9999) +
+        request(3, 0, 0) + request(5, 0, 4096))
+    put("nbd", "past_the_end", b"\2" + request(0, 1 << 40, 1) + request(1, 65536, 4096, 0, bytes(4096)))
+    put("nbd", "too_long", b"\2" + request(0, 0, (32 << 20) + 1, 4) + request(1, 0, 0xffffffff))
+    put("nbd", "read_only", b"\3" + request(1, 0, 4, 0, b"nope") + request(6, 0, 512) + request(9, 0, 0))
+
+
+def control():
+    verbs = {
+        "hello": {}, "list": {}, "pools": {}, "check": {"data": True}, "dump": {}, "tree": {"disk": "web"},
+        "space": {}, "info": {"spec": "web@a"}, "create": {"disk": "b", "size": 4096}, "remove": {"specs": ["web@a"]},
+        "snapshot": {"specs": ["web@b"], "note": "x"}, "rollback": {"to": "web@a", "discard": True},
+        "clone": {"from": "web@a", "disk": "c"}, "rename": {"from": "web", "to": "d"},
+        "resize": {"disk": "web", "size": 8192}, "diff": {"from": "web@a", "to": "web", "offset": 4096},
+        "import": {"disk": "e", "stream": True}, "export": {"from": "web"},
+    }
+    for method, params in verbs.items():
+        line = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        put("control", method, json.dumps(line).encode())
+    put("control", "progress", b'{"jsonrpc":"2.0","method":"progress","params":{"done":1,"total":2}}')
+    put("control", "result", b'{"jsonrpc":"2.0","id":1,"result":[]}')
+    put("control", "error", b'{"jsonrpc":"2.0","id":1,"error":{"code":-32002,"message":"x","data":{"kind":"busy"}}}')
+    put("control", "deep", b'{"jsonrpc":"2.0","id":1,"method":"list","params":' + b"[" * 40 + b"]" * 40 + b"}")
+
+
+if __name__ == "__main__":
+    shutil.rmtree(CORPUS, ignore_errors=True)
+    for make in (layout, journal, nbd, control):
+        make()
