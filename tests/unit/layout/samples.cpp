@@ -170,7 +170,8 @@ Record random_record(Random& random) {
     case 0:
       return random_map(random);
     case 1:
-      return ChecksumRecord{random_physical(random), random_checksums(random, 1 + below(random, 300))};
+      return ChecksumRecord{random_physical(random), random_checksums(random, 1 + below(random, 300)),
+                            static_cast<std::uint32_t>(random())};
     case 2:
       return MetaRecord{random_edits(random)};
     default:
