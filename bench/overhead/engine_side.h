@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "coppice/aligned_buffer.h"
 #include "coppice/reactor.h"
 #include "coppice/store.h"
 #include "overhead/pattern.h"
@@ -68,9 +69,12 @@ class EngineSide {
   [[nodiscard]] std::uint64_t map_bytes() const;
 
  private:
+  void prepare_buffers(const Job& job);
+
   std::string directory_;
   std::unique_ptr<Reactor> reactor_;
   std::unique_ptr<Store> store_;
+  std::vector<AlignedBuffer> buffers_;
   std::uint64_t probes_ = 0;
 };
 

@@ -71,24 +71,22 @@ Task<void> take_snapshots(Running& running, Store& store, Scheduler& scheduler, 
 }
 
 Task<void> all_clients(Running& running, std::vector<AlignedBuffer>& buffers) {
-  std::uint64_t turn = 0;
-  for (AlignedBuffer& buffer : buffers) spawn(client(running, buffer.span(), turn++));
+  for (std::size_t i = 0; i < running.job.depth; ++i) spawn(client(running, buffers[i].span(), i));
   co_await running.done;
-}
-
-std::vector<AlignedBuffer> make_buffers(const Job& job) {
-  std::vector<AlignedBuffer> buffers;
-  for (unsigned i = 0; i < job.depth; ++i) {
-    buffers.emplace_back(job.block_bytes);
-    fill_random(buffers.back().span(), i);
-  }
-  return buffers;
 }
 
 }  // namespace
 
+void EngineSide::prepare_buffers(const Job& job) {
+  if (!buffers_.empty() && buffers_.front().size() != job.block_bytes) buffers_.clear();
+  while (buffers_.size() < job.depth) {
+    buffers_.emplace_back(job.block_bytes);
+    fill_random(buffers_.back().span(), buffers_.size());
+  }
+}
+
 Slice EngineSide::run(Disk& disk, const Job& job, Walk& walk, Clock::duration length) {
-  auto buffers = make_buffers(job);
+  prepare_buffers(job);
   Slice slice;
   Running running(job, disk, walk, slice);
   running.done.add(job.depth);
@@ -98,7 +96,7 @@ Slice EngineSide::run(Disk& disk, const Job& job, Walk& walk, Clock::duration le
     running.done.add();
     spawn(take_snapshots(running, *store_, *reactor_, probes_));
   }
-  reactor_->run(all_clients(running, buffers));
+  reactor_->run(all_clients(running, buffers_));
   meter.finish();
   if (running.error) throw Unmeasurable("disk " + disk.name + ": " + running.error->text);
   if (!running.refusal.empty()) throw Unmeasurable(running.refusal);

@@ -46,6 +46,8 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--minutes", minutes, "after these, no long run and no figure is started (default 38)");
   app.add_flag("--quick", options.quick, "a few short slices on a small disk, to see that it works");
   app.add_flag("--json", options.json, "one JSON line for each figure");
+  app.add_option("--profile", options.profile, "run that side alone, for a profiler; prints no figures")
+      ->check(CLI::IsMember({"engine", "raw"}));
   app.add_option("--crash-child", options.crash_child)->group("");
   std::string names = "Figures:";
   for (const std::string& name : figure_names()) names += " " + name;

@@ -18,6 +18,7 @@ struct Options {
   std::vector<std::string> only;
   bool quick = false;
   bool json = false;
+  std::string profile;      // "engine" or "raw": that side alone, for a profiler
   std::string crash_child;  // a store: fill its journal until killed
 
   [[nodiscard]] bool long_runs() const { return !quick && long_limit.count() > 0; }

@@ -1,5 +1,7 @@
 #include "overhead/pairs.h"
 
+#include <cstdio>
+
 namespace coppice::bench {
 
 namespace {
@@ -65,6 +67,13 @@ void measure_long(Lab& lab, Promise promise, const Side& engine, const Side& oth
   lab.report(report);
 }
 
+void run_alone(Lab& lab, const Promise& promise, const Side& side) {
+  const Slice slice = side(lab.options().pairs * lab.options().slice);
+  std::fprintf(stderr, "overhead: %s of %s alone: %.0f %s\n", promise.figure.c_str(),
+               lab.options().profile.c_str(), slice.rate() * promise.unit_per_operation,
+               promise.unit.c_str());
+}
+
 }  // namespace
 
 std::vector<Pair> run_pairs(unsigned count, Clock::duration slice, const Side& engine, const Side& other) {
@@ -107,6 +116,10 @@ Report speed_report(const Promise& promise, const std::vector<Pair>& pairs) {
 
 void measure_speed(Lab& lab, const Promise& promise, const Side& engine, const Side& other,
                    const std::function<void()>& verify) {
+  if (!lab.options().profile.empty()) {
+    run_alone(lab, promise, lab.options().profile == "engine" ? engine : other);
+    return;
+  }
   run_pairs(2, lab.options().slice, engine, other);  // warm up
   const auto pairs = run_pairs(lab.options().pairs, lab.options().slice, engine, other);
   verify();

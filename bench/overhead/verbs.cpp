@@ -43,12 +43,19 @@ class Scene {
   Walk walk_;
 };
 
+// A raw write with fdatasync at the same moment: what being durable costs on this device.
+double raw_sync(Lab& lab, Walk& walk) {
+  return lab.raw().run({.kind = Kind::kWriteSync, .depth = 1}, walk, Clock::duration::zero()).seconds;
+}
+
 // Times `verb(i)` after a moment of writing, once for each pair.
 void measure_verb(Lab& lab, Scene& scene, const std::string& figure, double limit_ms,
                   const std::function<void(unsigned)>& verb) {
   std::vector<double> ratios;
   std::vector<double> times_ms;
   std::vector<double> device_bytes;
+  std::vector<double> raw_sync_ms;
+  Walk raw_walk(lab.options().size_bytes, kBlockBytes, false, lab.seed());
   for (unsigned i = 0; i < lab.options().pairs; ++i) {
     scene.write();
     scene.disk().device.reset();
@@ -59,11 +66,13 @@ void measure_verb(Lab& lab, Scene& scene, const std::string& figure, double limi
     lab.engine().attach(scene.disk());
     times_ms.push_back(slice.seconds * 1e3);
     ratios.push_back(limit_ms / times_ms.back());
+    raw_sync_ms.push_back(raw_sync(lab, raw_walk) * 1e3);
     device_bytes.push_back(static_cast<double>(slice.device_bytes));
   }
   Report report = make_report(figure, ratios, 1.0, 1.0);
   report.unit = "ms";
   report.value = quantile(times_ms, 0.5);
+  report.columns["raw_sync_ms"] = quantile(raw_sync_ms, 0.5);
   report.columns["worst_ms"] = quantile(times_ms, 1.0);
   report.columns["device_bytes_per_verb"] = quantile(device_bytes, 0.5);
   lab.report(report);
