@@ -38,7 +38,7 @@ Options parse_options(int argc, char** argv) {
   unsigned minutes = 38;
   CLI::App app("The engine beside the raw device, in alternating slices of one process");
   auto* pairs = app.add_option("--pairs", options.pairs, "slices of each side (default 24)");
-  app.add_option("--slice-ms", slice_ms, "length of a slice (default 250)");
+  auto* slice_option = app.add_option("--slice-ms", slice_ms, "length of a slice (default 250)");
   auto* size_option = app.add_option("--size", size, "of the main disk and the raw file (default 4G)");
   app.add_option("--dir", options.directory, "where store and raw file go (default: beside the program)");
   app.add_option("--only", options.only, "figures, with commas")->delimiter(',');
@@ -60,6 +60,7 @@ Options parse_options(int argc, char** argv) {
   check_names(options.only);
   if (options.quick && pairs->count() == 0) options.pairs = 3;
   if (options.quick && size_option->count() == 0) size = "128M";
+  if (options.quick && slice_option->count() == 0) slice_ms = 50;
   const auto bytes = parse_size(size);
   if (!bytes || *bytes < (std::uint64_t{64} << 20) || options.pairs == 0 || slice_ms == 0) {
     std::cerr << "overhead: --size is at least 64M, --pairs and --slice-ms at least 1\n";

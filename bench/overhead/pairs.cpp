@@ -22,15 +22,14 @@ double divide(double value, double by) {
   return by > 0 ? value / by : 0;
 }
 
-// Counts checkpoints from the size of the map's logs, which only they make grow.
+// Counts the slices in which the map's log grew, which only checkpoints make it. One that lasts over several
+// slices is counted more than once, several in one slice only once.
 class CheckpointWatch {
  public:
   explicit CheckpointWatch(EngineSide& engine) : engine_(engine), bytes_(engine.map_log_bytes()) {}
   void look() {
     const std::uint64_t bytes = engine_.map_log_bytes();
-    const bool writes = bytes != bytes_;
-    if (writes && !writing_) ++seen_;
-    writing_ = writes;
+    if (bytes != bytes_) ++seen_;
     bytes_ = bytes;
   }
   [[nodiscard]] unsigned seen() const { return seen_; }
@@ -38,7 +37,6 @@ class CheckpointWatch {
  private:
   EngineSide& engine_;
   std::uint64_t bytes_;
-  bool writing_ = false;
   unsigned seen_ = 0;
 };
 
@@ -48,15 +46,17 @@ void measure_long(Lab& lab, Promise promise, const Side& engine, const Side& oth
   std::vector<Pair> pairs;
   const auto start = Clock::now();
   bool writes = true;
+  const Side watched = [&](Clock::duration length) {
+    Slice slice = engine(length);
+    watch.look();
+    return slice;
+  };
   const auto enough = [&] {
     if (Clock::now() - start > lab.options().long_limit || lab.time_is_up()) return true;
     return pairs.size() >= kLeastLongPairs && (!writes || watch.seen() >= kCheckpointsWanted);
   };
   while (pairs.empty() || !enough()) {
-    for (Pair& pair : run_pairs(2, kLongSlice, engine, other)) {
-      pairs.push_back(std::move(pair));
-      watch.look();
-    }
+    for (Pair& pair : run_pairs(2, kLongSlice, watched, other)) pairs.push_back(std::move(pair));
     writes = pairs.front().engine.written_bytes != 0;
   }
   verify();
