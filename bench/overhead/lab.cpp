@@ -1,0 +1,92 @@
+#include "overhead/lab.h"
+
+#include <cstdlib>
+#include <filesystem>
+
+namespace coppice::bench {
+
+namespace fs = std::filesystem;
+
+Lab::Lab(const Options& options, Reporter& reporter) : options_(options), reporter_(reporter) {
+  fs::create_directories(options_.directory);
+  directory_ = options_.directory + "/overhead.XXXXXX";
+  if (mkdtemp(directory_.data()) == nullptr)
+    throw Unmeasurable("no directory can be made in " + options_.directory);
+}
+
+Lab::~Lab() {
+  main_.reset();
+  deep_.reset();
+  flat_.reset();
+  engine_.reset();
+  raw_.reset();
+  std::error_code ignored;
+  fs::remove_all(directory_, ignored);
+}
+
+bool Lab::wanted(const std::string& figure) const {
+  if (options_.only.empty()) return true;
+  for (const std::string& name : options_.only) {
+    if (figure == name || figure == name + "-long") return true;
+  }
+  return false;
+}
+
+bool Lab::time_is_up() const {
+  return Clock::now() - start_ > options_.time_limit;
+}
+
+RawSide& Lab::raw() {
+  if (!raw_) raw_ = std::make_unique<RawSide>(path("raw"), options_.size_bytes);
+  return *raw_;
+}
+
+EngineSide& Lab::engine() {
+  if (!engine_) engine_ = std::make_unique<EngineSide>(path("store"));
+  if (!engine_->usable()) throw Unmeasurable("the store could not be opened again");
+  return *engine_;
+}
+
+Disk& Lab::disk(std::unique_ptr<Disk>& slot, const std::string& name, std::uint64_t span_bytes) {
+  if (!slot) slot = std::make_unique<Disk>(engine().make_disk(name, span_bytes));
+  return *slot;
+}
+
+Disk& Lab::main_disk() {
+  return disk(main_, "main", options_.size_bytes);
+}
+
+Disk& Lab::flat_disk() {
+  return disk(flat_, "flat", small_bytes());
+}
+
+Disk& Lab::deep_disk(unsigned snapshots) {
+  Disk& deep = disk(deep_, "deep", small_bytes());
+  if (deep_snapshots_ >= snapshots) return deep;
+  Walk walk(deep.ledger.span_bytes(), kBlockBytes, false, seed());
+  const Job churn{.kind = Kind::kWrite, .depth = 1};
+  for (; deep_snapshots_ < snapshots; ++deep_snapshots_) {
+    engine().run(deep, churn, walk, Clock::duration::zero());
+    engine().snapshot("deep", "s" + std::to_string(deep_snapshots_));
+  }
+  engine().fill(deep);
+  return deep;
+}
+
+void Lab::detach_all_but(const Disk& disk) {
+  for (Disk* other : {main_.get(), deep_.get(), flat_.get()}) {
+    if (other != nullptr && other != &disk) other->device.reset();
+  }
+}
+
+void Lab::attach_all() {
+  for (Disk* other : {main_.get(), deep_.get(), flat_.get()}) {
+    if (other != nullptr && !other->device) engine().attach(*other);
+  }
+}
+
+void Lab::report(const Report& report) {
+  if (wanted(report.figure)) reporter_.print(report);
+}
+
+}  // namespace coppice::bench

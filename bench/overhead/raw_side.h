@@ -1,0 +1,55 @@
+// RawSide: the yardstick. A written file of the disk's size, O_DIRECT, on a ring set up as the engine's is.
+//
+// It does per request what the engine's side does around the engine: choose a place, stamp a buffer.
+// Threads: the one that made it.
+#pragma once
+
+#include <liburing.h>
+
+#include <string>
+#include <vector>
+
+#include "coppice/aligned_buffer.h"
+#include "overhead/pattern.h"
+#include "overhead/slice.h"
+
+namespace coppice::bench {
+
+class RawSide {
+ public:
+  RawSide(const std::string& path, std::uint64_t size_bytes);
+  ~RawSide();
+  RawSide(const RawSide&) = delete;
+  RawSide& operator=(const RawSide&) = delete;
+
+  [[nodiscard]] Ledger& ledger() { return ledger_; }
+  Slice run(const Job& job, Walk& walk, Clock::duration length);
+  void verify(std::uint64_t samples);
+
+ private:
+  struct Slot {
+    AlignedBuffer memory;
+    std::uint64_t offset_bytes = 0;
+    Clock::time_point start;
+    bool reading = false;
+    bool syncing = false;
+    bool probe = false;
+    std::uint64_t turn = 0;
+  };
+  struct Running;
+
+  void fill();
+  void prepare(unsigned slots, std::uint64_t bytes);
+  void submit(Slot& slot);
+  void begin(Running& running, Slot& slot);
+  void finish(Running& running, Slot& slot, std::int32_t result);
+  void begin_due_probe(Running& running);
+
+  int descriptor_ = -1;
+  io_uring ring_{};
+  bool ring_made_ = false;
+  Ledger ledger_;
+  std::vector<Slot> slots_;
+};
+
+}  // namespace coppice::bench
