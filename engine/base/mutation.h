@@ -29,6 +29,10 @@ enum class Mutation : std::uint8_t {
   kJournalBeforeData,   // the journal is written without the data sync
   kJournalNotSynced,    // a commit returns before the journal's sync
   kReleaseBeforeBatch,  // staged records are released before their batch is written
+  kEarlyCalledDurable,  // a batch is called durable though data of an early record is being written
+  kEarlyDataUnsynced,   // a flush is content with the batch of an early record
+  kEarlyWithoutSlot,    // early records take no slot in the staging file
+  kEarlyNotAwaited,     // checkpoints and sweeps do not wait for early records
   kProvenWhenDurable,   // blocks count as proven without a durable batch that says so
   kReclaimUncommitted,  // a sweep builds on records that are not durable, and others build on it
   // Checkpoint.

@@ -169,6 +169,7 @@ Task<Result<>> HeadDevice::read(std::uint64_t offset, std::span<std::byte> into)
 // Makes a change durable before it is reported, where the request asks for it.
 Task<Result<>> HeadDevice::finish(Result<> done, bool force_unit_access) {
   if (!done || !force_unit_access) co_return done;
+  head_->rhythm.flushed();
   auto committed = co_await parts_.journal.commit(parts_.journal.staged());
   co_return committed;
 }
@@ -178,6 +179,7 @@ Task<Result<>> HeadDevice::write(std::uint64_t offset, std::span<const std::byte
   if (!inside(offset, from.size())) co_return out_of_range();
   if (from.empty()) co_return Result<>{};
   const BlockRange range = covering(offset, from.size());
+  head_->rhythm.wrote();
   Result<> written;
   {
     HeldRange held(*head_);
@@ -339,6 +341,7 @@ Task<Result<>> HeadDevice::unmap_blocks(RangeLock::Entry& entry, BlockIndex firs
 }
 
 Task<Result<>> HeadDevice::flush() {
+  head_->rhythm.flushed();
   auto committed = co_await parts_.journal.commit(parts_.journal.staged());
   co_return committed;
 }

@@ -41,6 +41,8 @@ struct Parts {
   // The epochs in which a head could write in place when the power went: only blocks born in them may be
   // taken as they stand, and only in suspect granules.
   const std::set<Epoch>& suspect_epochs;
+  // Returns when a checkpoint that began after the call is durable.
+  std::function<Task<Result<>>()> checkpoint;
   // A deleted node's space is still on its way back: waiting may help a full pool.
   std::function<bool()> reclaim_under_way;
   // Written once per lost block: disk, byte offset and physical address.

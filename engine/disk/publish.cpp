@@ -48,7 +48,8 @@ void append_superseded(Parts& parts, const Head& head, const CachedLeaf& leaf, u
   record.superseded.push_back({key.branch, key.leaf, key.version, ~std::uint64_t{0}});
 }
 
-std::uint64_t publish_map(Parts& parts, Head& head, MapRecord record, LeafPins& leaves) {
+// What it frees and leaves behind.
+void complete(Parts& parts, Head& head, MapRecord& record, LeafPins& leaves) {
   const View view{head.branch, record.epoch};
   for_each_leaf(record.first, record.count, [&](LeafIndex leaf, unsigned from, unsigned part, std::uint64_t) {
     CachedLeaf* now = current(parts, view, leaves.at(leaf));
@@ -56,7 +57,20 @@ std::uint64_t publish_map(Parts& parts, Head& head, MapRecord record, LeafPins& 
     append_superseded(parts, head, *now, from, part, record);
     parts.map.unpin(now);
   });
-  const std::uint64_t position = parts.journal.stage(record);
+}
+
+}  // namespace
+
+MapRecord map_record(Parts& parts, Head& head, Epoch epoch, BlockIndex first, PhysicalRun run,
+                     std::span<const std::uint32_t> checksums, LeafPins& leaves) {
+  MapRecord record{head.branch, epoch, first, run.count, run.first, {checksums.begin(), checksums.end()}, {}};
+  complete(parts, head, record, leaves);
+  return record;
+}
+
+void apply_record(Parts& parts, Head& head, const MapRecord& record, std::uint64_t position,
+                  LeafPins& leaves) {
+  const View view{head.branch, record.epoch};
   for_each_leaf(record.first, record.count,
                 [&](LeafIndex leaf, unsigned from, unsigned part, std::uint64_t offset) {
                   CachedLeaf* now = current(parts, view, leaves.at(leaf));
@@ -69,10 +83,7 @@ std::uint64_t publish_map(Parts& parts, Head& head, MapRecord record, LeafPins& 
     parts.map.erase_version({version.branch, version.leaf, version.version});
   }
   free_and_own(parts, position, record);
-  return position;
 }
-
-}  // namespace
 
 void map_leaf(LeafMap& map, CachedLeaf& leaf, Epoch epoch, unsigned from, unsigned count,
               PhysicalBlock physical) {
@@ -108,20 +119,28 @@ void append_freed(Parts& parts, const Head& head, Epoch epoch, const CachedLeaf&
 
 std::uint64_t publish_redirected(Parts& parts, Head& head, Epoch epoch, BlockIndex first, PhysicalRun run,
                                  std::span<const std::uint32_t> checksums, LeafPins& leaves) {
-  return publish_map(
-      parts, head,
-      {head.branch, epoch, first, run.count, run.first, {checksums.begin(), checksums.end()}, {}}, leaves);
+  const MapRecord record = map_record(parts, head, epoch, first, run, checksums, leaves);
+  const std::uint64_t position = parts.journal.stage(record);
+  apply_record(parts, head, record, position, leaves);
+  return position;
 }
 
 std::uint64_t publish_zero(Parts& parts, Head& head, Epoch epoch, BlockIndex first, std::uint64_t count,
                            LeafPins& leaves) {
-  return publish_map(parts, head, {head.branch, epoch, first, count, PhysicalBlock{0}, {}, {}}, leaves);
+  MapRecord record{head.branch, epoch, first, count, PhysicalBlock{0}, {}, {}};
+  complete(parts, head, record, leaves);
+  const std::uint64_t position = parts.journal.stage(record);
+  apply_record(parts, head, record, position, leaves);
+  return position;
+}
+
+ChecksumRecord in_place_record(Epoch epoch, PhysicalRun run, std::span<const std::uint32_t> checksums) {
+  return {run.first, {checksums.begin(), checksums.end()}, epoch_tag(epoch)};
 }
 
 std::uint64_t publish_in_place(Parts& parts, Epoch epoch, PhysicalRun run,
                                std::span<const std::uint32_t> checksums) {
-  const ChecksumRecord record{run.first, {checksums.begin(), checksums.end()}, epoch_tag(epoch)};
-  const std::uint64_t position = parts.journal.stage(record);
+  const std::uint64_t position = parts.journal.stage(in_place_record(epoch, run, checksums));
   parts.checksums.set(run.first, checksums);
   return position;
 }

@@ -22,6 +22,13 @@ void append_freed(Parts& parts, const Head& head, Epoch epoch, const CachedLeaf&
 // as seen from (branch, epoch). Returns the journal position behind its record.
 std::uint64_t publish_redirected(Parts& parts, Head& head, Epoch epoch, BlockIndex first, PhysicalRun run,
                                  std::span<const std::uint32_t> checksums, LeafPins& leaves);
+// The same in two steps, around a suspension: the record, staged early, and its effect. In between the range
+// is held and no sweep passes the leaves.
+MapRecord map_record(Parts& parts, Head& head, Epoch epoch, BlockIndex first, PhysicalRun run,
+                     std::span<const std::uint32_t> checksums, LeafPins& leaves);
+void apply_record(Parts& parts, Head& head, const MapRecord& record, std::uint64_t position,
+                  LeafPins& leaves);
+ChecksumRecord in_place_record(Epoch epoch, PhysicalRun run, std::span<const std::uint32_t> checksums);
 std::uint64_t publish_in_place(Parts& parts, Epoch epoch, PhysicalRun run,
                                std::span<const std::uint32_t> checksums);
 std::uint64_t publish_zero(Parts& parts, Head& head, Epoch epoch, BlockIndex first, std::uint64_t count,

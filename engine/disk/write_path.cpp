@@ -59,10 +59,11 @@ class Writing {
   }
 
   Task<Result<>> prepare(LeafPins& leaves);
-  Task<Result<>> transfer();
+  Task<Result<>> transfer(LeafPins& leaves);
   Task<Result<std::uint64_t>> publish(LeafPins& leaves);
   Task<Result<std::uint64_t>> publish_too_early(LeafPins& leaves);  // a mutation
   void undo();
+  Task<Result<>> settle_failed();
   void unreserve() {
     if (reserved_) parts_.journal.unreserve(record_room(plan_.count));
   }
@@ -70,7 +71,9 @@ class Writing {
  private:
   Task<Result<>> begin_in_place(WritePiece& piece);
   Task<Result<>> read_back(WritePiece& piece);
-  void cancel_redirected();
+  [[nodiscard]] bool may_stage_early(LeafPins& leaves);
+  void stage_early(LeafPins& leaves);
+  void compute_checksums();
   void end_in_place();
   [[nodiscard]] std::span<const std::uint32_t> checksums_of(const WritePiece& piece) const {
     return std::span(checksums_).subspan(piece.offset_blocks, piece.run.count);
@@ -84,6 +87,8 @@ class Writing {
   std::size_t pinned_pieces_ = 0;
   std::size_t begun_pieces_ = 0;
   bool reserved_ = false;
+  bool early_ = false;
+  std::vector<MapRecord> early_records_;  // of the redirected pieces, in order
 };
 
 Task<Result<>> Writing::prepare(LeafPins& leaves) {
@@ -131,7 +136,62 @@ Task<Result<>> Writing::begin_in_place(WritePiece& piece) {
   co_return marked;
 }
 
-Task<Result<>> Writing::transfer() {
+void Writing::compute_checksums() {
+  checksums_.resize(plan_.count);
+  for (const WritePiece& piece : plan_.pieces) {
+    for (std::uint64_t i = 0; i < piece.run.count; ++i) {
+      checksums_[piece.offset_blocks + i] =
+          block_checksum(block_of(data_, piece.offset_blocks + i), piece.run.first.next(i));
+    }
+  }
+}
+
+// Early where it pays - the client flushes behind every few writes - and where the record can't turn out to
+// be another one by the time the data is written: the leaves have a version of this epoch, and no sweep is
+// near.
+bool Writing::may_stage_early(LeafPins& leaves) {
+  constexpr std::uint64_t kMostBlocks = 16;
+  if (!head_.rhythm.flushes_often() || !parts_.journal.may_stage_early() || plan_.count > kMostBlocks ||
+      gate_closed(parts_, head_, plan_.first, plan_.count)) {
+    return false;
+  }
+  const View view{head_.branch, plan_.epoch};
+  bool own_versions = true;
+  for_each_leaf(plan_.first, plan_.count, [&](LeafIndex leaf, unsigned, unsigned, std::uint64_t) {
+    CachedLeaf* now = parts_.map.find(view, leaves.at(leaf).index);
+    own_versions = own_versions && now != nullptr && !now->inherited && now->version == plan_.epoch;
+    if (now != nullptr) parts_.map.unpin(now);
+  });
+  if (!own_versions) return false;
+  for (WritePiece& piece : plan_.pieces) {
+    if (piece.in_place) continue;
+    if (!mutated(Mutation::kEarlyWithoutSlot))
+      piece.slot = parts_.journal.staging().begin_in_place(piece.run);
+    if (piece.slot == Staging::kNoSlot && !mutated(Mutation::kEarlyWithoutSlot)) return false;
+  }
+  return true;
+}
+
+void Writing::stage_early(LeafPins& leaves) {
+  for (WritePiece& piece : plan_.pieces) {
+    if (piece.in_place) {
+      piece.early = parts_.journal.stage_early(in_place_record(plan_.epoch, piece.run, checksums_of(piece)));
+      continue;
+    }
+    const BlockIndex first = plan_.first.next(piece.offset_blocks);
+    early_records_.push_back(
+        map_record(parts_, head_, plan_.epoch, first, piece.run, checksums_of(piece), leaves));
+    piece.early = parts_.journal.stage_early(early_records_.back());
+  }
+  early_ = true;
+  parts_.journal.push();
+}
+
+Task<Result<>> Writing::transfer(LeafPins& leaves) {
+  if (may_stage_early(leaves)) {
+    compute_checksums();
+    stage_early(leaves);
+  }
   Latch latch(static_cast<std::uint32_t>(plan_.pieces.size()));
   for (WritePiece& piece : plan_.pieces) {
     piece.request.kind = IoRequest::Kind::kWrite;
@@ -142,13 +202,7 @@ Task<Result<>> Writing::transfer() {
     parts_.pool.file(piece.run.first.member()).submit(piece.request);
   }
   // The device and the hash work at the same time.
-  checksums_.resize(plan_.count);
-  for (const WritePiece& piece : plan_.pieces) {
-    for (std::uint64_t i = 0; i < piece.run.count; ++i) {
-      checksums_[piece.offset_blocks + i] =
-          block_checksum(block_of(data_, piece.offset_blocks + i), piece.run.first.next(i));
-    }
-  }
+  if (!early_) compute_checksums();
   co_await latch;
   Result<> status;
   for (const WritePiece& piece : plan_.pieces) {
@@ -159,13 +213,37 @@ Task<Result<>> Writing::transfer() {
   // else fails.
   for (WritePiece& piece : plan_.pieces) {
     if (!piece.in_place) continue;
-    if (piece.request.error != 0) {
+    const bool failed = piece.request.error != 0;
+    if (failed) {
       auto read = co_await read_back(piece);
       if (!read) continue;
     }
-    publish_in_place(parts_, plan_.epoch, piece.run, checksums_of(piece));
+    if (early_ && !failed) {
+      parts_.checksums.set(piece.run.first, checksums_of(piece));
+    } else {
+      publish_in_place(parts_, plan_.epoch, piece.run, checksums_of(piece));
+    }
+    if (early_) parts_.journal.finish_early(piece.early);
   }
   co_return status;
+}
+
+// A record that was staged early names data that is not there. It can't be taken back: a checkpoint leaves it
+// behind, and until then nothing of it is called durable and its blocks stay taken.
+Task<Result<>> Writing::settle_failed() {
+  bool abandoned = false;
+  for (const WritePiece& piece : plan_.pieces) {
+    if (piece.early.end == 0) continue;
+    if (piece.in_place) {
+      parts_.journal.finish_early(piece.early);
+    } else {
+      parts_.journal.abandon_early(piece.early);
+      abandoned = true;
+    }
+  }
+  if (!abandoned) co_return Result<>{};
+  auto left_behind = co_await parts_.checkpoint();
+  co_return left_behind;
 }
 
 Task<Result<>> Writing::read_back(WritePiece& piece) {
@@ -186,14 +264,21 @@ Task<Result<>> Writing::read_back(WritePiece& piece) {
 Task<Result<std::uint64_t>> Writing::publish(LeafPins& leaves) {
   const View view{head_.branch, plan_.epoch};
   auto pinned = co_await leaves.pin(view, plan_.first, plan_.count);
-  while (pinned && gate_closed(parts_, head_, plan_.first, plan_.count)) {
+  // A sweep waits for early records, not they for it.
+  while (pinned && !early_ && gate_closed(parts_, head_, plan_.first, plan_.count)) {
     leaves.drop();
     co_await parts_.gate.wait();
     pinned = co_await leaves.pin(view, plan_.first, plan_.count);
   }
   if (!pinned) co_return std::unexpected(pinned.error());
+  std::size_t next_record = 0;
   for (const WritePiece& piece : plan_.pieces) {
     if (piece.in_place) continue;
+    if (early_) {
+      apply_record(parts_, head_, early_records_[next_record++], piece.early.end, leaves);
+      parts_.journal.finish_early(piece.early);
+      continue;
+    }
     publish_redirected(parts_, head_, plan_.epoch, plan_.first.next(piece.offset_blocks), piece.run,
                        checksums_of(piece), leaves);
   }
@@ -212,7 +297,7 @@ Task<Result<std::uint64_t>> Writing::publish_too_early(LeafPins& leaves) {
     publish_redirected(parts_, head_, plan_.epoch, plan_.first.next(first), piece.run, checksums_of(piece),
                        leaves);
   }
-  auto transferred = co_await transfer();
+  auto transferred = co_await transfer(leaves);
   end_in_place();
   for (const WritePiece& piece : plan_.pieces) parts_.checksums.unpin(piece.run);
   if (!transferred) co_return std::unexpected(transferred.error());
@@ -222,9 +307,8 @@ Task<Result<std::uint64_t>> Writing::publish_too_early(LeafPins& leaves) {
 void Writing::end_in_place() {
   for (std::size_t i = 0; i < begun_pieces_; ++i) {
     WritePiece& piece = plan_.pieces[i];
-    if (!piece.in_place) continue;
-    parts_.journal.staging().end_in_place(piece.slot);
-    parts_.granules.end_write(piece.run);
+    if (piece.slot != Staging::kNoSlot) parts_.journal.staging().end_in_place(piece.slot);
+    if (piece.in_place) parts_.granules.end_write(piece.run);
   }
 }
 
@@ -255,13 +339,16 @@ Task<Result<std::uint64_t>> write_locked(Parts& parts, Head& head, RangeLock::En
     writing.unreserve();
     co_return position;
   }
-  if (status) status = co_await writing.transfer();
+  if (status) status = co_await writing.transfer(leaves);
   Result<std::uint64_t> position = 0;
   if (status) {
     position = co_await writing.publish(leaves);
     if (!position) status = std::unexpected(position.error());
   }
-  if (!status) writing.undo();
+  if (!status) {
+    (void)co_await writing.settle_failed();
+    writing.undo();
+  }
   writing.unreserve();
   if (!status) co_return std::unexpected(status.error());
   co_return position;

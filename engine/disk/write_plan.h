@@ -14,6 +14,7 @@ struct WritePiece {
   PhysicalRun run;                  // where it goes
   bool in_place = false;
   std::uint32_t slot = Staging::kNoSlot;  // in the staging file, while in flight
+  Journal::Early early;                   // where its record was staged, if that was early
   IoRequest request;
 };
 

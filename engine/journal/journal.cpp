@@ -22,6 +22,8 @@ Journal::Journal(Scheduler& scheduler, Staging& staging, JournalSetup setup)
       carried_(setup.durable_sequence),
       proven_(setup.end.position),
       round_done_(scheduler),
+      ahead_done_(scheduler),
+      early_done_(scheduler),
       room_(scheduler) {}
 
 std::uint64_t Journal::used_bytes() const {
@@ -60,12 +62,64 @@ std::uint64_t Journal::stage(const Record& record) {
   return staging_.append(record);
 }
 
+Journal::Early Journal::stage_early(const Record& record) {
+  const std::uint64_t start = staging_.end();
+  early_.push_back({start, false});
+  return {start, stage(record)};
+}
+
+void Journal::push() {
+  if (!round_running_ && !writing_ahead_ && !failed_) spawn(write_ahead());
+}
+
+// The batch of what is staged, on its way while the data is. A round waits for it.
+Task<void> Journal::write_ahead() {
+  writing_ahead_ = true;
+  const std::uint64_t target = staging_.end();
+  auto written = co_await write_staged(target);
+  writing_ahead_ = false;
+  if (!written) stop(written.error());
+  ahead_done_.wake_all();
+}
+
+void Journal::finish_early(Early record) {
+  std::erase_if(early_, [&](const Unfinished& each) { return each.start == record.start; });
+  ++finished_;
+  early_done_.wake_all();
+}
+
+void Journal::abandon_early(Early record) {
+  for (Unfinished& each : early_) each.abandoned = each.abandoned || each.start == record.start;
+  early_done_.wake_all();
+}
+
+Task<void> Journal::early_finished() {
+  const std::uint64_t position = staging_.end();
+  const auto unfinished = [position](const Unfinished& each) {
+    return each.start < position && !each.abandoned;
+  };
+  while (std::ranges::any_of(early_, unfinished)) co_await early_done_.wait();
+}
+
+// The last batch of which the data of every record is written.
+std::uint64_t Journal::complete_sequence() const {
+  if (early_.empty() || mutated(Mutation::kEarlyCalledDurable)) return written_.sequence;
+  std::uint64_t sequence = durable_sequence_;
+  for (const Unproven& batch : unproven_) {
+    if (batch.end_position > early_.front().start) break;
+    sequence = std::max(sequence, batch.sequence);
+  }
+  return sequence;
+}
+
 void Journal::stop(Error why) {
   if (failed_) return;
   failed_ = true;
   failure_ = why;
   staging_.invalidate();
   round_done_.wake_all();
+  ahead_done_.wake_all();
+  early_done_.wake_all();
   room_.wake_all();
 }
 
@@ -85,20 +139,29 @@ Task<Result<>> Journal::next_round() {
 }
 
 Task<Result<>> Journal::commit(std::uint64_t position) {
-  while (!failed_ && end_.position < position) co_await next_round();
+  // The batch of an early record may be durable long before its data.
+  const std::uint64_t finished = mutated(Mutation::kEarlyDataUnsynced) ? 0 : finished_;
+  while (!failed_ && (end_.position < position || finished_synced_ < finished)) co_await next_round();
   if (failed_) co_return std::unexpected(failure_);
   co_return Result<>{};
 }
 
 Task<Result<>> Journal::prove() {
   const std::uint64_t position = staging_.end();
-  while (!failed_ && proven_ < position) co_await next_round();
+  while (!failed_ && proven_ < position) {
+    const std::uint64_t before = durable_sequence_;
+    auto round = co_await next_round();
+    if (!round) break;
+    // An early record holds back what can be called durable.
+    const bool stuck = durable_sequence_ == before && proven_ < position;
+    if (stuck && !early_.empty()) co_await early_done_.wait();
+  }
   if (failed_) co_return std::unexpected(failure_);
   co_return Result<>{};
 }
 
-// One round covers what is staged when it starts. Records are staged when their data has been written, so the
-// sync that follows covers the data of all of them, and the batches.
+// One round covers what is staged when it starts. Records are staged when their data has been written (early
+// ones: nobody has been told yet), so the sync that follows covers the data of all of them, and the batches.
 Task<Result<>> Journal::run_round() {
   const std::uint64_t target = staging_.end();
   const bool conservative = order_ == FlushOrder::kConservative;
@@ -107,16 +170,22 @@ Task<Result<>> Journal::run_round() {
     if (!data) co_return data;
   }
   if (mutated(Mutation::kReleaseBeforeBatch)) staging_.release(target);
+  while (writing_ahead_) co_await ahead_done_.wait();
+  if (failed_) co_return std::unexpected(failure_);
   auto written = co_await write_staged(target);
   if (!written) co_return written;
+  // What is complete before the sync begins is durable behind it.
   const JournalPoint covered = written_;
+  const std::uint64_t complete = complete_sequence();
+  const std::uint64_t finished = finished_;
   const std::uint64_t carried = carried_;
   if (!mutated(Mutation::kJournalNotSynced)) {
     auto synced = conservative ? co_await sync_file(*place_.file) : co_await sync_all_();
     if (!synced) co_return synced;
   }
   end_ = covered;
-  if (!recovering_) durable_sequence_ = std::max(durable_sequence_, covered.sequence);
+  finished_synced_ = finished;
+  if (!recovering_) durable_sequence_ = std::max(durable_sequence_, complete);
   carry_proof(mutated(Mutation::kProvenWhenDurable) ? covered.sequence : carried);
   co_return Result<>{};
 }
@@ -188,6 +257,8 @@ Task<Result<>> Journal::write_batch(std::vector<std::byte>& payload, std::uint64
 // What a checkpoint holds needs no batch to speak for it.
 void Journal::trim(JournalPoint to) {
   tail_ = to;
+  std::erase_if(early_, [&](const Unfinished& each) { return each.start < to.position; });
+  early_done_.wake_all();
   if (!recovering_) durable_sequence_ = std::max(durable_sequence_, to.sequence);
   carry_proof(to.sequence);
   room_.wake_all();

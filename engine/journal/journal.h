@@ -8,10 +8,13 @@
 //                 that recovery finds - the *tail* - is verified block by block against the data.
 //   conservative  data is synced first, then the batches are written, then the journal is synced. Every batch
 //                 is trusted whole, its durable_sequence is its own. The reference for the other one.
-// durable() is what a flush waits for. proven() is what recovery will take without a look at the data: a
-// later batch that carries it is itself covered by a sync. It follows a round behind.
-// A failed write or sync stops the journal for good: nothing is retried, later commits fail, and the staging
-// area is invalidated, since the kernel no longer knows what of it reached the device.
+// Where a client flushes behind every few writes, records are staged *early*, and their batch written,
+// together with their data: the flush is then nothing but the sync. Until its data is written no batch behind
+// it is called durable, a checkpoint does not begin behind it, and a slot of the staging file tells a
+// recovery after a kill to look at its blocks. durable() is what a flush waits for. proven() is what recovery
+// will take without a look at the data: a later batch that carries it is itself covered by a sync. It follows
+// a round behind. A failed write or sync stops the journal for good: nothing is retried, later commits fail,
+// and the staging area is invalidated, since the kernel no longer knows what of it reached the device.
 // Threads: the store's scheduler. stage() does not suspend.
 #pragma once
 
@@ -76,7 +79,21 @@ class Journal {
   std::uint64_t stage(const Record& record);
   [[nodiscard]] std::uint64_t staged() const { return staging_.end(); }
 
-  // Returns when everything below `position` is durable.
+  // The same before the data is written; the journal starts to write its batch. False: not in this order.
+  [[nodiscard]] bool may_stage_early() const { return order_ == FlushOrder::kOrderFree && !failed_; }
+  struct Early {
+    std::uint64_t start = 0;
+    std::uint64_t end = 0;  // the position behind it
+  };
+  Early stage_early(const Record& record);
+  void push();  // behind the last stage_early() of a request
+  void finish_early(Early record);
+  // The data could not be written. Its record stays in the way until a checkpoint has left it behind.
+  void abandon_early(Early record);
+  // Returns when the data of every early record staged so far is written, or its record abandoned.
+  Task<void> early_finished();
+
+  // Returns when everything below `position` is durable, with the data of early records that were finished.
   Task<Result<>> commit(std::uint64_t position);
   // Returns when everything that was staged before is proven: one round more than a commit.
   Task<Result<>> prove();
@@ -113,6 +130,8 @@ class Journal {
   Task<Result<>> write_batch(std::vector<std::byte>& payload, std::uint64_t first_position,
                              std::uint64_t end_position);
   void carry_proof(std::uint64_t carried);
+  Task<void> write_ahead();
+  [[nodiscard]] std::uint64_t complete_sequence() const;
   [[nodiscard]] bool blocked(std::uint64_t bytes) const;
   [[nodiscard]] std::size_t max_payload_bytes() const;
 
@@ -129,10 +148,20 @@ class Journal {
   std::uint64_t carried_;  // by the last batch written
   std::uint64_t proven_;
   std::deque<Unproven> unproven_;
+  struct Unfinished {
+    std::uint64_t start = 0;
+    bool abandoned = false;
+  };
+  std::vector<Unfinished> early_;      // in order
+  std::uint64_t finished_ = 0;         // early records so far
+  std::uint64_t finished_synced_ = 0;  // … of which a sync covers the data
+  bool writing_ahead_ = false;
   bool round_running_ = false;
   bool failed_ = false;
   Error failure_;
   WaitQueue round_done_;
+  WaitQueue ahead_done_;
+  WaitQueue early_done_;
   WaitQueue room_;
   std::function<void()> pressure_;
   std::function<void()> advanced_;

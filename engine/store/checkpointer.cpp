@@ -24,8 +24,10 @@ Task<Result<>> Checkpointer::run() {
 Task<Result<>> Checkpointer::checkpoint() {
   auto committed = co_await parts_.journal.commit(parts_.journal.staged());
   if (!committed) co_return committed;
-  // Records are published as they are staged, so all before this point is in what is copied from here on.
   const JournalPoint start = parts_.journal.point();
+  // Records are published as they are staged, early ones when their data is written: all before this point is
+  // in what is copied from here on.
+  if (!mutated(Mutation::kEarlyNotAwaited)) co_await parts_.journal.early_finished();
   parts_.granules.take_idle();
   if (mutated(Mutation::kMarkClearedEarly)) (void)co_await parts_.granules.clear_taken();
   if (mutated(Mutation::kTrimEarly)) parts_.journal.trim(start);

@@ -150,6 +150,7 @@ namespace {
 Task<Result<>> scrub_head(Parts& parts, Head& head, const bool& stop) {
   AlignedBuffer buffer(kLeafBlocks * kBlockBytes);
   LeafIndex from{0};
+  Result<> unread;
   while (!stop) {
     const View view = head.view(parts);
     auto found = co_await parts.map.scan(view, from, kLastLeaf, kLeavesAtOnce);
@@ -162,14 +163,16 @@ Task<Result<>> scrub_head(Parts& parts, Head& head, const bool& stop) {
         if (!suspect || stop) continue;
         const BlockIndex first = first_block(leaf.index).next(run.first);
         const std::span<std::byte> into = buffer.first(run.count * kBlockBytes);
-        // A block that is lost stays reported; the others go on.
-        co_await read_head(parts, head, first, into);
+        // A block that is lost stays reported, and one that could not be read stays suspect; the others go
+        // on.
+        auto read = co_await read_head(parts, head, first, into);
+        if (!read && read.error().kind != ErrorKind::kCorrupt) unread = read;
       }
     }
     if (found->size() < kLeavesAtOnce) break;
     from = found->back().index.next();
   }
-  co_return Result<>{};
+  co_return unread;
 }
 
 }  // namespace

@@ -13,7 +13,6 @@ namespace coppice {
 namespace {
 
 constexpr std::uint64_t kPieceBlocks = 64;
-constexpr std::uint32_t kUnreadable = 0;  // no block's checksum
 
 // In order, without overlaps, none longer than a piece.
 std::vector<PhysicalRun> pieces_of(std::vector<PhysicalRun> runs) {
@@ -58,14 +57,17 @@ Task<Result<>> TailProof::look_at(Pool& pool, std::vector<PhysicalRun> runs) {
       requests.push_back(
           read_request(pool.file(window[i].first.member()), window[i].first.offset_bytes(), into));
     }
-    // One window: a failed request fails alone.
+    // One window: a failed request fails alone, and is tried once more by itself.
     (void)co_await perform_all(requests);
+    for (FileRequest& request : requests) {
+      if (request.io.error != 0) (void)co_await perform_all(std::span(&request, 1));
+    }
     for (std::size_t i = 0; i < window.size(); ++i) {
       for (std::uint64_t block = 0; block < window[i].count; ++block) {
         const PhysicalBlock address = window[i].first.next(block);
         const std::span<const std::byte, kBlockBytes> content(requests[i].io.memory + block * kBlockBytes,
                                                               kBlockBytes);
-        found_[address.value] = requests[i].io.error != 0 ? kUnreadable : block_checksum(content, address);
+        if (requests[i].io.error == 0) found_[address.value] = block_checksum(content, address);
       }
     }
   }
@@ -79,7 +81,7 @@ bool TailProof::fits(PhysicalBlock block, std::uint32_t checksum) const {
 
 std::optional<std::uint32_t> TailProof::found(PhysicalBlock block) const {
   const auto at = found_.find(block.value);
-  if (at == found_.end() || at->second == kUnreadable) return std::nullopt;
+  if (at == found_.end()) return std::nullopt;
   return at->second;
 }
 

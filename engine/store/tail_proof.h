@@ -19,7 +19,9 @@ namespace coppice {
 
 class TailProof {
  public:
-  // Looks at the blocks of `runs`, which lie inside the pool. A block that can't be read fits nothing.
+  // Looks at the blocks of `runs`, which lie inside the pool. A block that can't be read, twice, counts as
+  // not looked at: to fall back to what it replaced could lose a flushed write; reading it is EIO until it is
+  // written again.
   Task<Result<>> look_at(Pool& pool, std::vector<PhysicalRun> runs);
 
   // Whether the block's content is what the checksum says. True for a block that was not looked at.

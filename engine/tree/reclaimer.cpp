@@ -94,6 +94,7 @@ Task<Result<>> Reclaimer::step(NodeId id, const std::vector<LeafMap::Change>& ch
   Result<> done;
   if (gated) {
     close_gate(*tree_.node(id), changes);
+    if (!mutated(Mutation::kEarlyNotAwaited)) co_await journal_.early_finished();
     done = co_await journal_.commit(journal_.staged());
   }
   if (done && next) {
