@@ -14,8 +14,9 @@ namespace coppice {
 
 namespace {
 
-// As many requests as a device is given at once.
-constexpr unsigned kFileThreads = 8;
+// As many requests as a device is given at once. Threads that wait cost nothing; with 4 of them QD128 reads
+// went at 0.28 of io_uring's speed, with 16 at 0.72.
+constexpr unsigned kFileThreads = 16;
 
 class PosixBackend final : public Backend {
  public:
@@ -82,8 +83,14 @@ class PosixBackend final : public Backend {
 
   bool finish(SystemCall& call, short events) {
     const bool closed = (events & POLLNVAL) != 0;
-    if (!closed && call.kind != SystemCall::Kind::kPoll) return try_call(call);
-    call.result = closed ? -EBADF : events;
+    if (!closed && call.kind != SystemCall::Kind::kPoll) {
+      if (try_call(call)) return true;
+      // A Unix listener that was shut down asks to be tried again for ever.
+      if (call.kind != SystemCall::Kind::kAccept || (events & POLLHUP) == 0) return false;
+      call.result = -EINVAL;
+    } else {
+      call.result = closed ? -EBADF : events;
+    }
     done_.push_back(&call);
     return true;
   }
