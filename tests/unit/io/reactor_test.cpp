@@ -348,11 +348,14 @@ struct Shares {
 Task<Shares> all_at_once(Reactor& reactor, const SocketPair& pair) {
   Shares shares;
   bool stop = false;
+  bool quiet = false;
   Latch latch(6);
   for (int i = 0; i < 4; ++i) spawn(keep_busy(reactor, stop, shares.turns, latch));
-  spawn(keep_completing(reactor, pair.left, true, stop, shares.rounds, latch));
-  spawn(keep_completing(reactor, pair.right, false, stop, shares.rounds, latch));
+  spawn(keep_completing(reactor, pair.left, true, quiet, shares.rounds, latch));
+  spawn(keep_completing(reactor, pair.right, false, quiet, shares.rounds, latch));
   co_await tick(reactor, shares.ticks);
+  // Now nothing is submitted that would bring the jobs' completions along.
+  quiet = true;
   for (; shares.jobs < 20; ++shares.jobs) co_await nap_in_background(reactor);
   stop = true;
   co_await latch;
