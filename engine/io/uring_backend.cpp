@@ -86,20 +86,15 @@ class UringBackend final : public Backend {
       io_uring_cqe* completion = nullptr;
       __kernel_timespec left{limit->count() / 1'000'000'000, limit->count() % 1'000'000'000};
       io_uring_submit_and_wait_timeout(&ring_, &completion, 1, &left, nullptr);
-    } else if (io_uring_sq_ready(&ring_) != 0 || kernel_has_work()) {
+    } else if (io_uring_sq_ready(&ring_) != 0) {
       io_uring_submit_and_get_events(&ring_);
     }
   }
 
-  // Completions that only become visible when the kernel is entered. Read, so that the loop can go round
-  // among coroutines of this thread without a system call.
-  [[nodiscard]] bool kernel_has_work() const {
-    return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) &
-            (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
-  }
-
   void complete_done() {
     // Copied out and consumed before anything runs: what runs may submit, and wait in a full queue.
+    // Looking enters the kernel only where the ring's flags say that something waits there (TASKRUN_FLAG), so
+    // that the loop can go round among coroutines of this thread without a system call.
     std::array<io_uring_cqe*, kCompletionsPerTurn> completions;
     std::array<SystemCall*, kCompletionsPerTurn> calls;
     const unsigned count = io_uring_peek_batch_cqe(&ring_, completions.data(), kCompletionsPerTurn);
