@@ -447,6 +447,31 @@ Task<void> hold_mutex(Scheduler& scheduler, AsyncMutex& mutex, int name, int& in
   latch.arrive();
 }
 
+Task<void> take_in_turn(AsyncMutex& mutex, int name, std::vector<int>& order, Latch& latch) {
+  co_await mutex.lock();
+  order.push_back(name);
+  mutex.unlock();
+  latch.arrive();
+}
+
+// The one that waits is woken from the loop; another that comes before that goes behind it.
+Task<std::vector<int>> step_in_between(Scheduler& scheduler) {
+  AsyncMutex mutex(scheduler);
+  std::vector<int> order;
+  Latch latch(2);
+  co_await mutex.lock();
+  spawn(take_in_turn(mutex, 1, order, latch));
+  mutex.unlock();
+  spawn(take_in_turn(mutex, 2, order, latch));
+  co_await latch;
+  co_return order;
+}
+
+TEST_CASE("a mutex goes to the one that waits, not to one that comes at the right moment") {
+  auto reactor = make_reactor();
+  CHECK(reactor->run(step_in_between(*reactor)) == std::vector<int>{1, 2});
+}
+
 Task<void> contend(Scheduler& scheduler, std::vector<int>& order) {
   AsyncMutex mutex(scheduler);
   int inside = 0;
