@@ -28,6 +28,10 @@ void log_line(const std::string& line) {
   spdlog::info("{}", line);
 }
 
+void log_warning(const std::string& line) {
+  spdlog::warn("{}", line);
+}
+
 // Blocked before any thread is made, so that all threads leave them to the descriptor.
 Outcome<UniqueFd> signals_as_descriptor() {
   sigset_t set;
@@ -73,7 +77,7 @@ Task<Outcome<>> Daemon::run() {
   OpenOptions open;
   open.directory = options_.store;
   open.cache_bytes = options_.cache_bytes;
-  open.notice = [](const std::string& text) { spdlog::warn("{}", text); };
+  open.notice = log_warning;
   auto store = co_await open_store(reactor_, std::move(open));
   if (!store) co_return std::unexpected(store.error());
   auto served = co_await serve(**store);
@@ -142,7 +146,7 @@ Task<void> Daemon::wait_for_signal() {
 Outcome<> run_daemon(const DaemonOptions& options) {
   auto signals = signals_as_descriptor();
   if (!signals) return std::unexpected(signals.error());
-  auto reactor = Reactor::create();
+  auto reactor = Reactor::create(log_warning);
   if (!reactor) return refuse(reactor.error(), "store " + options.store);
   Daemon daemon(**reactor, options, signals->get());
   auto outcome = (*reactor)->run(daemon.run());

@@ -8,7 +8,7 @@ namespace coppice::cli {
 Outcome<DirectStore> DirectStore::open(const std::string& directory, std::chrono::seconds lock_wait,
                                        Notice notice) {
   DirectStore direct;
-  auto reactor = Reactor::create();
+  auto reactor = Reactor::create(notice);
   if (!reactor) return refuse(reactor.error(), "store " + directory);
   direct.reactor_ = std::move(*reactor);
   OpenOptions options;

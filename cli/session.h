@@ -25,10 +25,11 @@ class Session {
   Outcome<Json> call(const Request& request);
   // Lets go of the store. Once, after the last call.
   Outcome<> close();
+  // Gives the user a notice that the command has not given yet.
+  void tell_once(const std::string& text);
 
  private:
   Outcome<> reach();
-  void tell_once(const std::string& text);
 
   std::string store_;
   Notice notice_;

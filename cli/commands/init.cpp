@@ -56,9 +56,10 @@ Outcome<int> init(const std::vector<std::string>& pools, Context& context) {
   auto free = refuse_served(context.store);
   if (!free) return std::unexpected(free.error());
   {
-    auto reactor = Reactor::create();
+    // Opening the store in show() finds the same things to say.
+    const auto notice = [&context](const std::string& text) { context.session.tell_once(text); };
+    auto reactor = Reactor::create(notice);
     if (!reactor) return refuse(reactor.error(), "store " + context.store);
-    const auto notice = [&context](const std::string& text) { context.err << "coppice: " << text << "\n"; };
     auto made = (*reactor)->run(init_store(**reactor, options, notice));
     if (!made) return std::unexpected(made.error());
   }

@@ -1,5 +1,5 @@
 // BlockFile: a file or block device of the pool, in requests of whole blocks. The seam under the engine: the
-// io_uring one in production, the simulator's in tests.
+// system's in production, the simulator's in tests.
 //
 // Requests run in parallel and complete in any order; a request's memory outlives it. Threads: one scheduler.
 #pragma once
@@ -34,7 +34,7 @@ struct IoRequest {
   Latch* latch = nullptr;  // arrives when the request is done
   int error = 0;           // errno, 0 after success. A read past the end is EIO, a short write ENOSPC
   // For the implementation.
-  RingOperation operation;
+  SystemCall call;
   class BlockFile* file = nullptr;
   std::uint64_t done_bytes = 0;
 };

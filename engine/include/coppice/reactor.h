@@ -1,6 +1,8 @@
-// Reactor: one thread, one io_uring, its coroutines. Files and sockets are awaited here.
+// Reactor: one thread, its coroutines, and the system calls that they await: files, sockets, timers.
 //
-// All members are used on the thread that made it. A second, niced thread runs background jobs.
+// The calls are made by io_uring; where that is forbidden, as some container runtimes do, or with
+// COPPICE_IO=posix in the environment, by ppoll and a few threads. All members are used on the thread that
+// made it. A niced thread runs background jobs.
 #pragma once
 
 #include <sys/socket.h>
@@ -9,9 +11,11 @@
 #include <chrono>
 #include <coroutine>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -21,17 +25,38 @@
 
 namespace coppice {
 
-// One request to the ring. Lives in the awaiting coroutine's frame.
-struct RingOperation {
-  std::int32_t result = 0;  // bytes, or -errno
-  // Called on the reactor's thread when the kernel is done.
-  void (*complete)(RingOperation&) = nullptr;
+// As an offset of a read or write: at the file's own position, for pipes and whatever else has no other.
+inline constexpr std::uint64_t kStreamPosition = UINT64_MAX;
+
+// One call to the system. Lives in the awaiting coroutine's frame, and stays where it is until it completes.
+struct SystemCall {
+  enum class Kind : std::uint8_t {
+    kRead,
+    kWrite,
+    kSync,      // fdatasync
+    kAllocate,  // fallocate with `flags`
+    kReceive,
+    kSend,
+    kSendMessage,  // `address` is the msghdr's
+    kAccept,
+    kPoll,  // for the events in `flags`
+  };
+  Kind kind = Kind::kRead;
+  int flags = 0;
+  int descriptor = -1;
+  std::int32_t result = 0;  // what the call returned, or -errno
+  void* address = nullptr;
+  std::uint64_t length = 0;
+  std::uint64_t offset = 0;
+  // Called on the reactor's thread when the call is done.
+  void (*complete)(SystemCall&) = nullptr;
   std::coroutine_handle<> waiter;
 };
 
 class Reactor final : public Scheduler {
  public:
-  static Result<std::unique_ptr<Reactor>> create();
+  // `notice` is told if io_uring is not to be had.
+  static Result<std::unique_ptr<Reactor>> create(const std::function<void(const std::string&)>& notice = {});
   ~Reactor() override;
 
   void post(std::coroutine_handle<> handle) override;
@@ -51,43 +76,30 @@ class Reactor final : public Scheduler {
   Awaiter send_message(int socket, const msghdr& message);
   Awaiter accept(int listener);
   Awaiter poll(int descriptor, unsigned events);
-  // offset_bytes = UINT64_MAX reads at the file's own position (streams).
+  // Streams take kStreamPosition as their offset.
   Awaiter read(int descriptor, std::span<std::byte> into, std::uint64_t offset_bytes);
   Awaiter write(int descriptor, std::span<const std::byte> from, std::uint64_t offset_bytes);
 
-  // For the engine's io room: the ring behind all this.
-  struct Ring;
-  Ring& ring() { return *ring_; }
+  // Completes from the loop, never before this returns.
+  void submit(SystemCall& call);
 
  private:
   Reactor();
   void run_until(const bool& done);
-  std::unique_ptr<Ring> ring_;
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 class Reactor::Awaiter {
  public:
-  enum class Kind : std::uint8_t { kReceive, kSend, kSendMessage, kAccept, kPoll, kRead, kWrite };
-  Awaiter(Reactor& reactor, Kind kind, int descriptor, const void* address, std::uint64_t length,
-          std::uint64_t offset)
-      : reactor_(reactor),
-        kind_(kind),
-        descriptor_(descriptor),
-        address_(address),
-        length_(length),
-        offset_(offset) {}
+  Awaiter(Reactor& reactor, const SystemCall& call) : reactor_(reactor), call_(call) {}
   [[nodiscard]] bool await_ready() const noexcept { return false; }
   void await_suspend(std::coroutine_handle<> handle);
-  [[nodiscard]] std::int32_t await_resume() const noexcept { return operation_.result; }
+  [[nodiscard]] std::int32_t await_resume() const noexcept { return call_.result; }
 
  private:
   Reactor& reactor_;
-  Kind kind_;
-  int descriptor_;
-  const void* address_;
-  std::uint64_t length_;
-  std::uint64_t offset_;
-  RingOperation operation_;
+  SystemCall call_;
 };
 
 template <class T>

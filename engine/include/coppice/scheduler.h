@@ -1,13 +1,12 @@
 // What a coroutine of the engine needs of the thread it lives on, and the primitives built on it.
 //
-// A Scheduler is one thread's loop: the Reactor over io_uring, or the simulator's. Everything below is used
+// A Scheduler is one thread's loop: the Reactor, or the simulator's. Everything below is used
 // on that thread only, so nothing here locks.
 #pragma once
 
 #include <chrono>
 #include <coroutine>
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -99,45 +98,65 @@ class Latch {
 };
 
 // Coroutines waiting for a condition: `while (!condition) co_await queue.wait();`
-// Woken ones run from the loop, in order, and must look at the condition again.
+// Woken ones run from the loop, in order, and must look at the condition again. The list of those that wait
+// runs through their frames, so waiting takes nothing from the heap.
 class WaitQueue {
  public:
+  class Awaiter {
+   public:
+    explicit Awaiter(WaitQueue& queue) : queue_(queue) {}
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> handle) noexcept {
+      handle_ = handle;
+      *queue_.end_ = this;
+      queue_.end_ = &next_;
+    }
+    void await_resume() const noexcept {}
+
+   private:
+    friend class WaitQueue;
+    WaitQueue& queue_;
+    std::coroutine_handle<> handle_;
+    Awaiter* next_ = nullptr;
+  };
+
   explicit WaitQueue(Scheduler& scheduler) : scheduler_(&scheduler) {}
-  auto wait() {
-    struct Awaiter {
-      WaitQueue& queue;
-      [[nodiscard]] bool await_ready() const noexcept { return false; }
-      void await_suspend(std::coroutine_handle<> handle) { queue.waiters_.push_back(handle); }
-      void await_resume() const noexcept {}
-    };
-    return Awaiter{*this};
-  }
+  WaitQueue(const WaitQueue&) = delete;
+  WaitQueue& operator=(const WaitQueue&) = delete;
+  Awaiter wait() { return Awaiter{*this}; }
   void wake_one() {
-    if (waiters_.empty()) return;
-    scheduler_->post(waiters_.front());
-    waiters_.pop_front();
+    if (empty()) return;
+    const Awaiter& first = *first_;
+    first_ = first.next_;
+    if (first_ == nullptr) end_ = &first_;
+    scheduler_->post(first.handle_);
   }
   void wake_all() {
-    while (!waiters_.empty()) wake_one();
+    while (!empty()) wake_one();
   }
-  [[nodiscard]] bool empty() const { return waiters_.empty(); }
+  [[nodiscard]] bool empty() const { return first_ == nullptr; }
 
  private:
   Scheduler* scheduler_;
-  std::deque<std::coroutine_handle<>> waiters_;
+  Awaiter* first_ = nullptr;
+  Awaiter** end_ = &first_;  // where the next one is linked
 };
 
-// Holds off others while one coroutine is inside. Fair.
+// Holds off others while one coroutine is inside. Fair: handed on to who waits longest.
 class AsyncMutex {
  public:
   explicit AsyncMutex(Scheduler& scheduler) : queue_(scheduler) {}
   // co_await mutex.lock(); … mutex.unlock();
   Task<void> lock() {
-    while (held_) co_await queue_.wait();
-    held_ = true;
+    // One that was woken holds it already: nobody may step in between.
+    if (held_) {
+      co_await queue_.wait();
+    } else {
+      held_ = true;
+    }
   }
   void unlock() {
-    held_ = false;
+    held_ = !queue_.empty();
     queue_.wake_one();
   }
   [[nodiscard]] bool held() const { return held_; }

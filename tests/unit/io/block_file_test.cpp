@@ -263,6 +263,7 @@ TEST_CASE_METHOD(Fixture, "the lock of a killed process is free once it is gone"
     pause();
     _exit(0);
   }
+  close(ready[1]);  // so that a child that died ends the read
   char answer = 0;
   REQUIRE(::read(ready[0], &answer, 1) == 1);
   CHECK(answer == 'y');
@@ -278,7 +279,6 @@ TEST_CASE_METHOD(Fixture, "the lock of a killed process is free once it is gone"
   }
   CHECK(locked);
   close(ready[0]);
-  close(ready[1]);
 }
 
 }  // namespace

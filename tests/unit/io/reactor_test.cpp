@@ -1,11 +1,14 @@
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-#include <poll.h>
 #include <catch2/catch.hpp>
 #include <cerrno>
 #include <cstring>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -218,6 +221,159 @@ TEST_CASE("shutting a socket down ends a pending receive") {
   CHECK(reactor->run(receive_once(*reactor, pair.left)) == 0);
 }
 
+struct UnixListener {
+  int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address{};
+  UnixListener() {
+    address.sun_family = AF_UNIX;
+    const std::string name = "coppice-io-" + std::to_string(getpid());  // abstract: no file is left behind
+    std::memcpy(address.sun_path + 1, name.data(), name.size());
+    REQUIRE(bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    REQUIRE(listen(socket, 4) == 0);
+  }
+  ~UnixListener() { close(socket); }
+  UnixListener(const UnixListener&) = delete;
+  UnixListener& operator=(const UnixListener&) = delete;
+};
+
+Task<std::int32_t> accept_once(Reactor& reactor, int listener) {
+  const auto accepted = co_await reactor.accept(listener);
+  co_return accepted;
+}
+
+TEST_CASE("accept takes a client, and shutting the listener down ends it") {
+  auto reactor = make_reactor();
+  const UnixListener listener;
+  const int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const auto* address = reinterpret_cast<const sockaddr*>(&listener.address);
+  REQUIRE(connect(client, address, sizeof listener.address) == 0);
+  const int accepted = reactor->run(accept_once(*reactor, listener.socket));
+  REQUIRE(accepted >= 0);
+  CHECK((fcntl(accepted, F_GETFD) & FD_CLOEXEC) != 0);
+  close(accepted);
+  close(client);
+  spawn(shut_down_later(*reactor, listener.socket));
+  CHECK(reactor->run(accept_once(*reactor, listener.socket)) == -EINVAL);
+}
+
+struct Pipe {
+  int ends[2] = {-1, -1};
+  Pipe() { REQUIRE(pipe2(ends, O_CLOEXEC) == 0); }
+  ~Pipe() {
+    close(ends[0]);
+    close(ends[1]);
+  }
+  Pipe(const Pipe&) = delete;
+  Pipe& operator=(const Pipe&) = delete;
+};
+
+Task<void> fill_pipe(Reactor& reactor, int descriptor, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const auto put = co_await reactor.write(descriptor, bytes, kStreamPosition);
+    if (put <= 0) co_return;
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+  }
+}
+
+Task<std::vector<std::byte>> drain_pipe(Reactor& reactor, int descriptor, std::size_t total) {
+  std::vector<std::byte> all(total);
+  std::size_t done = 0;
+  while (done < total) {
+    const auto got = co_await reactor.read(descriptor, std::span(all).subspan(done), kStreamPosition);
+    if (got <= 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  all.resize(done);
+  co_return all;
+}
+
+// Both ends on one thread: a write that waited in the kernel would never end.
+TEST_CASE("a pipe is filled and emptied by one thread") {
+  auto reactor = make_reactor();
+  const Pipe pipe;
+  std::vector<std::byte> bytes(std::size_t{1} << 20);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 2654435761U >> 11);
+  spawn(fill_pipe(*reactor, pipe.ends[1], bytes));
+  CHECK(reactor->run(drain_pipe(*reactor, pipe.ends[0], bytes.size())) == bytes);
+}
+
+struct Yield {
+  Scheduler& scheduler;
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> handle) { scheduler.post(handle); }
+  void await_resume() const noexcept {}
+};
+
+Task<void> keep_busy(Scheduler& scheduler, const bool& stop, std::uint64_t& turns, Latch& latch) {
+  while (!stop) {
+    ++turns;
+    co_await Yield{scheduler};
+  }
+  latch.arrive();
+}
+
+// A byte goes back and forth.
+Task<void> keep_completing(Reactor& reactor, int socket, bool first, const bool& stop, std::uint64_t& rounds,
+                           Latch& latch) {
+  std::byte byte{};
+  if (first) {
+    [[maybe_unused]] const auto sent = co_await reactor.send(socket, std::span(&byte, 1));
+  }
+  while (!stop) {
+    const auto got = co_await reactor.receive(socket, std::span(&byte, 1));
+    if (got <= 0) break;
+    ++rounds;
+    [[maybe_unused]] const auto sent = co_await reactor.send(socket, std::span(&byte, 1));
+  }
+  shutdown(socket, SHUT_RDWR);
+  latch.arrive();
+}
+
+Task<void> tick(Scheduler& scheduler, int& ticks) {
+  for (; ticks < 20; ++ticks) co_await sleep_for(scheduler, 1ms);
+}
+
+Task<int> nap_in_background(Scheduler& scheduler) {
+  auto value = co_await in_background(scheduler, [] { return 1; });
+  co_return value;
+}
+
+struct Shares {
+  std::uint64_t turns = 0;
+  std::uint64_t rounds = 0;
+  int ticks = 0;
+  int jobs = 0;
+};
+
+Task<Shares> all_at_once(Reactor& reactor, const SocketPair& pair) {
+  Shares shares;
+  bool stop = false;
+  bool quiet = false;
+  Latch latch(6);
+  for (int i = 0; i < 4; ++i) spawn(keep_busy(reactor, stop, shares.turns, latch));
+  spawn(keep_completing(reactor, pair.left, true, quiet, shares.rounds, latch));
+  spawn(keep_completing(reactor, pair.right, false, quiet, shares.rounds, latch));
+  co_await tick(reactor, shares.ticks);
+  // Now nothing is submitted that would bring the jobs' completions along.
+  quiet = true;
+  for (; shares.jobs < 20; ++shares.jobs) co_await nap_in_background(reactor);
+  stop = true;
+  co_await latch;
+  co_return shares;
+}
+
+TEST_CASE("posted coroutines, completions, timers and background jobs starve none of each other") {
+  auto reactor = make_reactor();
+  const SocketPair pair;
+  const auto before = reactor->now();
+  const Shares shares = reactor->run(all_at_once(*reactor, pair));
+  CHECK(reactor->now() - before < 10s);
+  CHECK(shares.turns > 1000);
+  CHECK(shares.rounds > 20);
+  CHECK(shares.ticks == 20);
+  CHECK(shares.jobs == 20);
+}
+
 Task<std::int32_t> send_one(Reactor& reactor, int socket) {
   const std::byte byte{1};
   const auto sent = co_await reactor.send(socket, std::span(&byte, 1));
@@ -289,6 +445,31 @@ Task<void> hold_mutex(Scheduler& scheduler, AsyncMutex& mutex, int name, int& in
   --inside;
   mutex.unlock();
   latch.arrive();
+}
+
+Task<void> take_in_turn(AsyncMutex& mutex, int name, std::vector<int>& order, Latch& latch) {
+  co_await mutex.lock();
+  order.push_back(name);
+  mutex.unlock();
+  latch.arrive();
+}
+
+// The one that waits is woken from the loop; another that comes before that goes behind it.
+Task<std::vector<int>> step_in_between(Scheduler& scheduler) {
+  AsyncMutex mutex(scheduler);
+  std::vector<int> order;
+  Latch latch(2);
+  co_await mutex.lock();
+  spawn(take_in_turn(mutex, 1, order, latch));
+  mutex.unlock();
+  spawn(take_in_turn(mutex, 2, order, latch));
+  co_await latch;
+  co_return order;
+}
+
+TEST_CASE("a mutex goes to the one that waits, not to one that comes at the right moment") {
+  auto reactor = make_reactor();
+  CHECK(reactor->run(step_in_between(*reactor)) == std::vector<int>{1, 2});
 }
 
 Task<void> contend(Scheduler& scheduler, std::vector<int>& order) {

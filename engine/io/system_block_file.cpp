@@ -1,4 +1,4 @@
-// The BlockFile of production: a file or block device through the reactor's io_uring.
+// The BlockFile of production: a file or block device through the reactor.
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -11,7 +11,6 @@
 #include <cerrno>
 
 #include "io/block_file.h"
-#include "io/ring.h"
 
 namespace coppice {
 
@@ -20,24 +19,24 @@ namespace {
 // The kernel takes at most 2 GiB in one request.
 constexpr std::uint64_t kMaxTransferBytes = std::uint64_t{1} << 30;
 
-class UringBlockFile final : public BlockFile {
+class SystemBlockFile final : public BlockFile {
  public:
-  UringBlockFile(Reactor& reactor, int descriptor, std::string path, bool is_device, std::uint64_t size)
+  SystemBlockFile(Reactor& reactor, int descriptor, std::string path, bool is_device, std::uint64_t size)
       : reactor_(reactor),
         descriptor_(descriptor),
         path_(std::move(path)),
         is_device_(is_device),
         size_bytes_(size) {}
-  ~UringBlockFile() override { close(descriptor_); }
+  ~SystemBlockFile() override { close(descriptor_); }
 
   void submit(IoRequest& request) override {
     request.file = this;
     request.error = 0;
     request.done_bytes = 0;
-    request.operation.complete = [](RingOperation& operation) {
-      auto* owner = reinterpret_cast<IoRequest*>(reinterpret_cast<std::byte*>(&operation) -
-                                                 offsetof(IoRequest, operation));
-      static_cast<UringBlockFile*>(owner->file)->on_complete(*owner);
+    request.call.complete = [](SystemCall& call) {
+      auto* owner =
+          reinterpret_cast<IoRequest*>(reinterpret_cast<std::byte*>(&call) - offsetof(IoRequest, call));
+      static_cast<SystemBlockFile*>(owner->file)->on_complete(*owner);
     };
     // A sync covers what completed before it is submitted; a write that completes later sets the flag again.
     if (request.kind == IoRequest::Kind::kSync) {
@@ -79,30 +78,31 @@ class UringBlockFile final : public BlockFile {
 
  private:
   void enqueue(IoRequest& request) {
-    io_uring_sqe* entry = reactor_.ring().next_entry();
-    std::byte* memory = request.memory + request.done_bytes;
-    const std::uint64_t offset = request.offset_bytes + request.done_bytes;
-    const auto left = std::min(request.length_bytes - request.done_bytes, kMaxTransferBytes);
+    SystemCall& call = request.call;
+    call.descriptor = descriptor_;
+    call.address = request.memory + request.done_bytes;
+    call.offset = request.offset_bytes + request.done_bytes;
+    call.length = request.length_bytes - request.done_bytes;
     switch (request.kind) {
       case IoRequest::Kind::kRead:
-        io_uring_prep_read(entry, descriptor_, memory, static_cast<unsigned>(left), offset);
-        break;
       case IoRequest::Kind::kWrite:
-        io_uring_prep_write(entry, descriptor_, memory, static_cast<unsigned>(left), offset);
+        call.kind =
+            request.kind == IoRequest::Kind::kRead ? SystemCall::Kind::kRead : SystemCall::Kind::kWrite;
+        call.length = std::min(call.length, kMaxTransferBytes);
         break;
       case IoRequest::Kind::kSync:
-        io_uring_prep_fsync(entry, descriptor_, IORING_FSYNC_DATASYNC);
+        call.kind = SystemCall::Kind::kSync;
         break;
       case IoRequest::Kind::kZero:
-        io_uring_prep_fallocate(entry, descriptor_, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
-                                static_cast<off_t>(offset), static_cast<off_t>(request.length_bytes));
+        call.kind = SystemCall::Kind::kAllocate;
+        call.flags = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
         break;
     }
-    io_uring_sqe_set_data(entry, &request.operation);
+    reactor_.submit(call);
   }
 
   void on_complete(IoRequest& request) {
-    const std::int32_t result = request.operation.result;
+    const std::int32_t result = request.call.result;
     const bool transfers = request.kind == IoRequest::Kind::kRead || request.kind == IoRequest::Kind::kWrite;
     if (result < 0) {
       if (result == -EINTR || result == -EAGAIN) return enqueue(request);
@@ -172,7 +172,7 @@ Result<std::unique_ptr<BlockFile>> open_block_file(Reactor& reactor, const std::
     close(descriptor);
     return std::unexpected(size.error());
   }
-  return std::make_unique<UringBlockFile>(reactor, descriptor, path, is_device, *size);
+  return std::make_unique<SystemBlockFile>(reactor, descriptor, path, is_device, *size);
 }
 
 }  // namespace coppice

@@ -1,0 +1,123 @@
+// The backend over io_uring: everything submitted in one turn goes to the kernel in one system call, which
+// also waits for and brings the completions.
+#include <liburing.h>
+
+#include <array>
+#include <cerrno>
+
+#include "io/backend.h"
+
+namespace coppice {
+
+namespace {
+
+constexpr unsigned kRingEntries = 1024;
+constexpr unsigned kCompletionsPerTurn = 256;
+
+void prepare(io_uring_sqe* entry, const SystemCall& call) {
+  const auto length = static_cast<unsigned>(call.length);
+  switch (call.kind) {
+    case SystemCall::Kind::kRead:
+      return io_uring_prep_read(entry, call.descriptor, call.address, length, call.offset);
+    case SystemCall::Kind::kWrite:
+      return io_uring_prep_write(entry, call.descriptor, call.address, length, call.offset);
+    case SystemCall::Kind::kSync:
+      return io_uring_prep_fsync(entry, call.descriptor, IORING_FSYNC_DATASYNC);
+    case SystemCall::Kind::kAllocate:
+      return io_uring_prep_fallocate(entry, call.descriptor, call.flags, static_cast<off_t>(call.offset),
+                                     static_cast<off_t>(call.length));
+    case SystemCall::Kind::kReceive:
+      return io_uring_prep_recv(entry, call.descriptor, call.address, call.length, 0);
+    case SystemCall::Kind::kSend:
+      return io_uring_prep_send(entry, call.descriptor, call.address, call.length, MSG_NOSIGNAL);
+    case SystemCall::Kind::kSendMessage:
+      return io_uring_prep_sendmsg(entry, call.descriptor, static_cast<const msghdr*>(call.address),
+                                   MSG_NOSIGNAL);
+    case SystemCall::Kind::kAccept:
+      return io_uring_prep_accept(entry, call.descriptor, nullptr, nullptr, SOCK_CLOEXEC);
+    case SystemCall::Kind::kPoll:
+      return io_uring_prep_poll_add(entry, call.descriptor, static_cast<unsigned>(call.flags));
+  }
+}
+
+class UringBackend final : public Backend {
+ public:
+  UringBackend() = default;
+  UringBackend(const UringBackend&) = delete;
+  UringBackend& operator=(const UringBackend&) = delete;
+  ~UringBackend() override {
+    if (open_) io_uring_queue_exit(&ring_);
+  }
+
+  // 0, or -errno.
+  int open() {
+    io_uring_params parameters{};
+    parameters.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+                       IORING_SETUP_CQSIZE;
+    parameters.cq_entries = kRingEntries * 8;
+    const int error = io_uring_queue_init_params(kRingEntries, &ring_, &parameters);
+    if (error < 0) return error;
+    open_ = true;
+    // A filter may allow the ring to be made and forbid its use.
+    const int entered = io_uring_get_events(&ring_);
+    return entered < 0 && entered != -EINTR ? entered : 0;
+  }
+
+  void submit(SystemCall& call) override {
+    io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+    while (entry == nullptr) {
+      io_uring_submit(&ring_);
+      entry = io_uring_get_sqe(&ring_);
+    }
+    prepare(entry, call);
+    io_uring_sqe_set_data(entry, &call);
+  }
+
+  void turn(std::optional<std::chrono::nanoseconds> limit) override {
+    enter(limit);
+    complete_done();
+  }
+
+ private:
+  void enter(std::optional<std::chrono::nanoseconds> limit) {
+    if (!limit) {
+      io_uring_submit_and_wait(&ring_, 1);
+    } else if (limit->count() > 0) {
+      io_uring_cqe* completion = nullptr;
+      __kernel_timespec left{limit->count() / 1'000'000'000, limit->count() % 1'000'000'000};
+      io_uring_submit_and_wait_timeout(&ring_, &completion, 1, &left, nullptr);
+    } else if (io_uring_sq_ready(&ring_) != 0) {
+      io_uring_submit_and_get_events(&ring_);
+    }
+  }
+
+  void complete_done() {
+    // Copied out and consumed before anything runs: what runs may submit, and wait in a full queue.
+    // Looking enters the kernel only where the ring's flags say that something waits there (TASKRUN_FLAG), so
+    // that the loop can go round among coroutines of this thread without a system call.
+    std::array<io_uring_cqe*, kCompletionsPerTurn> completions;
+    std::array<SystemCall*, kCompletionsPerTurn> calls;
+    const unsigned count = io_uring_peek_batch_cqe(&ring_, completions.data(), kCompletionsPerTurn);
+    for (unsigned i = 0; i < count; ++i) {
+      calls[i] = static_cast<SystemCall*>(io_uring_cqe_get_data(completions[i]));
+      calls[i]->result = completions[i]->res;
+    }
+    io_uring_cq_advance(&ring_, count);
+    for (unsigned i = 0; i < count; ++i) calls[i]->complete(*calls[i]);
+  }
+
+  io_uring ring_{};
+  bool open_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> make_uring_backend() {
+  auto backend = std::make_unique<UringBackend>();
+  if (const int error = backend->open(); error < 0)
+    return fail(ErrorKind::kUnsupported, -error,
+                "io_uring is not to be had (needs Linux 6.1, and a container runtime that allows it)");
+  return backend;
+}
+
+}  // namespace coppice
