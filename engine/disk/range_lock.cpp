@@ -1,37 +1,42 @@
 #include "disk/range_lock.h"
 
+#include <algorithm>
+
 namespace coppice {
 
-bool RangeLock::blocked(const Entry& entry) const {
-  for (const Entry* other : entries_) {
-    if (other == &entry) return false;
-    if (other->first < entry.end && entry.first < other->end) return true;
-  }
-  return false;
+// By one that came before it.
+bool RangeLock::blocked(std::size_t place) const {
+  const Place& wanted = entries_[place];
+  return std::any_of(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(place),
+                     [&](const Place& other) { return other.overlaps(wanted.first, wanted.end); });
 }
 
 bool RangeLock::enter(Entry& entry) {
-  entry.place = entries_.insert(entries_.end(), &entry);
-  entry.granted = !blocked(entry);
+  entries_.push_back({entry.first, entry.end, &entry});
+  entry.granted = !blocked(entries_.size() - 1);
+  if (!entry.granted) ++waiting_;
   return entry.granted;
 }
 
 void RangeLock::release(Entry& entry) {
-  entries_.erase(entry.place);
-  for (Entry* other : entries_) {
-    if (other->granted || blocked(*other)) continue;
-    other->granted = true;
-    scheduler_.post(other->waiter);
+  const auto place = std::ranges::find(entries_, &entry, &Place::entry);
+  entries_.erase(place);
+  for (std::size_t i = 0; waiting_ != 0 && i < entries_.size(); ++i) {
+    Entry& other = *entries_[i].entry;
+    if (other.granted || blocked(i)) continue;
+    other.granted = true;
+    --waiting_;
+    scheduler_.post(other.waiter);
   }
   released_.wake_all();
 }
 
 bool RangeLock::older_write_in(std::uint64_t first, std::uint64_t end, Epoch epoch) const {
-  for (const Entry* other : entries_) {
-    const bool older = other->epoch.value != 0 && other->epoch < epoch;
-    if (older && other->first < end && first < other->end) return true;
-  }
-  return false;
+  return std::ranges::any_of(entries_, [&](const Place& place) {
+    if (!place.overlaps(first, end)) return false;
+    const Epoch its = place.entry->epoch;
+    return its.value != 0 && its < epoch;
+  });
 }
 
 Task<void> RangeLock::drained(Epoch epoch) {

@@ -9,7 +9,7 @@
 
 #include <coroutine>
 #include <cstdint>
-#include <list>
+#include <vector>
 
 #include "coppice/scheduler.h"
 #include "coppice/types.h"
@@ -24,7 +24,6 @@ class RangeLock {
     Epoch epoch;            // 0 until the write starts
     bool granted = false;
     std::coroutine_handle<> waiter;
-    std::list<Entry*>::iterator place;
   };
 
   explicit RangeLock(Scheduler& scheduler) : scheduler_(scheduler), released_(scheduler) {}
@@ -51,12 +50,22 @@ class RangeLock {
   [[nodiscard]] bool idle() const { return entries_.empty(); }
 
  private:
+  // The range beside the entry: most looks end there.
+  struct Place {
+    std::uint64_t first = 0;
+    std::uint64_t end = 0;
+    Entry* entry = nullptr;
+    [[nodiscard]] bool overlaps(std::uint64_t from, std::uint64_t to) const {
+      return first < to && from < end;
+    }
+  };
   bool enter(Entry& entry);
-  [[nodiscard]] bool blocked(const Entry& entry) const;
+  [[nodiscard]] bool blocked(std::size_t place) const;
 
   Scheduler& scheduler_;
   WaitQueue released_;
-  std::list<Entry*> entries_;  // in order of arrival
+  std::vector<Place> entries_;  // in order of arrival
+  std::size_t waiting_ = 0;     // of them
 };
 
 }  // namespace coppice

@@ -1,5 +1,6 @@
 #include "disk/write_path.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "base/hash.h"
@@ -62,6 +63,7 @@ class Writing {
   Task<Result<>> transfer(LeafPins& leaves);
   Task<Result<std::uint64_t>> publish(LeafPins& leaves);
   Task<Result<std::uint64_t>> publish_too_early(LeafPins& leaves);  // a mutation
+  Task<Result<>> publish_redirected_pieces(LeafPins& leaves);
   void undo();
   Task<Result<>> settle_failed();
   void unreserve() {
@@ -262,6 +264,18 @@ Task<Result<>> Writing::read_back(WritePiece& piece) {
 }
 
 Task<Result<std::uint64_t>> Writing::publish(LeafPins& leaves) {
+  const bool redirected =
+      std::ranges::any_of(plan_.pieces, [](const WritePiece& piece) { return !piece.in_place; });
+  if (redirected) {
+    auto mapped = co_await publish_redirected_pieces(leaves);
+    if (!mapped) co_return std::unexpected(mapped.error());
+  }
+  end_in_place();
+  for (const WritePiece& piece : plan_.pieces) parts_.checksums.unpin(piece.run);
+  co_return parts_.journal.staged();
+}
+
+Task<Result<>> Writing::publish_redirected_pieces(LeafPins& leaves) {
   const View view{head_.branch, plan_.epoch};
   auto pinned = co_await leaves.pin(view, plan_.first, plan_.count);
   // A sweep waits for early records, not they for it.
@@ -270,7 +284,7 @@ Task<Result<std::uint64_t>> Writing::publish(LeafPins& leaves) {
     co_await parts_.gate.wait();
     pinned = co_await leaves.pin(view, plan_.first, plan_.count);
   }
-  if (!pinned) co_return std::unexpected(pinned.error());
+  if (!pinned) co_return pinned;
   std::size_t next_record = 0;
   for (const WritePiece& piece : plan_.pieces) {
     if (piece.in_place) continue;
@@ -282,9 +296,7 @@ Task<Result<std::uint64_t>> Writing::publish(LeafPins& leaves) {
     publish_redirected(parts_, head_, plan_.epoch, plan_.first.next(piece.offset_blocks), piece.run,
                        checksums_of(piece), leaves);
   }
-  end_in_place();
-  for (const WritePiece& piece : plan_.pieces) parts_.checksums.unpin(piece.run);
-  co_return parts_.journal.staged();
+  co_return Result<>{};
 }
 
 Task<Result<std::uint64_t>> Writing::publish_too_early(LeafPins& leaves) {

@@ -8,6 +8,10 @@
 
 namespace coppice {
 
+namespace {
+constexpr std::uint64_t kAheadBytes = std::uint64_t{128} << 10;
+}
+
 Journal::Journal(Scheduler& scheduler, Staging& staging, JournalSetup setup)
     : place_(setup.place),
       store_(setup.store),
@@ -58,8 +62,11 @@ void Journal::unreserve(std::uint64_t bytes) {
   room_.wake_all();
 }
 
+// Under load that does not flush, batches are written as they fill up: what waits for the next sync is small.
 std::uint64_t Journal::stage(const Record& record) {
-  return staging_.append(record);
+  const std::uint64_t end = staging_.append(record);
+  if (order_ == FlushOrder::kOrderFree && end - written_.position > kAheadBytes) push();
+  return end;
 }
 
 Journal::Early Journal::stage_early(const Record& record) {

@@ -73,8 +73,8 @@ Task<Result<>> apply_trusted(std::deque<Waiting>& waiting, std::uint64_t durable
 
 }  // namespace
 
-// A batch waits in memory until a later one calls it durable. At most the last two rounds never hear that, so
-// what waits is bounded by twice the staging area.
+// A batch waits in memory until a later one calls it durable. At most the last two rounds never hear that:
+// what was written in two seconds.
 Task<Result<JournalEnd>> replay_journal(JournalPlace place, Uuid store, JournalPoint from, RecordSink& sink) {
   JournalEnd end{from, from.sequence, {}};
   JournalPoint& point = end.point;
