@@ -77,6 +77,7 @@ Task<Outcome<>> Daemon::run() {
   OpenOptions open;
   open.directory = options_.store;
   open.cache_bytes = options_.cache_bytes;
+  open.conservative_flush = options_.conservative_flush;
   open.notice = log_warning;
   auto store = co_await open_store(reactor_, std::move(open));
   if (!store) co_return std::unexpected(store.error());

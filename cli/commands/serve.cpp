@@ -14,6 +14,7 @@ namespace {
 struct Options {
   std::vector<std::string> listen;
   std::string cache = "256M";
+  std::string flush = "fast";
 };
 
 Outcome<nbd::Endpoint> endpoint_of(const std::string& text) {
@@ -35,7 +36,13 @@ void log_to_stderr() {
 Outcome<int> serve(const Options& options, Context& context) {
   auto cache = parse_size(options.cache);
   if (!cache) return refuse(ErrorKind::kInvalid, "--cache: " + cache.error().message);
-  DaemonOptions daemon{.store = context.store, .endpoints = {}, .cache_bytes = *cache, .json = context.json};
+  if (options.flush != "fast" && options.flush != "conservative")
+    return refuse(ErrorKind::kInvalid, "--flush: '" + options.flush + "' is neither fast nor conservative");
+  DaemonOptions daemon{.store = context.store,
+                       .endpoints = {},
+                       .cache_bytes = *cache,
+                       .conservative_flush = options.flush == "conservative",
+                       .json = context.json};
   auto listen = options.listen;
   if (listen.empty()) listen.push_back(default_nbd_socket(context.store));
   for (const auto& text : listen) {
@@ -62,7 +69,10 @@ Verb serve_verb(CLI::App& program) {
                         "nbd+unix:///?socket=PATH or nbd://HOST:PORT; repeat it for more (else nbd.sock in "
                         "the store)"},
                        options->listen)
-      .option({"--cache", "SIZE", "Memory for the map's cache"}, options->cache);
+      .option({"--cache", "SIZE", "Memory for the map's cache"}, options->cache)
+      .option({"--flush", "ORDER",
+               "fast: data and journal under one device flush; conservative: one after the other"},
+              options->flush);
   return {parser, [options](Context& context) { return serve(*options, context); }};
 }
 

@@ -140,7 +140,8 @@ Task<Outcome<std::unique_ptr<Store>>> open_store(Reactor& reactor, OpenOptions o
   }
   auto staging = map_staging_file(directory->staging_path(), kDefaultStagingBytes);
   if (!staging) co_return refuse(staging.error(), directory->staging_path());
-  EngineSources sources{file_opener(reactor), std::move(*meta), std::move(*staging), boot_id()};
+  const FlushOrder order = options.conservative_flush ? FlushOrder::kConservative : FlushOrder::kOrderFree;
+  EngineSources sources{file_opener(reactor), std::move(*meta), std::move(*staging), boot_id(), order};
   auto engine = std::make_unique<Engine>(reactor, std::move(*pool), std::move(sources), options.cache_bytes,
                                          options.notice);
   auto started = co_await engine->start();

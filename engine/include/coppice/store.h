@@ -46,6 +46,9 @@ struct InitOptions {
 struct OpenOptions {
   std::string directory;
   std::uint64_t cache_bytes = std::uint64_t{256} << 20;
+  // Sync data, then the journal, instead of both at once: slower, and the reference for the other order.
+  // Either opens what the other one left.
+  bool conservative_flush = false;
   // Told things that a person should read once (O_DIRECT not to be had, a pool on btrfs, waiting for a dead
   // holder's last writes). May be empty.
   std::function<void(const std::string&)> notice;
