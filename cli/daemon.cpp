@@ -73,6 +73,7 @@ Task<Outcome<>> Daemon::run() {
   OpenOptions open;
   open.directory = options_.store;
   open.cache_bytes = options_.cache_bytes;
+  open.give_back = options_.give_back;
   open.notice = [](const std::string& text) { spdlog::warn("{}", text); };
   auto store = co_await open_store(reactor_, std::move(open));
   if (!store) co_return std::unexpected(store.error());

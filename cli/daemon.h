@@ -17,6 +17,7 @@ struct DaemonOptions {
   std::string store;
   std::vector<nbd::Endpoint> endpoints;
   std::uint64_t cache_bytes = 0;
+  bool give_back = true;
   bool json = false;
 };
 

@@ -14,6 +14,7 @@ namespace {
 struct Options {
   std::vector<std::string> listen;
   std::string cache = "256M";
+  bool keep_space = false;
 };
 
 Outcome<nbd::Endpoint> endpoint_of(const std::string& text) {
@@ -35,7 +36,11 @@ void log_to_stderr() {
 Outcome<int> serve(const Options& options, Context& context) {
   auto cache = parse_size(options.cache);
   if (!cache) return refuse(ErrorKind::kInvalid, "--cache: " + cache.error().message);
-  DaemonOptions daemon{.store = context.store, .endpoints = {}, .cache_bytes = *cache, .json = context.json};
+  DaemonOptions daemon{.store = context.store,
+                       .endpoints = {},
+                       .cache_bytes = *cache,
+                       .give_back = !options.keep_space,
+                       .json = context.json};
   auto listen = options.listen;
   if (listen.empty()) listen.push_back(default_nbd_socket(context.store));
   for (const auto& text : listen) {
@@ -62,7 +67,11 @@ Verb serve_verb(CLI::App& program) {
                         "nbd+unix:///?socket=PATH or nbd://HOST:PORT; repeat it for more (else nbd.sock in "
                         "the store)"},
                        options->listen)
-      .option({"--cache", "SIZE", "Memory for the map's cache"}, options->cache);
+      .option({"--cache", "SIZE", "Memory for the map's cache"}, options->cache)
+      .flag(
+          "--keep-space", options->keep_space,
+          "Keep what is discarded or deleted, for what comes next; else it goes back to the file system, or "
+          "to the device, when it has been free for a while");
   return {parser, [options](Context& context) { return serve(*options, context); }};
 }
 

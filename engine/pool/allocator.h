@@ -5,8 +5,8 @@
 // that a crash never leaks what was only being written. owned ⊆ busy.
 // A third, `unproven`: mapped by a record that is not yet known durable; such a block is never overwritten in
 // place.
-// Space can be *given back*: free blocks whose place in the file was punched. They are busy as long as they have
-// no space, so that what is handed out always has some, and come back with take_back() or refill().
+// Space can be *given back*: free blocks whose place in the file was punched. They are busy as long as they
+// have no space, so that what is handed out always has some, and come back with take_back() or refill().
 // Metadata blocks of a slab are busy and owned from the start and never freed.
 // Threads: the store's scheduler; nothing here suspends but the page I/O.
 #pragma once

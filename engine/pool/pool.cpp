@@ -12,7 +12,10 @@
 namespace coppice {
 
 Pool::Pool(Scheduler& scheduler, std::vector<Member> members)
-    : scheduler_(scheduler), members_(std::move(members)), superblock_lock_(scheduler) {}
+    : scheduler_(scheduler),
+      members_(std::move(members)),
+      superblock_lock_(scheduler),
+      kept_room_bytes_(members_.size()) {}
 
 PhysicalBlock Pool::slab_start(std::uint64_t member, std::uint64_t slab) const {
   const Superblock& superblock = members_[member].superblock;

@@ -3,8 +3,8 @@
 //
 // Invariants: a slab is durable (header written, superblock naming it synced) before any of its blocks is
 // handed out. What is made ready ahead is only a longer file with written zeroes until a superblock names it,
-// and none of that writing is under way when the slab is added. The store's lock is held on every member's descriptor from open to close.
-// Threads: the store's scheduler.
+// and none of that writing is under way when the slab is added. The store's lock is held on every member's
+// descriptor from open to close. Threads: the store's scheduler.
 #pragma once
 
 #include <bit>
@@ -59,9 +59,10 @@ class Pool {
   // Makes the members: files are created (an existing regular file is refused), block devices must not hold a
   // superblock. Slab size follows the size, of a growing file the room on its file system (member_plan.h). A
   // member too small for one slab, or too large for its file system, is refused. The journal goes to member
-  // 0: total size / 1024 within 64 MiB and 1 GiB, but at most 1/8 of member 0 (at least 1 MiB). Ends with every superblock synced, clean, generation 1, no slab.
-  // Warns once (notice) where O_DIRECT is not to be had (then opened without it, saying what is lost: data
-  // passes through the page cache) and on btrfs (sets NOCOW on a new empty file, or says what is lost).
+  // 0: total size / 1024 within 64 MiB and 1 GiB, but at most 1/8 of member 0 (at least 1 MiB). Ends with
+  // every superblock synced, clean, generation 1, no slab. Warns once (notice) where O_DIRECT is not to be
+  // had (then opened without it, saying what is lost: data passes through the page cache) and on btrfs (sets
+  // NOCOW on a new empty file, or says what is lost).
   static Task<Outcome<>> create(Scheduler& scheduler, const std::vector<NewMember>& members, Uuid store,
                                 Uuid metadata, const OpenFile& open_file, const Notice& notice);
 
@@ -120,8 +121,8 @@ class Pool {
     bool ready = false;
   };
   Task<Result<Ahead>> prepare_slab(std::uint64_t most_bytes);
-  // Of a file system the pool leaves so much for others: the map above all.
-  void keep_room(std::uint64_t bytes) { kept_room_bytes_ = bytes; }
+  // Of the file system that `beside` stands on the pool leaves so much for others: the map above all.
+  void keep_room(const std::string& beside, std::uint64_t bytes);
   // Whether a member's file may take so much more of its file system.
   [[nodiscard]] bool fits(std::uint64_t member, std::uint64_t bytes) const;
 
@@ -152,9 +153,9 @@ class Pool {
   Scheduler& scheduler_;
   std::vector<Member> members_;
   bool writes_back_ = false;
-  AsyncMutex superblock_lock_;  // superblocks are written by checkpoints and by growth
-  std::optional<Next> next_;    // the slab that is being made ready
-  std::uint64_t kept_room_bytes_ = 0;
+  AsyncMutex superblock_lock_;                  // superblocks are written by checkpoints and by growth
+  std::optional<Next> next_;                    // the slab that is being made ready
+  std::vector<std::uint64_t> kept_room_bytes_;  // by member
   Notice notice_;
   bool told_full_ = false;
 };

@@ -130,7 +130,8 @@ Task<Outcome<std::vector<Superblock>>> prepare(std::vector<Candidate>& candidate
   for (Candidate& candidate : candidates) {
     for (const MemberSize& other : sizes)
       if (other.path == candidate.wish.path)
-        co_return refuse(ErrorKind::kInvalid, "pool file " + candidate.wish.path + " is named twice: name each file once");
+        co_return refuse(ErrorKind::kInvalid,
+                         "pool file " + candidate.wish.path + " is named twice: name each file once");
     const PathKind kind = kind_of_path(candidate.wish.path);
     if (auto checked = check_path(candidate.wish, kind); !checked) co_return std::unexpected(checked.error());
     candidate.is_device = kind == PathKind::kBlockDevice;

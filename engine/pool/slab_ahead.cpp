@@ -4,6 +4,7 @@
 
 #include "coppice/aligned_buffer.h"
 #include "coppice/bytes.h"
+#include "pool/member_file.h"
 #include "pool/pool.h"
 #include "pool/superblocks.h"
 
@@ -15,7 +16,15 @@ std::uint64_t Pool::slab_end_bytes(std::uint64_t member, std::uint64_t slab) con
 
 bool Pool::fits(std::uint64_t member, std::uint64_t bytes) const {
   const auto room = members_[member].file->room_bytes();
-  return !room || (*room >= bytes && *room - bytes >= kept_room_bytes_);
+  return !room || (*room >= bytes && *room - bytes >= kept_room_bytes_[member]);
+}
+
+void Pool::keep_room(const std::string& beside, std::uint64_t bytes) {
+  const auto there = room_for(beside);
+  for (std::size_t i = 0; i < members_.size(); ++i) {
+    const auto here = room_for(members_[i].file->path());
+    kept_room_bytes_[i] = there && here && there->device == here->device ? bytes : 0;
+  }
 }
 
 // Reserves the space of a slab. Blocks this thread for the few milliseconds that it takes: once per slab.
@@ -44,8 +53,9 @@ void Pool::tell_full() {
     notice_("pool file " + members_[i].file->path() + " can't grow: " + format_size(*room) +
             " are free on its file system; a slab has " +
             format_size(members_[i].superblock.slab_blocks * kBlockBytes) +
-            (kept_room_bytes_ == 0 ? std::string()
-                                   : ", and " + format_size(kept_room_bytes_) + " are kept for the map") +
+            (kept_room_bytes_[i] == 0
+                 ? std::string()
+                 : ", and " + format_size(kept_room_bytes_[i]) + " are kept for the map") +
             ": free space there");
   }
 }

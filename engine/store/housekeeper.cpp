@@ -37,6 +37,7 @@ void Housekeeper::start() {
   engine_.reclaiming = engine_.reclaimer().has_work();
   spawn(reclaim());
   space_.start();
+  engine_.checkpointer().set_patient(true);
   if (engine_.parts().granules.any_suspect()) {
     running_.add();
     spawn(scrub_suspects());
@@ -45,6 +46,7 @@ void Housekeeper::start() {
 
 Task<void> Housekeeper::stop() {
   stopping_ = true;
+  engine_.checkpointer().set_patient(false);
   ticks_.wake_all();
   deaths_.wake_all();
   co_await space_.stop();

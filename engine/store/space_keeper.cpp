@@ -1,12 +1,15 @@
 #include "store/space_keeper.h"
 
 #include <algorithm>
+#include <optional>
+#include <string>
 
 namespace coppice {
 
 namespace {
 
 constexpr std::chrono::milliseconds kLongestPause{100};
+constexpr std::chrono::seconds kReserveRetry{5};
 constexpr int kShareOfOthers = 3;
 
 }  // namespace
@@ -16,6 +19,10 @@ SpaceKeeper::SpaceKeeper(Scheduler& scheduler, Engine& engine, SpaceOptions opti
 
 void SpaceKeeper::start() {
   engine_.parts().allocator.set_unit(options_.unit_blocks);
+  if (engine_.reserve() != nullptr) {
+    running_.add();
+    spawn(keep_reserve());
+  }
   if (options_.prepare) {
     running_.add();
     spawn(prepare());
@@ -55,10 +62,37 @@ Task<Result<bool>> SpaceKeeper::step() {
   co_return ahead->written_bytes != 0;
 }
 
+// Beside the reserve the map has half as much to grow into; without it, what the reserve needs to come back.
+Task<void> SpaceKeeper::keep_reserve() {
+  SpaceReserve& reserve = *engine_.reserve();
+  Pool& pool = engine_.parts().pool;
+  std::optional<bool> held;
+  auto next_try = scheduler_.now();
+  while (!ended()) {
+    if (!reserve.held() && scheduler_.now() >= next_try) {
+      co_await in_background(scheduler_, [&] { return reserve.fill(); });
+      next_try = scheduler_.now() + kReserveRetry;
+    }
+    if (held != reserve.held()) {
+      const bool again = held.has_value();
+      held = reserve.held();
+      const std::uint64_t half = reserve.size_bytes() / 2;
+      pool.keep_room(reserve.path(), *held ? half : 3 * half);
+      if (again)
+        engine_.tell(*held ? reserve.path() + ": the reserve for the map is back"
+                           : "warning: the file system of " + reserve.path() +
+                                 " is full, and the map lives on its reserve: free space there");
+    }
+    co_await wait(options_.look);
+  }
+  running_.done();
+}
+
 Task<void> SpaceKeeper::prepare() {
   co_await wait(options_.settle);
   if (!ended()) engine_.parts().allocator.note_holes();
-  const auto least = std::chrono::nanoseconds(options_.step_bytes * 1'000'000'000 / options_.bytes_per_second);
+  const auto least =
+      std::chrono::nanoseconds(options_.step_bytes * 1'000'000'000 / options_.bytes_per_second);
   while (!ended()) {
     bool worked = false;
     const auto began = scheduler_.now();

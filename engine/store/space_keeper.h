@@ -4,7 +4,8 @@
 // While few blocks are free it writes zeroes over what comes next: units that were given back, else the slab
 // that would be added. Where enough are free it punches units that have been free for a while. Both at a
 // limited rate, and slower than a device that is busy with others: three quarters of its time are theirs.
-// Nothing that depends on it: where it is not in time, writers take what there is.
+// Nothing depends on it: where it is not in time, writers take what there is.
+// It also sees to the reserve (map/space_reserve.h), and that the pool does not grow into what the map needs.
 // Threads: the store's scheduler.
 #pragma once
 
@@ -21,7 +22,7 @@ struct SpaceOptions {
   bool give_back = true;
   std::chrono::nanoseconds settle = std::chrono::seconds(1);  // a command's short life needs nothing
   std::chrono::nanoseconds look = std::chrono::milliseconds(200);
-  std::chrono::nanoseconds idle = std::chrono::seconds(30);   // twice so long free, and a unit is given back
+  std::chrono::nanoseconds idle = std::chrono::seconds(30);  // twice so long free, and a unit is given back
   std::chrono::nanoseconds pause = std::chrono::milliseconds(100);  // after each
   std::uint64_t bytes_per_second = std::uint64_t{200} << 20;
   std::uint64_t step_bytes = std::uint64_t{1} << 20;
@@ -41,6 +42,7 @@ class SpaceKeeper {
  private:
   Task<void> prepare();
   Task<void> give_back();
+  Task<void> keep_reserve();
   Task<void> wait(std::chrono::nanoseconds time);
   Task<Result<bool>> step();
   [[nodiscard]] bool ended();
