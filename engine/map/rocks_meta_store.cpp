@@ -98,6 +98,8 @@ class RocksMetaStore final : public MetaStore {
     }
     rocksdb::WriteOptions options;
     options.sync = sync;
+    if (reserve_ && !reserve_->make_room(2 * batch.bytes()))
+      return result_of(rocksdb::Status::NoSpace(), "the metadata could not be written");
     if (watch_->take()) make_room();
     auto status = db_->Write(options, &writes);
     // Twice: what the reserve gave may go to what waited before.
@@ -171,6 +173,10 @@ Result<std::unique_ptr<MetaStore>> open_rocks_meta_store(const std::string& dire
   rocksdb::DB* opened = nullptr;
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   const bool small = on_small_file_system(directory);
+  if (reserve && !reserve->make_room(0)) {
+    reason = "its file system is full: free 32 MiB there";
+    return fail(ErrorKind::kNoSpace, ENOSPC, "the file system of the store's map is full");
+  }
   auto options = rocks_options(create, small);
   auto watch = std::make_shared<FullWatch>();
   options.listeners.push_back(watch);

@@ -15,7 +15,8 @@ namespace {
 constexpr std::uint64_t kLeastBytes = std::uint64_t{32} << 20;
 constexpr std::uint64_t kMostBytes = std::uint64_t{256} << 20;
 constexpr std::uint64_t kShare = 32;
-constexpr std::uint64_t kPlenty = 3;
+// That so much is free may mean nothing: ext4 keeps up to 16 MiB for itself that it counts as free.
+constexpr std::uint64_t kSpareBytes = std::uint64_t{8} << 20;
 
 std::string folder_of(const std::string& path) {
   return std::filesystem::path(path).parent_path().string();
@@ -60,13 +61,19 @@ bool SpaceReserve::held() {
 
 bool SpaceReserve::fill() {
   const std::scoped_lock guard(lock_);
-  if (held_ || room_at(folder_of(path_)).free_bytes < kPlenty * size_bytes_) return held_;
+  if (held_ || room_at(folder_of(path_)).free_bytes < size_bytes_ + size_bytes_ / 2) return held_;
   const int descriptor = open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
   if (descriptor < 0) return false;
   held_ = fallocate(descriptor, 0, 0, static_cast<off_t>(size_bytes_)) == 0;
   close(descriptor);
   if (!held_) unlink(path_.c_str());
   return held_;
+}
+
+bool SpaceReserve::make_room(std::uint64_t least_bytes) {
+  Room room = room_at(folder_of(path_));
+  if (room.free_bytes < size_bytes_ / 2 && release()) room = room_at(folder_of(path_));
+  return room.total_bytes == 0 || room.free_bytes >= least_bytes + kSpareBytes;
 }
 
 bool SpaceReserve::release() {
