@@ -15,6 +15,7 @@ namespace {
 constexpr std::uint64_t kLeastBytes = std::uint64_t{32} << 20;
 constexpr std::uint64_t kMostBytes = std::uint64_t{256} << 20;
 constexpr std::uint64_t kShare = 32;
+constexpr std::uint64_t kLeastShare = 8;
 // That so much is free may mean nothing: ext4 keeps up to 16 MiB for itself that it counts as free.
 constexpr std::uint64_t kSpareBytes = std::uint64_t{8} << 20;
 
@@ -48,7 +49,8 @@ bool on_small_file_system(const std::string& path) {
 }
 
 SpaceReserve::SpaceReserve(std::string path) : path_(std::move(path)) {
-  size_bytes_ = std::clamp(room_at(folder_of(path_)).total_bytes / kShare, kLeastBytes, kMostBytes);
+  const std::uint64_t total = room_at(folder_of(path_)).total_bytes;
+  size_bytes_ = std::clamp(total / kShare, std::min(kLeastBytes, total / kLeastShare), kMostBytes);
   struct stat status{};
   held_ =
       stat(path_.c_str(), &status) == 0 && static_cast<std::uint64_t>(status.st_blocks) * 512 >= size_bytes_;

@@ -16,7 +16,7 @@ namespace coppice {
 
 class SpaceReserve {
  public:
-  // The size follows the file system's: 1/32 of it within 32 and 256 MiB.
+  // The size follows the file system's: 1/32 of it within 32 and 256 MiB, but at most 1/8.
   explicit SpaceReserve(std::string path);
 
   // Makes the file if it is not there and half as much again is free. Whether it is there. Blocking.

@@ -59,7 +59,8 @@ class Mount:
         os.sync()
 
     def remove(self):
-        subprocess.run(["umount", self.path], capture_output=True)
+        # A killed daemon's last writes may hold it a little longer.
+        wait_until(lambda: subprocess.run(["umount", self.path], capture_output=True).returncode == 0, "umount", 30)
         subprocess.run(["rm", "-r", "--one-file-system", self.folder], capture_output=True)
 
 
@@ -204,6 +205,60 @@ class FullFileSystem(unittest.TestCase):
         self.store.daemon.stop()
         self.store.run("check")
         self.assertNotIn("error", self.log().replace("No space", ""))
+
+
+@unittest.skipIf(REASON, REASON)
+class Small(unittest.TestCase):
+    def test_a_hundred_megabytes_are_enough(self):
+        mount = Mount(100 * MIB)
+        self.addCleanup(mount.remove)
+        store = Store("small", init=False)
+        self.addCleanup(store.remove)
+        store.path = os.path.join(mount.path, "store")
+        store.run("init")
+        store.run("create", "disk", "--size", "1G")
+        store.serve()
+        client = Client(store.uri("disk"))
+        self.assertTrue(client.write(0, 1))
+        client.handle.flush()
+        client.check()
+        del client.handle
+        store.daemon.stop()
+        store.run("check")
+
+
+@unittest.skipIf(REASON, REASON)
+class Device(unittest.TestCase):
+    """A whole block device as a pool: full, made larger under the daemon, and punched behind discards."""
+
+    def setUp(self):
+        self.store = Store("device", init=False)
+        self.addCleanup(self.store.remove)
+        self.image = self.store.file("image")
+        with open(self.image, "wb") as image:
+            image.truncate(128 * MIB)
+        made = run(tool("losetup"), "--find", "--show", self.image)
+        self.device = made.stdout.decode().strip()
+        self.addCleanup(subprocess.run, ["losetup", "--detach", self.device])
+        # The store goes first: its daemon holds the device.
+        self.addCleanup(self.store.remove)
+
+    def test_it_grows_online(self):
+        self.store.run("init", "--pool", self.device)
+        self.store.run("create", "disk", "--size", "1G")
+        self.store.serve()
+        client = Client(self.store.uri("disk"))
+        full_at = client.fill(range(8192), 1)
+        with open(self.image, "r+b") as image:
+            image.truncate(256 * MIB)
+        run(tool("losetup"), "--set-capacity", self.device)
+        grown_to = client.fill(range(full_at, 8192), 1)
+        self.assertGreater(grown_to - full_at, 112 * MIB // Client.BLOCK)
+        client.handle.flush()
+        client.check()
+        del client.handle
+        self.store.daemon.stop()
+        self.store.run("check")
 
 
 if __name__ == "__main__":
