@@ -79,6 +79,7 @@ Task<Outcome<>> Daemon::run() {
   open.cache_bytes = options_.cache_bytes;
   open.conservative_flush = options_.conservative_flush;
   open.notice = log_warning;
+  open.give_back = options_.give_back;
   auto store = co_await open_store(reactor_, std::move(open));
   if (!store) co_return std::unexpected(store.error());
   auto served = co_await serve(**store);

@@ -18,6 +18,7 @@ struct DaemonOptions {
   std::vector<nbd::Endpoint> endpoints;
   std::uint64_t cache_bytes = 0;
   bool conservative_flush = false;
+  bool give_back = true;
   bool json = false;
 };
 

@@ -74,8 +74,8 @@ Verb init_verb(CLI::App& program) {
                 {"init", "Make a store", "coppice init --store /srv/coppice --pool /srv/coppice/pool:200G"});
   parser.repeated_option(
       {"--pool", "PATH[:SIZE]",
-       "Where the data goes: a file or a raw block device; repeat it for more. Without it, "
-       "a file in the store that grows by itself"},
+       "Where the data goes: a file or a raw block device; repeat it for more. Without SIZE a file grows by "
+       "itself and a device is used whole; without --pool it is a file in the store that grows"},
       *pools);
   return {parser, [pools](Context& context) { return init(*pools, context); }};
 }

@@ -15,6 +15,7 @@ struct Options {
   std::vector<std::string> listen;
   std::string cache = "256M";
   std::string flush = "fast";
+  bool keep_space = false;
 };
 
 Outcome<nbd::Endpoint> endpoint_of(const std::string& text) {
@@ -42,6 +43,7 @@ Outcome<int> serve(const Options& options, Context& context) {
                        .endpoints = {},
                        .cache_bytes = *cache,
                        .conservative_flush = options.flush == "conservative",
+                       .give_back = !options.keep_space,
                        .json = context.json};
   auto listen = options.listen;
   if (listen.empty()) listen.push_back(default_nbd_socket(context.store));
@@ -72,7 +74,11 @@ Verb serve_verb(CLI::App& program) {
       .option({"--cache", "SIZE", "Memory for the map's cache"}, options->cache)
       .option({"--flush", "ORDER",
                "fast: data and journal under one device flush; conservative: one after the other"},
-              options->flush);
+              options->flush)
+      .flag(
+          "--keep-space", options->keep_space,
+          "Keep what is discarded or deleted, for what comes next; else it goes back to the file system, or "
+          "to the device, when it has been free for a while");
   return {parser, [options](Context& context) { return serve(*options, context); }};
 }
 

@@ -20,6 +20,7 @@ enum class Mutation : std::uint8_t {
   kDeadNodesDontCount,      // a dead node that is not reclaimed yet keeps nothing
   kNoSuperseded,            // a version that the head leaves behind unseen is not deleted
   kUnmarkedGranule,         // in place without a durable mark
+  kPunchUnproven,           // space is given back as soon as a record frees it
   // When records are published.
   kStageBeforeData,      // records staged when the write is submitted
   kSnapshotDoesNotWait,  // a snapshot is acknowledged with older writes in flight

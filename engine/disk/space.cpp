@@ -13,6 +13,14 @@ Task<Result<>> grow(Parts& parts, std::uint64_t wanted_blocks) {
     parts.growing.unlock();
     co_return Result<>{};
   }
+  // Space that was given back comes first: it is there already but for its backing.
+  Result<> back;
+  while (back && parts.allocator.can_take_back() && parts.allocator.free_blocks() < wanted_blocks)
+    back = co_await parts.allocator.take_back();
+  if (parts.allocator.free_blocks() >= wanted_blocks || (!back && back.error().kind != ErrorKind::kNoSpace)) {
+    parts.growing.unlock();
+    co_return back;
+  }
   auto added = co_await parts.pool.add_slab();
   if (added) {
     parts.allocator.add_slab(added->member, added->slab);
@@ -27,7 +35,7 @@ Task<Result<>> grow(Parts& parts, std::uint64_t wanted_blocks) {
 
 Task<Result<>> take_blocks(Parts& parts, std::uint64_t count, PhysicalBlock goal,
                            std::vector<PhysicalRun>& into) {
-  bool can_grow = parts.pool.can_grow();
+  bool can_grow = parts.pool.can_grow() || parts.allocator.can_take_back();
   while (!parts.allocator.allocate(count, goal, into)) {
     if (can_grow) {
       auto grown = co_await grow(parts, count);

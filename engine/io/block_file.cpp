@@ -11,6 +11,19 @@ Result<> to_result(const IoRequest& request) {
   return fail(ErrorKind::kIo, request.error, "a pool device failed");
 }
 
+Result<> BlockFile::reserve(std::uint64_t, std::uint64_t) {
+  return {};
+}
+std::uint64_t BlockFile::first_hole(std::uint64_t, std::uint64_t to_bytes) {
+  return to_bytes;
+}
+std::optional<std::uint64_t> BlockFile::room_bytes() {
+  return std::nullopt;
+}
+Result<> BlockFile::discard(std::uint64_t, std::uint64_t) {
+  return fail(ErrorKind::kUnsupported, EOPNOTSUPP, "not a block device");
+}
+
 namespace {
 
 Task<Result<>> perform(BlockFile& file, IoRequest::Kind kind, std::uint64_t offset_bytes, std::byte* memory,
@@ -40,6 +53,10 @@ Task<Result<>> write_blocks(BlockFile& file, std::uint64_t offset_bytes, std::sp
 
 Task<Result<>> zero_blocks(BlockFile& file, std::uint64_t offset_bytes, std::uint64_t length_bytes) {
   return perform(file, IoRequest::Kind::kZero, offset_bytes, nullptr, length_bytes);
+}
+
+Task<Result<>> punch_blocks(BlockFile& file, std::uint64_t offset_bytes, std::uint64_t length_bytes) {
+  return perform(file, IoRequest::Kind::kPunch, offset_bytes, nullptr, length_bytes);
 }
 
 Task<Result<>> sync_file(BlockFile& file) {

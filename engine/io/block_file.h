@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -26,6 +27,9 @@ struct IoRequest {
     // lost.
     kSync,
     kZero,  // the range reads as zeroes, and stays backed by space
+    // The range reads as zeroes, and its space goes back to the file system, or to the device where it can.
+    // EOPNOTSUPP where it can't: discard() may.
+    kPunch,
   };
   Kind kind = Kind::kRead;
   std::uint64_t offset_bytes = 0;
@@ -44,8 +48,18 @@ class BlockFile {
   virtual ~BlockFile() = default;
   virtual void submit(IoRequest& request) = 0;
   [[nodiscard]] virtual std::uint64_t size_bytes() const = 0;
-  // Makes the file at least this long, with its space reserved. Blocking.
+  // Makes the file at least this long, with its space reserved. A block device can't be extended, but may
+  // have grown: it is asked. Blocking.
   virtual Result<> extend(std::uint64_t size_bytes) = 0;
+  // Backs a range inside the file with space again, after a punch. kNoSpace: nothing has changed. Blocking.
+  virtual Result<> reserve(std::uint64_t offset_bytes, std::uint64_t length_bytes);
+  // The first byte in [from, to) that was never written, or was punched, or `to`: writing there is slower.
+  // Where it can't be known, `to`. Blocking.
+  virtual std::uint64_t first_hole(std::uint64_t from_bytes, std::uint64_t to_bytes);
+  // What its file system could still give it; nothing for a block device.
+  virtual std::optional<std::uint64_t> room_bytes();
+  // Tells a block device that the range is not needed; its content is undefined then. Blocking.
+  virtual Result<> discard(std::uint64_t offset_bytes, std::uint64_t length_bytes);
   // Whether the lock on the descriptor that carries the I/O was got. It frees when the last request of a
   // dead holder has landed.
   virtual Result<bool> try_lock() = 0;
@@ -74,6 +88,7 @@ Result<std::unique_ptr<BlockFile>> open_block_file(Reactor& reactor, const std::
 Task<Result<>> read_blocks(BlockFile& file, std::uint64_t offset_bytes, std::span<std::byte> into);
 Task<Result<>> write_blocks(BlockFile& file, std::uint64_t offset_bytes, std::span<const std::byte> from);
 Task<Result<>> zero_blocks(BlockFile& file, std::uint64_t offset_bytes, std::uint64_t length_bytes);
+Task<Result<>> punch_blocks(BlockFile& file, std::uint64_t offset_bytes, std::uint64_t length_bytes);
 // Returns at once where nothing was written since the last one.
 Task<Result<>> sync_file(BlockFile& file);
 Result<> to_result(const IoRequest& request);

@@ -5,9 +5,11 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "io/block_file.h"
@@ -56,7 +58,7 @@ class SystemBlockFile final : public BlockFile {
 
   Result<> extend(std::uint64_t size_bytes) override {
     if (size_bytes <= size_bytes_) return {};
-    if (is_device_) return fail(ErrorKind::kNoSpace, ENOSPC, "the block device is full");
+    if (is_device_) return extend_device(size_bytes);
     const auto start = static_cast<off_t>(size_bytes_);
     const int error = posix_fallocate(descriptor_, start, static_cast<off_t>(size_bytes) - start);
     if (error == ENOSPC || error == EFBIG) {
@@ -70,6 +72,36 @@ class SystemBlockFile final : public BlockFile {
     return {};
   }
 
+  Result<> reserve(std::uint64_t offset_bytes, std::uint64_t length_bytes) override {
+    if (is_device_) return {};
+    // Not posix_fallocate: where the file system has no such call that one writes.
+    const int error = fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset_bytes),
+                                static_cast<off_t>(length_bytes)) == 0
+                          ? 0
+                          : errno;
+    if (error == 0 || error == EOPNOTSUPP) return {};
+    if (error == ENOSPC) return fail(ErrorKind::kNoSpace, error, "the file system below the pool is full");
+    return fail(ErrorKind::kIo, error, "the pool file can't have its space back");
+  }
+
+  std::uint64_t first_hole(std::uint64_t from_bytes, std::uint64_t to_bytes) override {
+    if (is_device_) return to_bytes;
+    const off_t hole = lseek(descriptor_, static_cast<off_t>(from_bytes), SEEK_HOLE);
+    return hole < 0 ? to_bytes : std::min(static_cast<std::uint64_t>(hole), to_bytes);
+  }
+
+  std::optional<std::uint64_t> room_bytes() override {
+    struct statvfs system{};
+    if (is_device_ || fstatvfs(descriptor_, &system) != 0) return std::nullopt;
+    return std::uint64_t{system.f_bavail} * system.f_frsize;
+  }
+
+  Result<> discard(std::uint64_t offset_bytes, std::uint64_t length_bytes) override {
+    std::array<std::uint64_t, 2> range = {offset_bytes, length_bytes};
+    if (is_device_ && ioctl(descriptor_, BLKDISCARD, range.data()) == 0) return {};
+    return fail(ErrorKind::kUnsupported, EOPNOTSUPP, "the pool's device takes no discards");
+  }
+
   Result<bool> try_lock() override {
     if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return true;
     if (errno == EWOULDBLOCK) return false;
@@ -77,6 +109,13 @@ class SystemBlockFile final : public BlockFile {
   }
 
  private:
+  Result<> extend_device(std::uint64_t size_bytes) {
+    std::uint64_t now = 0;
+    if (ioctl(descriptor_, BLKGETSIZE64, &now) == 0) size_bytes_ = std::max(size_bytes_, now);
+    if (size_bytes <= size_bytes_) return {};
+    return fail(ErrorKind::kNoSpace, ENOSPC, "the block device is full");
+  }
+
   void enqueue(IoRequest& request) {
     SystemCall& call = request.call;
     call.descriptor = descriptor_;
@@ -96,6 +135,10 @@ class SystemBlockFile final : public BlockFile {
       case IoRequest::Kind::kZero:
         call.kind = SystemCall::Kind::kAllocate;
         call.flags = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+        break;
+      case IoRequest::Kind::kPunch:
+        io_uring_prep_fallocate(entry, descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                static_cast<off_t>(offset), static_cast<off_t>(request.length_bytes));
         break;
     }
     reactor_.submit(call);
@@ -117,7 +160,7 @@ class SystemBlockFile final : public BlockFile {
         return enqueue(request);
       }
     }
-    if (request.kind == IoRequest::Kind::kWrite || request.kind == IoRequest::Kind::kZero) written_ = true;
+    if (request.kind != IoRequest::Kind::kRead && request.kind != IoRequest::Kind::kSync) written_ = true;
     if (request.kind == IoRequest::Kind::kSync) {
       --syncs_in_flight_;
       if (sync_failed_ && request.error == 0) request.error = EIO;

@@ -81,9 +81,14 @@ class MetaStore {
   virtual std::unique_ptr<MetaIterator> iterate(Family family, Reach reach) = 0;
 };
 
-// RocksDB in `directory`. kCorrupt / kBusy / kIo with RocksDB's own words in `reason`.
+class SpaceReserve;
+
+// RocksDB in `directory`. kCorrupt / kBusy / kIo with RocksDB's own words in `reason`. On a full file system
+// the reserve is released; where that is not enough a write is kNoSpace, has changed nothing, and may be
+// tried again when there is room.
 Result<std::unique_ptr<MetaStore>> open_rocks_meta_store(const std::string& directory, bool create,
-                                                         std::string& reason);
+                                                         std::string& reason,
+                                                         std::shared_ptr<SpaceReserve> reserve = {});
 std::unique_ptr<MetaStore> make_memory_meta_store();
 
 }  // namespace coppice

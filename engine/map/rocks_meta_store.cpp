@@ -1,7 +1,10 @@
 #include <rocksdb/db.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/write_batch.h>
 
 #include <array>
+#include <atomic>
+#include <cerrno>
 #include <memory>
 #include <string>
 #include <utility>
@@ -9,6 +12,7 @@
 
 #include "map/meta_store.h"
 #include "map/rocks_options.h"
+#include "map/space_reserve.h"
 
 namespace coppice {
 
@@ -29,6 +33,8 @@ ErrorKind kind_of(const rocksdb::Status& status) {
 
 Result<> result_of(const rocksdb::Status& status, const char* text) {
   if (status.ok()) return {};
+  if (status.IsNoSpace())
+    return fail(ErrorKind::kNoSpace, ENOSPC, "the file system of the store's map is full");
   return fail(kind_of(status), 0, text);
 }
 
@@ -46,10 +52,27 @@ class RocksIterator final : public MetaIterator {
   std::unique_ptr<rocksdb::Iterator> iterator_;
 };
 
+// A compaction or flush in the background that met a full file system: RocksDB stops them until it is told
+// to go on.
+class FullWatch final : public rocksdb::EventListener {
+ public:
+  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* status) override {
+    if (status->IsNoSpace()) met_full_ = true;
+  }
+  bool take() { return met_full_.exchange(false); }
+
+ private:
+  std::atomic<bool> met_full_ = false;
+};
+
 class RocksMetaStore final : public MetaStore {
  public:
-  RocksMetaStore(std::unique_ptr<rocksdb::DB> db, std::vector<rocksdb::ColumnFamilyHandle*> handles)
-      : db_(std::move(db)), handles_(std::move(handles)) {}
+  RocksMetaStore(std::unique_ptr<rocksdb::DB> db, std::vector<rocksdb::ColumnFamilyHandle*> handles,
+                 std::shared_ptr<FullWatch> watch, std::shared_ptr<SpaceReserve> reserve)
+      : db_(std::move(db)),
+        handles_(std::move(handles)),
+        watch_(std::move(watch)),
+        reserve_(std::move(reserve)) {}
   ~RocksMetaStore() override {
     // What is in the log needs no flush; files that are half made are thrown away at the next open.
     for (auto* handle : handles_) static_cast<void>(db_->DestroyColumnFamilyHandle(handle));
@@ -75,7 +98,16 @@ class RocksMetaStore final : public MetaStore {
     }
     rocksdb::WriteOptions options;
     options.sync = sync;
-    return result_of(db_->Write(options, &writes), "the metadata could not be written");
+    if (reserve_ && !reserve_->make_room(2 * batch.bytes()))
+      return result_of(rocksdb::Status::NoSpace(), "the metadata could not be written");
+    if (watch_->take()) make_room();
+    auto status = db_->Write(options, &writes);
+    // Twice: what the reserve gave may go to what waited before.
+    for (int tries = 0; status.IsNoSpace() && tries < 2; ++tries) {
+      if (!make_room()) break;
+      status = db_->Write(options, &writes);
+    }
+    return result_of(status, "the metadata could not be written");
   }
 
   std::unique_ptr<MetaIterator> iterate(Family family, Reach reach) override {
@@ -89,6 +121,14 @@ class RocksMetaStore final : public MetaStore {
  private:
   [[nodiscard]] rocksdb::ColumnFamilyHandle* handle(Family family) const {
     return handles_[static_cast<std::size_t>(family) + 1];  // behind RocksDB's own
+  }
+
+  // True if RocksDB goes on.
+  bool make_room() {
+    if (reserve_) reserve_->release();
+    const bool resumed = db_->Resume().ok();
+    if (resumed) watch_->take();
+    return resumed;
   }
 
   rocksdb::Status add(rocksdb::WriteBatch& writes, const MetaBatch::Operation& operation) const {
@@ -109,6 +149,8 @@ class RocksMetaStore final : public MetaStore {
 
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> handles_;
+  std::shared_ptr<FullWatch> watch_;
+  std::shared_ptr<SpaceReserve> reserve_;
 };
 
 Error open_error(const rocksdb::Status& status, const std::string& reason) {
@@ -126,16 +168,27 @@ Error open_error(const rocksdb::Status& status, const std::string& reason) {
 }  // namespace
 
 Result<std::unique_ptr<MetaStore>> open_rocks_meta_store(const std::string& directory, bool create,
-                                                         std::string& reason) {
+                                                         std::string& reason,
+                                                         std::shared_ptr<SpaceReserve> reserve) {
   rocksdb::DB* opened = nullptr;
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
-  const auto status =
-      rocksdb::DB::Open(rocks_options(create), directory, rocks_families(), &handles, &opened);
+  const bool small = on_small_file_system(directory);
+  if (reserve && !reserve->make_room(0)) {
+    reason = "its file system is full: free 32 MiB there";
+    return fail(ErrorKind::kNoSpace, ENOSPC, "the file system of the store's map is full");
+  }
+  auto options = rocks_options(create, small);
+  auto watch = std::make_shared<FullWatch>();
+  options.listeners.push_back(watch);
+  auto status = rocksdb::DB::Open(options, directory, rocks_families(small), &handles, &opened);
+  if (status.IsNoSpace() && reserve && reserve->release())
+    status = rocksdb::DB::Open(options, directory, rocks_families(small), &handles, &opened);
   if (!status.ok()) {
     reason = status.ToString();
     return std::unexpected(open_error(status, reason));
   }
-  return std::make_unique<RocksMetaStore>(std::unique_ptr<rocksdb::DB>(opened), std::move(handles));
+  return std::make_unique<RocksMetaStore>(std::unique_ptr<rocksdb::DB>(opened), std::move(handles),
+                                          std::move(watch), std::move(reserve));
 }
 
 }  // namespace coppice

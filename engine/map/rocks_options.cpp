@@ -18,6 +18,7 @@ namespace coppice {
 namespace {
 
 constexpr std::size_t kWriteBufferBytes = std::size_t{16} << 20;
+constexpr std::size_t kSmallWriteBufferBytes = std::size_t{3} << 20;
 constexpr std::size_t kBlockCacheBytes = std::size_t{32} << 20;
 constexpr std::size_t kTableBlockBytes = std::size_t{8} << 10;
 constexpr double kFilterBitsPerKey = 10;
@@ -45,7 +46,12 @@ rocksdb::CompressionType best_compression() {
   return rocksdb::kNoCompression;
 }
 
-rocksdb::ColumnFamilyOptions family_options(const std::shared_ptr<rocksdb::Cache>& cache, bool prefix) {
+std::size_t write_buffer_bytes(bool small) {
+  return small ? kSmallWriteBufferBytes : kWriteBufferBytes;
+}
+
+rocksdb::ColumnFamilyOptions family_options(const std::shared_ptr<rocksdb::Cache>& cache, bool small,
+                                            bool prefix) {
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = cache;
   table.block_size = kTableBlockBytes;
@@ -56,7 +62,7 @@ rocksdb::ColumnFamilyOptions family_options(const std::shared_ptr<rocksdb::Cache
   table.whole_key_filtering = !prefix;
 
   rocksdb::ColumnFamilyOptions options;
-  options.write_buffer_size = kWriteBufferBytes;
+  options.write_buffer_size = write_buffer_bytes(small);
   options.max_write_buffer_number = 3;
   options.compression = best_compression();
   if (prefix) {
@@ -70,14 +76,14 @@ rocksdb::ColumnFamilyOptions family_options(const std::shared_ptr<rocksdb::Cache
 
 }  // namespace
 
-rocksdb::DBOptions rocks_options(bool create) {
+rocksdb::DBOptions rocks_options(bool create, bool small) {
   rocksdb::DBOptions options;
   options.create_if_missing = options.create_missing_column_families = options.error_if_exists = create;
   options.paranoid_checks = true;
   options.max_background_jobs = 2;
   options.max_open_files = 256;
-  options.db_write_buffer_size = 3 * kWriteBufferBytes;  // of all families together
-  options.max_total_wal_size = 4 * kWriteBufferBytes;
+  options.db_write_buffer_size = 3 * write_buffer_bytes(small);  // of all families together
+  options.max_total_wal_size = 4 * write_buffer_bytes(small);
   options.bytes_per_sync = 1 << 20;
   options.wal_bytes_per_sync = 1 << 20;
   options.info_log_level = rocksdb::WARN_LEVEL;
@@ -90,14 +96,14 @@ rocksdb::DBOptions rocks_options(bool create) {
   return options;
 }
 
-std::vector<rocksdb::ColumnFamilyDescriptor> rocks_families() {
+std::vector<rocksdb::ColumnFamilyDescriptor> rocks_families(bool small) {
   const auto cache = rocksdb::NewLRUCache(kBlockCacheBytes);
-  auto change = family_options(cache, false);
+  auto change = family_options(cache, small, false);
   change.merge_operator = std::make_shared<OrMask>();
-  return {{rocksdb::kDefaultColumnFamilyName, family_options(cache, false)},
-          {"leaf", family_options(cache, true)},
+  return {{rocksdb::kDefaultColumnFamilyName, family_options(cache, small, false)},
+          {"leaf", family_options(cache, small, true)},
           {"change", change},
-          {"meta", family_options(cache, false)}};
+          {"meta", family_options(cache, small, false)}};
 }
 
 }  // namespace coppice

@@ -9,8 +9,9 @@
 
 namespace coppice {
 
-rocksdb::DBOptions rocks_options(bool create);
+// `small`: it has to make do with little space.
+rocksdb::DBOptions rocks_options(bool create, bool small);
 // "default" (RocksDB insists on it), then ours.
-std::vector<rocksdb::ColumnFamilyDescriptor> rocks_families();
+std::vector<rocksdb::ColumnFamilyDescriptor> rocks_families(bool small);
 
 }  // namespace coppice

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "base/mutation.h"
 #include "pool/allocator_slab.h"
 
 namespace coppice {
@@ -48,7 +49,11 @@ void Allocator::Slab::note_free_run(std::uint64_t index, std::uint64_t count) {
   longest_run = merged >= kLongRun ? layout.slab_blocks : std::max(longest_run, merged);
 }
 
-Allocator::Allocator(Pool& pool) : pool_(pool), slabs_(pool.members().size()) {}
+Allocator::Allocator(Pool& pool)
+    : pool_(pool),
+      slabs_(pool.members().size()),
+      idle_lock_(pool.scheduler()),
+      no_punch_(pool.members().size()) {}
 Allocator::~Allocator() = default;
 
 void Allocator::add_slab(std::uint64_t member, std::uint64_t slab) {
@@ -86,6 +91,8 @@ void Allocator::take(Slab& slab, std::uint64_t index, std::uint64_t count, std::
   });
   slab.free -= count;
   free_ -= count;
+  for (std::uint64_t at = index / unit_of(slab); at <= (index + count - 1) / unit_of(slab); ++at)
+    slab.touched |= std::uint64_t{1} << at;
   into.push_back({slab.start.next(index), count});
 }
 
@@ -189,6 +196,7 @@ void Allocator::own(PhysicalRun run) {
 
 void Allocator::disown(PhysicalRun run) {
   assert(contains(run));
+  if (mutated(Mutation::kPunchUnproven)) disowned_.push_back(run);
   const Found found = find(run.first);
   Slab& slab = *found.slab;
   for_each_word(found.index, run.count, [&](std::uint64_t word, std::uint64_t mask) {

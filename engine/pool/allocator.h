@@ -5,6 +5,8 @@
 // that a crash never leaks what was only being written. owned ⊆ busy.
 // A third, `unproven`: mapped by a record that is not yet known durable; such a block is never overwritten in
 // place.
+// Space can be *given back*: free blocks whose place in the file was punched. They are busy as long as they
+// have no space, so that what is handed out always has some, and come back with take_back() or refill().
 // Metadata blocks of a slab are busy and owned from the start and never freed.
 // Threads: the store's scheduler; nothing here suspends but the page I/O.
 #pragma once
@@ -12,11 +14,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "coppice/aligned_buffer.h"
 #include "coppice/result.h"
+#include "coppice/scheduler.h"
 #include "coppice/task.h"
 #include "layout/record.h"
 #include "pool/pool.h"
@@ -73,6 +77,25 @@ class Allocator {
   [[nodiscard]] std::uint64_t data_blocks() const;     // capacity of all slabs
   [[nodiscard]] bool contains(PhysicalRun run) const;  // wholly inside the data area of one slab
 
+  // Giving space back, in units: a slab's granules, or as long as there are at most 64 of them.
+  void set_unit(std::uint64_t blocks) { unit_blocks_ = blocks; }
+  // Units that are free, and were at the last call as well, without one of their blocks handed out between.
+  // `settled`: what was free at that call is free in the last checkpoint. If not, nothing, and what was free
+  // then is asked for again next time.
+  [[nodiscard]] std::vector<PhysicalRun> idle_units(bool settled);
+  // Punches such a unit if it is still free, so that no block of it is handed out meanwhile. A device that
+  // can't give anything back is not asked again.
+  Task<Result<>> give_back(PhysicalRun unit);
+  // Free units of growing files that have no space, or none that was written: as if given back.
+  void note_holes();
+  [[nodiscard]] bool can_take_back() const { return !returned_.empty() || refill_; }
+  [[nodiscard]] std::uint64_t returned_blocks() const { return returned_blocks_; }
+  // One unit gets its space again and is free. kNoSpace when its file system has none.
+  Task<Result<>> take_back();
+  // The same in steps, ahead of need, with zeroes written, at most `most_bytes` a step. False when nothing is
+  // left to do, or the file system has little room.
+  Task<Result<bool>> refill(std::uint64_t most_bytes);
+
   // Checkpoint: page images of `owned` that changed since they were last collected. Between collect() and
   // write() the caller commits the journal, so that no page is ahead of it. What was collected must be
   // written before it is collected again.
@@ -100,6 +123,20 @@ class Allocator {
   void take(Slab& slab, std::uint64_t index, std::uint64_t count, std::vector<PhysicalRun>& into);
   void set_free(PhysicalRun run);
   Result<> adopt(Slab& slab, std::span<const std::byte> front);
+  struct Refill {
+    PhysicalRun unit;
+    std::uint64_t done_bytes = 0;  // of its file, up to where zeroes stand
+  };
+  [[nodiscard]] std::uint64_t unit_of(const Slab& slab) const;
+  [[nodiscard]] PhysicalRun unit_run(const Slab& slab, std::uint64_t unit) const;
+  [[nodiscard]] bool gives_back(std::uint64_t member) const;
+  [[nodiscard]] std::uint64_t free_units(const Slab& slab) const;
+  bool hold(PhysicalRun unit);
+  [[nodiscard]] bool quarantined(PhysicalRun run) const;
+  void note_returned(PhysicalRun unit);
+  Result<PhysicalRun> back_again(std::uint64_t spare_bytes);
+  Task<Result<>> punch(PhysicalRun unit);
+  Task<Result<bool>> refill_locked(std::uint64_t most_bytes);
 
   Pool& pool_;
   std::vector<std::vector<std::unique_ptr<Slab>>> slabs_;  // [member][slab]
@@ -110,6 +147,13 @@ class Allocator {
   std::uint64_t owned_data_ = 0;
   std::uint64_t data_ = 0;
   std::uint64_t repaired_pages_ = 0;
+  std::uint64_t unit_blocks_ = kGranuleBlocks;
+  AsyncMutex idle_lock_;               // held while a unit loses or gets its space
+  std::vector<PhysicalRun> returned_;  // units without space, busy
+  std::optional<Refill> refill_;       // one more, with space, not all of it written
+  std::uint64_t returned_blocks_ = 0;  // of both
+  std::vector<bool> no_punch_;         // by member: its device can't
+  std::vector<PhysicalRun> disowned_;  // for the mutation
 };
 
 struct Allocator::PageImage {

@@ -35,6 +35,10 @@ struct Allocator::Slab {
   std::uint64_t longest_run = 0;  // no free run is longer; keeps full slabs out of the search
   std::vector<PagePair> pages;
   std::uint64_t dirty_pages = 0;  // a bit per page
+  // A bit per unit (allocator_idle.cpp).
+  std::uint64_t touched = 0;    // blocks of it were handed out since the last look
+  std::uint64_t was_idle = 0;   // free at the last settled look, and ever since
+  std::uint64_t discarded = 0;  // its device knows that it is free
 };
 
 }  // namespace coppice

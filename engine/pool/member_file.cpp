@@ -5,6 +5,7 @@
 #include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -39,6 +40,14 @@ PathKind kind_of_path(const std::string& path) {
   if (stat(path.c_str(), &status) != 0) return PathKind::kAbsent;
   if (S_ISREG(status.st_mode)) return PathKind::kRegularFile;
   return S_ISBLK(status.st_mode) ? PathKind::kBlockDevice : PathKind::kOther;
+}
+
+std::optional<FileSystemRoom> room_for(const std::string& path) {
+  const auto folder = std::filesystem::absolute(path).parent_path();
+  struct stat status{};
+  struct statvfs system{};
+  if (stat(folder.c_str(), &status) != 0 || statvfs(folder.c_str(), &system) != 0) return std::nullopt;
+  return FileSystemRoom{status.st_dev, std::uint64_t{system.f_bavail} * system.f_frsize};
 }
 
 Result<std::unique_ptr<BlockFile>> MemberOpener::open(const std::string& path, bool create) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "coppice/result.h"
@@ -14,6 +15,13 @@ namespace coppice {
 
 enum class PathKind : std::uint8_t { kAbsent, kRegularFile, kBlockDevice, kOther };
 PathKind kind_of_path(const std::string& path);
+
+// What is free on the file system that a new file at `path` would stand on; nothing where that can't be told.
+struct FileSystemRoom {
+  std::uint64_t device = 0;  // tells file systems apart
+  std::uint64_t free_bytes = 0;
+};
+std::optional<FileSystemRoom> room_for(const std::string& path);
 
 // Opens files with O_DIRECT, and where that is not to be had without it, telling once what is lost.
 class MemberOpener {

@@ -12,7 +12,10 @@
 namespace coppice {
 
 Pool::Pool(Scheduler& scheduler, std::vector<Member> members)
-    : members_(std::move(members)), superblock_lock_(scheduler) {}
+    : scheduler_(scheduler),
+      members_(std::move(members)),
+      superblock_lock_(scheduler),
+      kept_room_bytes_(members_.size()) {}
 
 PhysicalBlock Pool::slab_start(std::uint64_t member, std::uint64_t slab) const {
   const Superblock& superblock = members_[member].superblock;
@@ -56,20 +59,31 @@ bool Pool::can_grow() const {
 Task<Result<Pool::NewSlab>> Pool::add_slab() {
   co_await superblock_lock_.lock();
   auto added = co_await add_slab_locked();
+  if (added) {
+    told_full_ = false;
+  } else if (added.error().kind == ErrorKind::kNoSpace) {
+    tell_full();
+  }
   superblock_lock_.unlock();
   co_return added;
 }
 
-// The member with the fewest slabs comes first; one whose file system is full leaves it to the others.
+std::optional<std::uint64_t> Pool::next_member(const std::vector<bool>& tried) const {
+  std::optional<std::uint64_t> best;
+  for (std::uint64_t i = 0; i < members_.size(); ++i) {
+    if (tried[i] || !has_room(members_[i])) continue;
+    if (!best || members_[i].superblock.slab_count < members_[*best].superblock.slab_count) best = i;
+  }
+  return best;
+}
+
+// A member whose file system is full leaves it to the others.
 Task<Result<Pool::NewSlab>> Pool::add_slab_locked() {
   std::vector<bool> tried(members_.size());
   Error full{ErrorKind::kNoSpace, ENOSPC, "the pool is full"};
   while (true) {
-    std::optional<std::uint64_t> best;
-    for (std::uint64_t i = 0; i < members_.size(); ++i) {
-      if (tried[i] || !has_room(members_[i])) continue;
-      if (!best || members_[i].superblock.slab_count < members_[*best].superblock.slab_count) best = i;
-    }
+    auto best = next_member(tried);
+    if (next_ && next_->ready && !tried[next_->member]) best = next_->member;
     if (!best) co_return std::unexpected(full);
     tried[*best] = true;
     auto added = co_await add_slab_to(*best);
@@ -82,10 +96,7 @@ Task<Result<Pool::NewSlab>> Pool::add_slab_to(std::uint64_t index) {
   Member& member = members_[index];
   const std::uint64_t slab = member.superblock.slab_count;
   const std::uint64_t start_bytes = slab_start(index, slab).offset_bytes();
-  const std::uint64_t slab_bytes = member.superblock.slab_blocks * kBlockBytes;
-  // Blocks this thread for the few milliseconds that fallocate takes: once per GiB.
-  if (auto extended = member.file->extend(start_bytes + slab_bytes); !extended)
-    co_return std::unexpected(extended.error());
+  if (auto backed = back_slab(index, slab); !backed) co_return std::unexpected(backed.error());
 
   // Zeroes are written, not punched: what stood here before on a block device is gone, and the pages are
   // written extents when checkpoints come to them.
@@ -109,6 +120,7 @@ Task<Result<Pool::NewSlab>> Pool::add_slab_to(std::uint64_t index) {
   auto named = co_await write_superblocks_to(one, SuperblockPlaces::kOfGeneration);
   if (!named) co_return std::unexpected(named.error());
   member.superblock = next.superblock;
+  if (next_ && next_->member == index) next_.reset();
   co_return NewSlab{index, slab};
 }
 

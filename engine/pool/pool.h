@@ -2,8 +2,9 @@
 // them.
 //
 // Invariants: a slab is durable (header written, superblock naming it synced) before any of its blocks is
-// handed out. The store's lock is held on every member's descriptor from open to close.
-// Threads: the store's scheduler.
+// handed out. What is made ready ahead is only a longer file with written zeroes until a superblock names it,
+// and none of that writing is under way when the slab is added. The store's lock is held on every member's
+// descriptor from open to close. Threads: the store's scheduler.
 #pragma once
 
 #include <bit>
@@ -56,12 +57,12 @@ class Pool {
   };
 
   // Makes the members: files are created (an existing regular file is refused), block devices must not hold a
-  // superblock. Slab size follows the size: the largest power of two that gives at least 8 slabs, within
-  // kMinSlabBlocks and kDefaultSlabBlocks; a growing file gets kDefaultSlabBlocks. A member too small for one
-  // slab is refused. The journal goes to member 0: total size / 1024 within 64 MiB and 1 GiB, but at most 1/8
-  // of a fixed member 0 (at least 1 MiB). Ends with every superblock synced, clean, generation 1, no slab.
-  // Warns once (notice) where O_DIRECT is not to be had (then opened without it, saying what is lost: data
-  // passes through the page cache) and on btrfs (sets NOCOW on a new empty file, or says what is lost).
+  // superblock. Slab size follows the size, of a growing file the room on its file system (member_plan.h). A
+  // member too small for one slab, or too large for its file system, is refused. The journal goes to member
+  // 0: total size / 1024 within 64 MiB and 1 GiB, but at most 1/8 of member 0 (at least 1 MiB). Ends with
+  // every superblock synced, clean, generation 1, no slab. Warns once (notice) where O_DIRECT is not to be
+  // had (then opened without it, saying what is lost: data passes through the page cache) and on btrfs (sets
+  // NOCOW on a new empty file, or says what is lost).
   static Task<Outcome<>> create(Scheduler& scheduler, const std::vector<NewMember>& members, Uuid store,
                                 Uuid metadata, const OpenFile& open_file, const Notice& notice);
 
@@ -71,6 +72,7 @@ class Pool {
   // last writes of a killed process may still be on their way (see try_lock).
   static Task<Outcome<std::unique_ptr<Pool>>> open(Scheduler& scheduler, PoolOptions options);
 
+  [[nodiscard]] Scheduler& scheduler() { return scheduler_; }
   [[nodiscard]] std::vector<Member>& members() { return members_; }
   [[nodiscard]] BlockFile& file(std::uint64_t member) { return *members_[member].file; }
   [[nodiscard]] const Superblock& superblock(std::uint64_t member = 0) const {
@@ -101,14 +103,28 @@ class Pool {
   Task<Result<>> write_superblocks(Mark mark);
 
   // Adds a slab to a member with room (a growing file is extended, its space reserved): header and empty
-  // metadata pages on disk, then the superblock, all synced. kNoSpace when nothing can grow, or the file
-  // system is full.
+  // metadata pages on disk, then the superblock, all synced. The slab that was made ready comes first.
+  // kNoSpace when nothing can grow, or the file system is full, which is told once (notice).
   struct NewSlab {
     std::uint64_t member = 0;
     std::uint64_t slab = 0;
   };
   Task<Result<NewSlab>> add_slab();
   [[nodiscard]] bool can_grow() const;
+
+  // A step of making the slab that comes next ready: its space is reserved, and zeroes are written over at
+  // most `most_bytes` of it that were never written. In a slab that only has its space, writes and flushes
+  // are slower until each block was written once. What a crash leaves of it is gone on with.
+  // Nothing where no slab can come, or where less than another slab would be left on the file system.
+  struct Ahead {
+    std::uint64_t written_bytes = 0;
+    bool ready = false;
+  };
+  Task<Result<Ahead>> prepare_slab(std::uint64_t most_bytes);
+  // Of the file system that `beside` stands on the pool leaves so much for others: the map above all.
+  void keep_room(const std::string& beside, std::uint64_t bytes);
+  // Whether a member's file may take so much more of its file system.
+  [[nodiscard]] bool fits(std::uint64_t member, std::uint64_t bytes) const;
 
   // From begin to end all that is read of the members is written back (write_back_file.h).
   void begin_write_back();
@@ -120,11 +136,28 @@ class Pool {
  private:
   Pool(Scheduler& scheduler, std::vector<Member> members);
   [[nodiscard]] bool has_room(const Member& member) const;
+  struct Next {
+    std::uint64_t member = 0;
+    std::uint64_t slab = 0;
+    std::uint64_t done_bytes = 0;  // up to where it has been looked at
+    bool ready = false;
+  };
+  // The member with room that has the fewest slabs, of those not tried.
+  [[nodiscard]] std::optional<std::uint64_t> next_member(const std::vector<bool>& tried) const;
+  [[nodiscard]] std::uint64_t slab_end_bytes(std::uint64_t member, std::uint64_t slab) const;
+  Result<> back_slab(std::uint64_t member, std::uint64_t slab);
+  void tell_full();
+  Task<Result<Ahead>> prepare_locked(std::uint64_t most_bytes);
   Task<Result<NewSlab>> add_slab_locked();
   Task<Result<NewSlab>> add_slab_to(std::uint64_t member);
+  Scheduler& scheduler_;
   std::vector<Member> members_;
   bool writes_back_ = false;
-  AsyncMutex superblock_lock_;  // superblocks are written by checkpoints and by growth
+  AsyncMutex superblock_lock_;                  // superblocks are written by checkpoints and by growth
+  std::optional<Next> next_;                    // the slab that is being made ready
+  std::vector<std::uint64_t> kept_room_bytes_;  // by member
+  Notice notice_;
+  bool told_full_ = false;
 };
 
 }  // namespace coppice

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <utility>
 
 #include "coppice/aligned_buffer.h"
@@ -95,20 +97,41 @@ Outcome<> take_lock(BlockFile& file) {
   return {};
 }
 
-MemberSize size_of(const Candidate& candidate) {
-  const bool whole_device = candidate.is_device && candidate.wish.size_bytes == 0;
+// A file that grows, and a device that is taken whole: both get slabs as long as there is room for one.
+MemberSize size_of(const Candidate& candidate, const std::optional<FileSystemRoom>& room) {
+  const bool whole = candidate.wish.size_bytes == 0;
+  const std::uint64_t has_bytes =
+      candidate.is_device && whole ? candidate.file->size_bytes() : candidate.wish.size_bytes;
   return {.path = candidate.wish.path,
-          .size_bytes = whole_device ? candidate.file->size_bytes() : candidate.wish.size_bytes,
-          .grows = !candidate.is_device && candidate.wish.size_bytes == 0};
+          .size_bytes = has_bytes,
+          .room_bytes = room ? room->free_bytes : UINT64_MAX,
+          .grows = whole};
+}
+
+// Files of a fixed size take their space at once; several may stand on one file system.
+Outcome<> take_room(const NewMember& wish, std::optional<FileSystemRoom>& room,
+                    std::map<std::uint64_t, std::uint64_t>& taken) {
+  if (!room) return {};
+  std::uint64_t& used = taken[room->device];
+  room->free_bytes -= std::min(room->free_bytes, used);
+  if (wish.size_bytes > room->free_bytes)
+    return refuse(ErrorKind::kNoSpace, "pool file " + wish.path + " of " + format_size(wish.size_bytes) +
+                                           " does not fit: its file system has " +
+                                           format_size(room->free_bytes) +
+                                           " free; give it less, or no size, and it grows by itself");
+  used += wish.size_bytes;
+  return {};
 }
 
 // Everything that may refuse without touching a file.
 Task<Outcome<std::vector<Superblock>>> prepare(std::vector<Candidate>& candidates, MemberOpener& opener) {
   std::vector<MemberSize> sizes;
+  std::map<std::uint64_t, std::uint64_t> taken;  // by file system
   for (Candidate& candidate : candidates) {
     for (const MemberSize& other : sizes)
       if (other.path == candidate.wish.path)
-        co_return refuse(ErrorKind::kInvalid, "pool file " + candidate.wish.path + " is named twice");
+        co_return refuse(ErrorKind::kInvalid,
+                         "pool file " + candidate.wish.path + " is named twice: name each file once");
     const PathKind kind = kind_of_path(candidate.wish.path);
     if (auto checked = check_path(candidate.wish, kind); !checked) co_return std::unexpected(checked.error());
     candidate.is_device = kind == PathKind::kBlockDevice;
@@ -119,7 +142,9 @@ Task<Outcome<std::vector<Superblock>>> prepare(std::vector<Candidate>& candidate
       auto checked = co_await check_device(candidate);
       if (!checked) co_return std::unexpected(checked.error());
     }
-    sizes.push_back(size_of(candidate));
+    auto room = candidate.is_device ? std::nullopt : room_for(candidate.wish.path);
+    if (auto fits = take_room(candidate.wish, room, taken); !fits) co_return std::unexpected(fits.error());
+    sizes.push_back(size_of(candidate, room));
   }
   auto plan = plan_members(sizes);
   co_return plan;
@@ -163,6 +188,16 @@ Task<Outcome<>> make_member(Candidate& candidate, const Superblock& superblock) 
   co_return Outcome<>{};
 }
 
+// Less than a slab; told where it is a part worth telling of.
+void tell_unused(const Superblock& superblock, const Candidate& candidate, const Notice& notice) {
+  const std::uint64_t size_bytes = candidate.wish.size_bytes;
+  const std::uint64_t unused = unused_bytes(superblock, size_bytes);
+  if (!notice || unused <= size_bytes / 32) return;
+  notice("pool file " + candidate.wish.path + ": the last " + format_size(unused) + " of its " +
+         format_size(size_bytes) + " stay unused: they are less than a slab of " +
+         format_size(superblock.slab_blocks * kBlockBytes));
+}
+
 std::int64_t now_unix_ms() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
@@ -193,6 +228,7 @@ Task<Outcome<>> Pool::create(Scheduler&, const std::vector<NewMember>& members, 
     superblock.created_unix_ms = now_unix_ms();
     auto ready = co_await make_member(candidate, superblock);
     if (!ready) co_return ready;
+    tell_unused(superblock, candidate, notice);
     writes.push_back({candidate.file.get(), superblock});
   }
   auto written = co_await write_superblocks_to(writes, SuperblockPlaces::kEverywhere);

@@ -148,8 +148,12 @@ Task<Outcome<std::unique_ptr<Pool>>> Pool::open(Scheduler& scheduler, PoolOption
     if (!belongs) co_return std::unexpected(belongs.error());
     auto whole = check_geometry(*members[i].file, superblock);
     if (!whole) co_return std::unexpected(whole.error());
+    if (kind_of_path(options.paths[i]) == PathKind::kRegularFile)
+      use_growth(members[i].superblock, members[i].file->size_bytes());
   }
-  co_return std::unique_ptr<Pool>(new Pool(scheduler, std::move(members)));
+  auto pool = std::unique_ptr<Pool>(new Pool(scheduler, std::move(members)));
+  pool->notice_ = std::move(options.notice);
+  co_return pool;
 }
 
 }  // namespace coppice

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::size_t kBatchBytes = std::size_t{8} << 20;
 constexpr std::size_t kPagesAtOnce = 512;
+constexpr std::chrono::milliseconds kSpaceRetry{500};
 
 }  // namespace
 
@@ -115,6 +116,10 @@ Task<Result<>> Checkpointer::write_pages() {
 
 Task<Result<>> Checkpointer::write_batch(const MetaBatch& batch, bool sync) {
   auto written = co_await in_background(parts_.scheduler, [&] { return meta_.write(batch, sync); });
+  while (!written && written.error().kind == ErrorKind::kNoSpace && patient_) {
+    co_await sleep_for(parts_.scheduler, kSpaceRetry);
+    written = co_await in_background(parts_.scheduler, [&] { return meta_.write(batch, sync); });
+  }
   co_return written;
 }
 

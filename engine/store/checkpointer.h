@@ -18,6 +18,8 @@ class Checkpointer {
 
   // One at a time; a second caller waits and then makes its own.
   Task<Result<>> run();
+  // Whether a full file system below the map is waited for, or is a failure. Patient while the store is open.
+  void set_patient(bool patient) { patient_ = patient; }
   [[nodiscard]] bool running() const { return running_.held(); }
 
  private:
@@ -30,6 +32,7 @@ class Checkpointer {
   Parts& parts_;
   MetaStore& meta_;
   AsyncMutex running_;
+  bool patient_ = false;
 };
 
 }  // namespace coppice

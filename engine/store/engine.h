@@ -12,6 +12,7 @@
 #include "disk/head.h"
 #include "disk/parts.h"
 #include "journal/staging.h"
+#include "map/space_reserve.h"
 #include "store/checkpointer.h"
 #include "store/recovery.h"
 #include "store/store_directory.h"
@@ -26,6 +27,7 @@ struct EngineSources {
   std::unique_ptr<StagingMemory> staging;
   Uuid boot;  // nil: the staging file says nothing
   FlushOrder flush_order = FlushOrder::kOrderFree;
+  std::shared_ptr<SpaceReserve> reserve = {};
 };
 
 class Engine {
@@ -47,6 +49,11 @@ class Engine {
   [[nodiscard]] LeafMap& map() { return map_; }
   [[nodiscard]] const Counters& counters() const { return counters_; }
   [[nodiscard]] std::size_t cache_bytes() const { return cache_bytes_; }
+  // Null where the map needs none.
+  [[nodiscard]] SpaceReserve* reserve() { return sources_.reserve.get(); }
+  void tell(const std::string& text) const {
+    if (notice_) notice_(text);
+  }
   // The live state of a disk's head: one for all who use it at the same time.
   std::shared_ptr<Head> head(NodeId node, const std::string& name);
   // The heads that are in use now.

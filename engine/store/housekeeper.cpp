@@ -20,6 +20,7 @@ Housekeeper::Housekeeper(Scheduler& scheduler, Engine& engine, HousekeepingOptio
     : scheduler_(scheduler),
       engine_(engine),
       options_(options),
+      space_(scheduler, engine, options.space),
       running_(scheduler),
       ticks_(scheduler),
       deaths_(scheduler),
@@ -35,6 +36,8 @@ void Housekeeper::start() {
   running_.add();
   engine_.reclaiming = engine_.reclaimer().has_work();
   spawn(reclaim());
+  space_.start();
+  engine_.checkpointer().set_patient(true);
   if (engine_.parts().granules.any_suspect()) {
     running_.add();
     spawn(scrub_suspects());
@@ -43,8 +46,10 @@ void Housekeeper::start() {
 
 Task<void> Housekeeper::stop() {
   stopping_ = true;
+  engine_.checkpointer().set_patient(false);
   ticks_.wake_all();
   deaths_.wake_all();
+  co_await space_.stop();
   co_await running_.wait();
   engine_.parts().journal.on_pressure({});
 }
@@ -71,6 +76,7 @@ Task<void> Housekeeper::pace() {
   while (!stopping_) {
     co_await sleep_for(scheduler_, options_.tick);
     ticks_.wake_all();
+    space_.beat();
   }
   running_.done();
 }

@@ -1,6 +1,6 @@
 // Housekeeper: what a running store does by itself: commits every second, checkpoints in time, gives back the
-// space of deleted nodes, and after a power cut goes through the suspect granules.
-// Threads: the store's scheduler.
+// space of deleted nodes, keeps space at hand (space_keeper.h), and after a power cut goes through the
+// suspect granules. Threads: the store's scheduler.
 #pragma once
 
 #include <chrono>
@@ -8,6 +8,7 @@
 
 #include "coppice/scheduler.h"
 #include "store/engine.h"
+#include "store/space_keeper.h"
 
 namespace coppice {
 
@@ -17,6 +18,7 @@ struct HousekeepingOptions {
   std::chrono::nanoseconds checkpoint_interval = std::chrono::seconds(30);
   // Blocks that are unproven or in quarantine before a commit: 64 MiB.
   std::uint64_t pending_blocks = (std::uint64_t{64} << 20) / kBlockBytes;
+  SpaceOptions space;
 };
 
 class Housekeeper {
@@ -44,6 +46,7 @@ class Housekeeper {
   Scheduler& scheduler_;
   Engine& engine_;
   HousekeepingOptions options_;
+  SpaceKeeper space_;
   WaitGroup running_;
   WaitQueue ticks_;
   WaitQueue deaths_;

@@ -2,6 +2,7 @@
 //
 //   store.json   {"format": 1, "store": UUID, "pools": [paths]}   written last by init, never changed since
 //   map/         RocksDB       staging   the staging file       pool   the default pool
+//   reserve      space for the map when the file system is full (map/space_reserve.h)
 //   control.sock, nbd.sock     the daemon's
 #pragma once
 
@@ -20,6 +21,7 @@ struct StoreDirectory {
 
   [[nodiscard]] std::string map_path() const { return path + "/map"; }
   [[nodiscard]] std::string staging_path() const { return path + "/staging"; }
+  [[nodiscard]] std::string reserve_path() const { return path + "/reserve"; }
 };
 
 Outcome<StoreDirectory> read_store_directory(const std::string& path);

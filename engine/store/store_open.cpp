@@ -97,6 +97,7 @@ Task<Outcome<>> init_store(Reactor& reactor, InitOptions options,
   undo.also(path + "/map");
   undo.also(path + "/pool");
   undo.also(path + "/staging");
+  undo.also(path + "/reserve");
   auto made = make_directory(path);
   if (!made) co_return made;
   StoreDirectory directory{path, random_uuid(), {}};
@@ -113,10 +114,12 @@ Task<Outcome<>> init_store(Reactor& reactor, InitOptions options,
   const Uuid metadata = random_uuid();
   made = make_map(directory.map_path(), {directory.store, metadata});
   if (!made) co_return made;
-  made = co_await Pool::create(reactor, members, directory.store, metadata, file_opener(reactor), notice);
-  if (!made) co_return made;
+  // Before the pool, whose slabs follow what room is left.
+  SpaceReserve(directory.reserve_path()).fill();
   auto staging = map_staging_file(directory.staging_path(), kDefaultStagingBytes);
   if (!staging) co_return refuse(staging.error(), directory.staging_path());
+  made = co_await Pool::create(reactor, members, directory.store, metadata, file_opener(reactor), notice);
+  if (!made) co_return made;
   made = write_store_directory(directory);
   if (!made) co_return made;
   undo.keep();
@@ -133,7 +136,8 @@ Task<Outcome<std::unique_ptr<Store>>> open_store(Reactor& reactor, OpenOptions o
   if (!pool) co_return std::unexpected(pool.error());
   // Behind the pool's lock: two processes never meet in RocksDB.
   std::string reason;
-  auto meta = open_rocks_meta_store(directory->map_path(), false, reason);
+  auto reserve = std::make_shared<SpaceReserve>(directory->reserve_path());
+  auto meta = open_rocks_meta_store(directory->map_path(), false, reason, reserve);
   if (!meta) {
     co_return refuse(meta.error().kind,
                      fmt::format("{}: the map can't be opened: {}", directory->map_path(), reason));
@@ -142,11 +146,14 @@ Task<Outcome<std::unique_ptr<Store>>> open_store(Reactor& reactor, OpenOptions o
   if (!staging) co_return refuse(staging.error(), directory->staging_path());
   const FlushOrder order = options.conservative_flush ? FlushOrder::kConservative : FlushOrder::kOrderFree;
   EngineSources sources{file_opener(reactor), std::move(*meta), std::move(*staging), boot_id(), order};
+  sources.reserve = std::move(reserve);
   auto engine = std::make_unique<Engine>(reactor, std::move(*pool), std::move(sources), options.cache_bytes,
                                          options.notice);
   auto started = co_await engine->start();
   if (!started) co_return std::unexpected(started.error());
-  auto store = std::make_unique<StoreImpl>(reactor, std::move(engine));
+  HousekeepingOptions housekeeping;
+  housekeeping.space.give_back = options.give_back;
+  auto store = std::make_unique<StoreImpl>(reactor, std::move(engine), housekeeping);
   store->start();
   co_return std::unique_ptr<Store>(std::move(store));
 }

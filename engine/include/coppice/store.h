@@ -52,6 +52,8 @@ struct OpenOptions {
   // Told things that a person should read once (O_DIRECT not to be had, a pool on btrfs, waiting for a dead
   // holder's last writes). May be empty.
   std::function<void(const std::string&)> notice;
+  // Whether space that was discarded or deleted goes back to the file system, or to the device.
+  bool give_back = true;
   // How long to wait for the lock of a holder that is dead but whose last writes still run.
   std::chrono::seconds lock_wait{20};
 };

@@ -54,6 +54,18 @@ Shape random_shape(Rng& rng) {
     shape.housekeeping.checkpoint_interval = microseconds(rng.between(1000, 4000));
   }
   shape.housekeeping.pending_blocks = rng.between(16, 400);
+  shape.grows = rng.once_in(2);
+  SpaceOptions& space = shape.housekeeping.space;
+  space.prepare = rng.once_in(3);
+  space.give_back = rng.once_in(2);
+  space.settle = microseconds(rng.below(2000));
+  space.look = microseconds(rng.between(100, 3000));
+  space.idle = microseconds(rng.between(100, 5000));
+  space.pause = microseconds(rng.between(1, 300));
+  space.bytes_per_second = rng.between(50, 2000) << 20;
+  space.step_bytes = rng.between(1, 64) * kBlockBytes;
+  space.unit_blocks = rng.between(4, 32);
+  space.spare_blocks = rng.between(2, 200);
   if (rng.once_in(5)) shape.flush_order = FlushOrder::kConservative;
   return shape;
 }
@@ -83,11 +95,13 @@ void Machine::format() {
     superblock.slabs_offset_bytes = kJournalOffset + superblock.journal_bytes;
     superblock.slab_blocks = shape.slab_blocks;
     superblock.max_slabs = shape.max_slabs;
+    superblock.grows = shape.grows;
     const std::uint64_t slab_bytes = shape.slab_blocks * kBlockBytes;
     // Sometimes the file system below is full before the member is.
     const std::uint64_t room = rng.once_in(4) && shape.max_slabs > 1 ? shape.max_slabs - 1 : shape.max_slabs;
     SimFile& file = disk.add(member_path(member), superblock.slabs_offset_bytes,
                              superblock.slabs_offset_bytes + room * slab_bytes);
+    file.device = !shape.grows;
     BlockBytes image{};
     encode_superblock(superblock, image);
     for (const std::uint64_t offset : kSuperblockOffsets) file.store(offset, image);

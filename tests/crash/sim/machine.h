@@ -29,6 +29,7 @@ struct Shape {
   std::size_t cache_bytes = 16 << 10;
   HousekeepingOptions housekeeping;
   FlushOrder flush_order = FlushOrder::kOrderFree;
+  bool grows = false;  // files that grow and give space back, or devices that discard
   bool quiet = false;  // few requests between checkpoints, so that granules lose their marks
 };
 Shape random_shape(Rng& rng);

@@ -14,6 +14,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kDeadNodesDontCount, "dead-nodes-dont-count"},
     {Mutation::kNoSuperseded, "no-superseded"},
     {Mutation::kUnmarkedGranule, "unmarked-granule"},
+    {Mutation::kPunchUnproven, "punch-unproven"},
     {Mutation::kStageBeforeData, "stage-before-data"},
     {Mutation::kSnapshotDoesNotWait, "snapshot-does-not-wait"},
     {Mutation::kLeafOfTwoEpochs, "leaf-of-two-epochs"},

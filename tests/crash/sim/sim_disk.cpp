@@ -133,7 +133,7 @@ bool SimBlockFile::fails(IoRequest::Kind kind) {
 
 void SimBlockFile::finish(IoRequest& request, int error) {
   request.error = error;
-  if (request.kind == IoRequest::Kind::kWrite || request.kind == IoRequest::Kind::kZero) written_ = true;
+  if (request.kind != IoRequest::Kind::kRead && request.kind != IoRequest::Kind::kSync) written_ = true;
   if (request.kind == IoRequest::Kind::kSync) {
     --syncs_in_flight_;
     if (error != 0) written_ = sync_failed_ = true;
@@ -151,6 +151,7 @@ void SimBlockFile::submit(IoRequest& request) {
       return submit_read(request);
     case IoRequest::Kind::kWrite:
     case IoRequest::Kind::kZero:
+    case IoRequest::Kind::kPunch:
       return submit_write(request);
     case IoRequest::Kind::kSync:
       return submit_sync(request);
@@ -197,7 +198,7 @@ void SimBlockFile::submit_write(IoRequest& request) {
   for (std::uint64_t done = 0; done < request.length_bytes; done += kBlockBytes) {
     SimFile::Block& block = file_.block(first + done / kBlockBytes);
     auto version = std::make_unique<SimFile::Version>();
-    if (request.kind == IoRequest::Kind::kZero)
+    if (request.kind != IoRequest::Kind::kWrite)
       version->bytes.fill(std::byte{0});
     else
       std::memcpy(version->bytes.data(), request.memory + done, kBlockBytes);
@@ -241,6 +242,19 @@ void SimBlockFile::submit_sync(IoRequest& request) {
     if (!broken) file_.durable_size_ = std::max(file_.durable_size_, size);
     finish(request, broken ? EIO : 0);
   });
+}
+
+// What was punched counts as written: only a block without a past is a hole.
+std::uint64_t SimBlockFile::first_hole(std::uint64_t from_bytes, std::uint64_t to_bytes) {
+  if (file_.device) return to_bytes;
+  std::uint64_t index = from_bytes / kBlockBytes;
+  while (index * kBlockBytes < to_bytes && index < file_.blocks_.size() && file_.blocks_[index]) ++index;
+  return std::min(index * kBlockBytes, to_bytes);
+}
+
+std::optional<std::uint64_t> SimBlockFile::room_bytes() {
+  if (file_.device) return std::nullopt;
+  return file_.limit_ - file_.size_;
 }
 
 Result<> SimBlockFile::extend(std::uint64_t size_bytes) {

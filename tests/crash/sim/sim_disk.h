@@ -44,6 +44,8 @@ class SimFile {
   bool rot(std::uint64_t offset_bytes, Rng& rng);
   [[nodiscard]] std::uint64_t size() const { return size_; }
   [[nodiscard]] std::uint64_t limit() const { return limit_; }
+  // As a block device: its room can't be asked for.
+  bool device = false;
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::size_t unsynced_blocks() const { return unsynced_.size(); }
 
@@ -100,6 +102,8 @@ class SimBlockFile final : public BlockFile {
   void submit(IoRequest& request) override;
   [[nodiscard]] std::uint64_t size_bytes() const override { return file_.size_; }
   Result<> extend(std::uint64_t size_bytes) override;
+  std::uint64_t first_hole(std::uint64_t from_bytes, std::uint64_t to_bytes) override;
+  std::optional<std::uint64_t> room_bytes() override;
   Result<bool> try_lock() override { return true; }
   [[nodiscard]] const std::string& path() const override { return file_.path_; }
 

@@ -55,6 +55,7 @@ class MemoryFile final : public BlockFile {
         sync(request);
         break;
       case IoRequest::Kind::kZero:
+      case IoRequest::Kind::kPunch:
         request.error = EOPNOTSUPP;
         break;
     }

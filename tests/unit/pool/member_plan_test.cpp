@@ -11,7 +11,7 @@ constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
 
 Superblock plan_one(std::uint64_t size_bytes, bool grows) {
-  const MemberSize member{"pool.0", size_bytes, grows};
+  const MemberSize member{"pool.0", size_bytes, grows ? 100 * 1024 * kGiB : 0, grows};
   auto plan = plan_members({&member, 1});
   if (!plan) FAIL(plan.error().message);
   return plan->front();
@@ -29,11 +29,44 @@ TEST_CASE("the default growing pool has a 64 MiB journal and slabs of 1 GiB") {
 
 TEST_CASE("slabs are the largest power of two of which eight fit") {
   CHECK(plan_one(64 * kMiB, false).slab_blocks == kMinSlabBlocks);
-  CHECK(plan_one(kGiB, false).slab_blocks == 64 * kMiB / kBlockBytes);
-  CHECK(plan_one(20 * kGiB, false).slab_blocks == kDefaultSlabBlocks);
+  CHECK(plan_one(2116 * kMiB, false).slab_blocks == 256 * kMiB / kBlockBytes);
+  CHECK(plan_one(33 * kGiB, false).slab_blocks == kDefaultSlabBlocks);
   CHECK(plan_one(1024 * kGiB, false).slab_blocks == kDefaultSlabBlocks);
-  const Superblock gib = plan_one(kGiB, false);
-  CHECK(gib.max_slabs == (1024 - 4 - 64) / 64);
+}
+
+TEST_CASE("slabs are smaller where more than 1/32 would be left over") {
+  const Superblock gib = plan_one(kGiB, false);  // 956 MiB behind the journal: 14 times 64 and 60
+  CHECK(gib.slab_blocks == 32 * kMiB / kBlockBytes);
+  CHECK(gib.max_slabs == (1024 - 4 - 64) / 32);
+  CHECK(unused_bytes(gib, kGiB) == 28 * kMiB);
+  CHECK(plan_one(9 * kGiB, false).slab_blocks == 256 * kMiB / kBlockBytes);
+}
+
+TEST_CASE("a growing file gets slabs that fit its file system") {
+  MemberSize member{"pool", 0, 336 * kMiB, true};
+  auto plan = plan_members({&member, 1});
+  REQUIRE(plan.has_value());
+  CHECK((*plan)[0].slab_blocks == 32 * kMiB / kBlockBytes);
+  CHECK((*plan)[0].journal_bytes == 42 * kMiB);
+  CHECK((*plan)[0].max_slabs > 1'000'000);
+  member.room_bytes = 20 * kMiB;
+  plan = plan_members({&member, 1});
+  REQUIRE_FALSE(plan.has_value());
+  CHECK(plan.error().kind == ErrorKind::kNoSpace);
+  CHECK(plan.error().message ==
+        "pool file pool: its file system has 20.0 MiB free, and it needs at least 21.0 MiB: free space or "
+        "choose another");
+}
+
+TEST_CASE("a file of fixed size that was made longer is used to its end") {
+  Superblock superblock = plan_one(kGiB, false);
+  use_growth(superblock, kGiB + 63 * kMiB);
+  CHECK(superblock.max_slabs == 31);
+  use_growth(superblock, kGiB);
+  CHECK(superblock.max_slabs == 31);
+  superblock.grows = true;
+  use_growth(superblock, 2 * kGiB);
+  CHECK(superblock.max_slabs == 31);
 }
 
 TEST_CASE("the journal follows the size within its bounds") {
@@ -44,7 +77,7 @@ TEST_CASE("the journal follows the size within its bounds") {
 }
 
 TEST_CASE("the journal counts all members and stands in the first") {
-  const std::vector<MemberSize> members = {{"a", 128 * kGiB, false}, {"b", 128 * kGiB, false}};
+  const std::vector<MemberSize> members = {{"a", 128 * kGiB, 0, false}, {"b", 128 * kGiB, 0, false}};
   const auto plan = plan_members(members);
   REQUIRE(plan.has_value());
   CHECK((*plan)[0].journal_bytes == 256 * kMiB);
@@ -55,12 +88,12 @@ TEST_CASE("the journal counts all members and stands in the first") {
 }
 
 TEST_CASE("a member without room for a slab is refused by name, with what would do") {
-  const MemberSize member{"/x/pool.0", 20 * kMiB, false};
+  const MemberSize member{"/x/pool.0", 20 * kMiB, 0, false};
   const auto plan = plan_members({&member, 1});
   REQUIRE_FALSE(plan.has_value());
   CHECK(plan.error().kind == ErrorKind::kInvalid);
-  CHECK(plan.error().message == "pool file /x/pool.0 of 20.0 MiB is too small: give it at least 22.0 MiB");
-  CHECK(plan_one(22 * kMiB, false).max_slabs == 1);
+  CHECK(plan.error().message == "pool file /x/pool.0 of 20.0 MiB is too small: give it at least 21.0 MiB");
+  CHECK(plan_one(21 * kMiB, false).max_slabs == 1);
 }
 
 TEST_CASE("an impossible geometry is seen") {

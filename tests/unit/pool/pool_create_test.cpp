@@ -71,13 +71,21 @@ TEST_CASE_METHOD(Fixture, "what create refuses, it refuses in one line and leave
   }
   SECTION("a file named twice") {
     outcome = try_create({{path, 64 * kMiB}, {path, 64 * kMiB}});
-    message = "pool file " + path + " is named twice";
+    message = "pool file " + path + " is named twice: name each file once";
   }
   SECTION("a full file system, with the first member made already") {
     tap.full = "pool.1";
     outcome = try_create({{path, 64 * kMiB}, {second, 64 * kMiB}});
     kind = ErrorKind::kNoSpace;
     message = "pool file " + second + ": its file system is full; free space or choose another";
+  }
+  SECTION("a file larger than its file system") {
+    outcome = try_create({{path, std::uint64_t{9999} << 50}});
+    kind = ErrorKind::kNoSpace;
+    REQUIRE_FALSE(outcome.has_value());
+    const std::string start = "pool file " + path + " of 9999.0 PiB does not fit: its file system has ";
+    CHECK(outcome.error().message.starts_with(start));
+    message = outcome.error().message;
   }
   SECTION("no members") {
     outcome = try_create({});
@@ -93,7 +101,7 @@ TEST_CASE_METHOD(Fixture, "what create refuses, it refuses in one line and leave
 
 TEST_CASE_METHOD(Fixture, "where O_DIRECT is not to be had the pool works, saying once what is lost") {
   tap.refuse_direct = true;
-  REQUIRE(try_create({{scratch.file("pool.0"), 64 * kMiB}, {scratch.file("pool.1"), 64 * kMiB}}).has_value());
+  REQUIRE(try_create({{scratch.file("pool.0"), 60 * kMiB}, {scratch.file("pool.1"), 52 * kMiB}}).has_value());
   REQUIRE(notices.size() == 1);
   CHECK(notices[0].find("pool.0: O_DIRECT is not to be had here, so data passes through the page cache") !=
         std::string::npos);

@@ -51,6 +51,13 @@ class TappedFile final : public BlockFile {
       return coppice::fail(ErrorKind::kNoSpace, ENOSPC, "the file system below the pool is full");
     return inner_->extend(size_bytes);
   }
+  Result<> reserve(std::uint64_t offset_bytes, std::uint64_t length_bytes) override {
+    return inner_->reserve(offset_bytes, length_bytes);
+  }
+  std::uint64_t first_hole(std::uint64_t from_bytes, std::uint64_t to_bytes) override {
+    return inner_->first_hole(from_bytes, to_bytes);
+  }
+  std::optional<std::uint64_t> room_bytes() override { return inner_->room_bytes(); }
   Result<bool> try_lock() override { return inner_->try_lock(); }
   [[nodiscard]] const std::string& path() const override { return inner_->path(); }
 

@@ -189,6 +189,7 @@ TEST_CASE_METHOD(Fixture, "a damaged pool, and a file that never was one") {
 }
 
 TEST_CASE_METHOD(Fixture, "a pool in use is waited for, told once, then refused by name") {
+  notices.clear();
   const auto started = std::chrono::steady_clock::now();
   const auto opened = try_open(paths, std::chrono::seconds{1});
   const auto waited = std::chrono::steady_clock::now() - started;
@@ -212,6 +213,7 @@ Task<void> close_after(Scheduler& scheduler, std::unique_ptr<Pool>& pool) {
 }
 
 TEST_CASE_METHOD(Fixture, "a pool that becomes free while it is waited for is opened") {
+  notices.clear();
   spawn(close_after(*reactor, pool));
   auto opened = run(open_later(*reactor, {paths, store, opener(), notice(), std::chrono::seconds{20}}));
   REQUIRE(opened.has_value());
