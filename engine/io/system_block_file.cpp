@@ -137,8 +137,8 @@ class SystemBlockFile final : public BlockFile {
         call.flags = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
         break;
       case IoRequest::Kind::kPunch:
-        io_uring_prep_fallocate(entry, descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                static_cast<off_t>(offset), static_cast<off_t>(request.length_bytes));
+        call.kind = SystemCall::Kind::kAllocate;
+        call.flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
         break;
     }
     reactor_.submit(call);
