@@ -155,8 +155,10 @@ TEST_CASE("a hostile client costs its own connection only") {
     const auto gone = house.raw();
     send_text(gone, encode_request(1, "list", Json::object()));
     const auto endless = house.raw();
+    // The server hangs up in the middle of it: the last pieces may go nowhere.
     const std::string flood(64 << 10, 'x');
-    for (int i = 0; i < 17; ++i) send_text(endless, flood);
+    for (int i = 0; i < 16; ++i) send_text(endless, flood);
+    (void)send(endless.get(), flood.data(), flood.size(), MSG_NOSIGNAL);
     CHECK(decode_reply(receive_line(endless)).answer.error().message.find("1 MiB") != std::string::npos);
     CHECK(receive_line(endless).empty());  // closed
     CHECK(house.client().call({.method = "list"}).has_value());
