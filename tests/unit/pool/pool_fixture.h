@@ -111,8 +111,9 @@ struct PoolFixture {
     const Notice tell = notice();
     return run(Pool::create(*reactor, members, store, metadata, open_file, tell));
   }
+  // A lock frees when the last request of its holder is gone, a moment after the holder is.
   Outcome<std::unique_ptr<Pool>> try_open(std::vector<std::string> paths,
-                                          std::chrono::seconds lock_wait = std::chrono::seconds{0}) {
+                                          std::chrono::seconds lock_wait = std::chrono::seconds{3}) {
     return run(Pool::open(*reactor, {std::move(paths), store, opener(), notice(), lock_wait}));
   }
 
