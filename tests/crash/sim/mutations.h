@@ -1,4 +1,4 @@
-// The names of the engine's mutations (base/mutation.h), and what the simulator needs to see each of them.
+// The names of the engine's mutations (base/mutation.h).
 #pragma once
 
 #include <span>
@@ -11,9 +11,6 @@ namespace coppice::sim {
 struct NamedMutation {
   Mutation mutation;
   std::string_view name;
-  // Nothing depends on the rule while batches are written behind their data (the conservative order): records
-  // are durable only with all that came before them. It is kept for the fast order, and not caught yet.
-  bool spare = false;
 };
 std::span<const NamedMutation> all_mutations();
 
