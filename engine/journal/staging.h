@@ -40,6 +40,8 @@ class StagingMemory {
 // Opens the file, or makes it at full size with every block written (a hole would be a SIGBUS on a full
 // disk).
 Result<std::unique_ptr<StagingMemory>> map_staging_file(const std::string& path, std::uint64_t size_bytes);
+// A copy of the file in memory, for a store that writes nothing: zeroes where it is missing or short.
+std::unique_ptr<StagingMemory> copy_staging_file(const std::string& path, std::uint64_t size_bytes);
 std::unique_ptr<StagingMemory> make_plain_staging(std::uint64_t size_bytes);
 
 inline constexpr std::uint64_t kStagingSlots = 8192;

@@ -84,6 +84,10 @@ class MetaStore {
 // RocksDB in `directory`. kCorrupt / kBusy / kIo with RocksDB's own words in `reason`.
 Result<std::unique_ptr<MetaStore>> open_rocks_meta_store(const std::string& directory, bool create,
                                                          std::string& reason);
+// The same, of which nothing is written: not even its log, nor a lock taken.
+Result<std::unique_ptr<MetaStore>> open_rocks_read_only(const std::string& directory, std::string& reason);
 std::unique_ptr<MetaStore> make_memory_meta_store();
+// What is written stays in memory and covers `lower`, which is only read.
+std::unique_ptr<MetaStore> make_overlay_meta_store(std::unique_ptr<MetaStore> lower);
 
 }  // namespace coppice

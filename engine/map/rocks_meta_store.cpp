@@ -2,6 +2,7 @@
 #include <rocksdb/write_batch.h>
 
 #include <array>
+#include <cstdarg>
 #include <memory>
 #include <string>
 #include <utility>
@@ -116,6 +117,10 @@ Error open_error(const rocksdb::Status& status, const std::string& reason) {
   const bool held = status.IsIOError() && (reason.find("lock hold by") != std::string::npos ||
                                            reason.find("While lock file") != std::string::npos);
   if (held) return {ErrorKind::kBusy, 0, "another process has the metadata open"};
+  if (status.IsIOError() && (reason.find("ermission denied") != std::string::npos ||
+                             reason.find("ead-only file system") != std::string::npos)) {
+    return {ErrorKind::kReadOnly, 0, "the metadata can't be written here"};
+  }
   // Also what it says of missing files and families.
   if (status.IsCorruption() || status.IsInvalidArgument()) {
     return {ErrorKind::kCorrupt, 0, "the metadata is damaged or missing"};
@@ -131,6 +136,30 @@ Result<std::unique_ptr<MetaStore>> open_rocks_meta_store(const std::string& dire
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   const auto status =
       rocksdb::DB::Open(rocks_options(create), directory, rocks_families(), &handles, &opened);
+  if (!status.ok()) {
+    reason = status.ToString();
+    return std::unexpected(open_error(status, reason));
+  }
+  return std::make_unique<RocksMetaStore>(std::unique_ptr<rocksdb::DB>(opened), std::move(handles));
+}
+
+namespace {
+
+class Silent final : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
+
+}  // namespace
+
+Result<std::unique_ptr<MetaStore>> open_rocks_read_only(const std::string& directory, std::string& reason) {
+  rocksdb::DB* opened = nullptr;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DBOptions options = rocks_options(false);
+  options.info_log = std::make_shared<Silent>();
+  const auto status =
+      rocksdb::DB::OpenForReadOnly(options, directory, rocks_families(), &handles, &opened);
   if (!status.ok()) {
     reason = status.ToString();
     return std::unexpected(open_error(status, reason));

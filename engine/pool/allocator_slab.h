@@ -34,7 +34,8 @@ struct Allocator::Slab {
   std::uint64_t free = 0;
   std::uint64_t longest_run = 0;  // no free run is longer; keeps full slabs out of the search
   std::vector<PagePair> pages;
-  std::uint64_t dirty_pages = 0;  // a bit per page
+  std::uint64_t dirty_pages = 0;     // a bit per page
+  std::uint64_t doubtful_pages = 0;  // … whose content is not known
 };
 
 }  // namespace coppice

@@ -39,6 +39,7 @@ struct PoolOptions {
   OpenFile open_file;
   Notice notice;
   std::chrono::seconds lock_wait{20};
+  bool read_only = false;  // what is written stays in memory; the lock is shared
 };
 
 // A block of the pool as its slab sees it.
@@ -110,6 +111,11 @@ class Pool {
   Task<Result<NewSlab>> add_slab();
   [[nodiscard]] bool can_grow() const;
 
+  // A superblock newer than those that are valid may have been there: the slabs may be more than it says.
+  [[nodiscard]] bool newer_may_be_lost() const { return newer_may_be_lost_; }
+  // Writes and syncs the header of a slab, which says nothing that the superblock does not.
+  Task<Result<>> write_slab_header(std::uint64_t member, std::uint64_t slab);
+
   // From begin to end all that is read of the members is written back (write_back_file.h).
   void begin_write_back();
   void end_write_back();
@@ -124,6 +130,7 @@ class Pool {
   Task<Result<NewSlab>> add_slab_to(std::uint64_t member);
   std::vector<Member> members_;
   bool writes_back_ = false;
+  bool newer_may_be_lost_ = false;
   AsyncMutex superblock_lock_;  // superblocks are written by checkpoints and by growth
 };
 
