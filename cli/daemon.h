@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "coppice/result.h"
+#include "coppice/store.h"
 #include "nbd/endpoint.h"
 
 namespace coppice::cli {
@@ -18,6 +19,7 @@ struct DaemonOptions {
   std::vector<nbd::Endpoint> endpoints;
   std::uint64_t cache_bytes = 0;
   bool json = false;
+  OpenMode mode = OpenMode::kReadWrite;
 };
 
 // Returns after the end. Logs to stderr; prints where it listens to stdout once it is ready: a line each, or
