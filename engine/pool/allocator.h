@@ -39,7 +39,10 @@ class Allocator {
   [[nodiscard]] BlockSet no_blocks() const;
   // Makes the doubtful pages what `mapped` says. kCorrupt, with nothing changed, where that does not agree with
   // the pages that are whole: then it can't be trusted for the others either.
+  // They are written by the next checkpoint, and both copies are whole when rewrite_rebuilt() and another one
+  // follow.
   Result<> rebuild(const BlockSet& mapped);
+  void rewrite_rebuilt();
   struct SlabName {
     std::uint64_t member = 0;
     std::uint64_t slab = 0;

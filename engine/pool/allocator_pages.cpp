@@ -20,10 +20,9 @@ std::uint64_t front_bytes(const SlabLayout& layout) {
   return layout.bitmap_page(layout.bitmap_pages()) * kBlockBytes;
 }
 
-// Whether the copy that is left may be the older one. A new page's first copy is sealed with sequence 1, the
-// second is zeroes until the page is written.
+// Whether the copy that is left may be the older one. Both are sealed when a slab is added.
 bool may_be_stale(const PagePair& pair) {
-  return pair.damaged_other || pair.sequence == 0 || (pair.never_written && pair.sequence != 1);
+  return pair.damaged_other || pair.zero_other;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Bitmap pages of which nothing is known any more, made anew from what the map names.
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "pool/allocator_slab.h"
 
@@ -53,10 +54,15 @@ Result<> Allocator::rebuild(const BlockSet& mapped) {
       slab->busy = bits;
       slab->longest_run = slab->layout.slab_blocks;
       slab->dirty_pages |= slab->doubtful_pages;
+      slab->rebuilt_pages |= slab->doubtful_pages;
       slab->doubtful_pages = 0;
     }
   }
   return {};
+}
+
+void Allocator::rewrite_rebuilt() {
+  for (Slab* slab : order_) slab->dirty_pages |= std::exchange(slab->rebuilt_pages, 0);
 }
 
 }  // namespace coppice

@@ -36,6 +36,7 @@ struct Allocator::Slab {
   std::vector<PagePair> pages;
   std::uint64_t dirty_pages = 0;     // a bit per page
   std::uint64_t doubtful_pages = 0;  // … whose content is not known
+  std::uint64_t rebuilt_pages = 0;   // … of which one copy is still damaged
 };
 
 }  // namespace coppice

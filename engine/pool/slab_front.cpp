@@ -13,7 +13,10 @@ namespace coppice {
 void seal_empty_bitmaps(SlabLayout layout, PhysicalBlock slab_start, std::span<std::byte> front) {
   for (std::uint64_t page = 0; page < layout.bitmap_pages(); ++page) {
     const std::uint64_t block = layout.bitmap_page(page);
-    seal_page(front.subspan(block * kBlockBytes).first<kBlockBytes>(), 1, slab_start.next(block));
+    for (std::uint64_t copy = 0; copy < 2; ++copy) {
+      seal_page(front.subspan((block + copy) * kBlockBytes).first<kBlockBytes>(), 1 + copy,
+                slab_start.next(block + copy));
+    }
   }
 }
 

@@ -128,6 +128,8 @@ Task<Outcome<>> Engine::repair_pages() {
   if (doubtful != 0 && notice_)
     notice_(fmt::format("{} allocation bitmap pages were damaged and are made anew from the map", doubtful));
   done = co_await checkpointer_->run();
+  allocator_.rewrite_rebuilt();
+  if (done) done = co_await checkpointer_->run();
   if (!done) co_return refuse(done.error(), "repairing the pool");
   co_return Outcome<>{};
 }

@@ -69,7 +69,7 @@ class Clean(Damage):
             self.store.run("--read-only", *verb)
         for verb in (["create", "x", "--size", "1M"], ["snapshot", "disk@x"], ["rm", "disk@one"],
                      ["rollback", "disk@one"], ["clone", "disk@one", "x"], ["rename", "disk", "x"],
-                     ["resize", "disk", "1G"]):
+                     ["resize", "disk", "--size", "1G"]):
             done = self.store.run("--read-only", *verb, expect=2)
             self.assertIn(b"read-only", done.stderr, verb)
             self.assertEqual(done.stderr.count(b"\n"), 1, verb)
@@ -81,7 +81,6 @@ class Clean(Damage):
             self.store.restore()
             flip(self.store.pool, place + 200)
             self.exact(says="1 of its 4 superblocks")
-            self.assertEqual(self.store.run("ls").stderr, b"" if place else b"")
 
     def test_superblocks_two_of_a_state(self):
         for pair in (PLACES[:2], PLACES[2:]):
@@ -116,15 +115,13 @@ class Clean(Damage):
         self.assertEqual(self.store.run("ls").stderr, b"")
 
     def test_slab_of_another_place(self):
-        with open(self.store.pool, "rb") as file:
-            file.seek(self.store.slab())
-            header = bytearray(file.read(BLOCK))
-        with open(self.store.pool, "rb") as file:
-            file.seek(self.store.slab() + self.store.number(136) * BLOCK)
-            other = file.read(BLOCK)
-        self.assertNotEqual(bytes(header), other)
-        overwrite(self.store.pool, self.store.slab(), other)
-        self.refused_by_all("another slab" if other.strip(b"\0") else "")
+        other = DamagedStore("clean")
+        with open(other.pool, "rb") as file:
+            file.seek(other.slab())
+            header = file.read(BLOCK)
+        other.remove()
+        overwrite(self.store.pool, self.store.slab(), header)
+        self.refused_by_all("another slab")
 
     def test_granule_page(self):
         for copies in ((0,), (1,), (0, 1)):
@@ -240,15 +237,10 @@ class Clean(Damage):
 
     def test_staging(self):
         path = self.store.path + "/staging"
-        os.truncate(path, 1000)
-        self.exact()
-        os.remove(path)
-        self.exact()
-        zero(path, 0, 1 * MIB)
-        self.exact()
-
-    def test_unknown_feature(self):
-        """A ro-compat bit of the future, put into the superblocks by the engine's own code."""
+        for damage in (lambda: os.truncate(path, 1000), lambda: os.remove(path), lambda: zero(path, 0, 1 * MIB)):
+            self.store.restore()
+            damage()
+            self.exact()
 
     @unittest.skipIf(os.geteuid() == 0, "root may write everything")
     def test_no_permission(self):
