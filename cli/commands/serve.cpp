@@ -35,7 +35,11 @@ void log_to_stderr() {
 Outcome<int> serve(const Options& options, Context& context) {
   auto cache = parse_size(options.cache);
   if (!cache) return refuse(ErrorKind::kInvalid, "--cache: " + cache.error().message);
-  DaemonOptions daemon{.store = context.store, .endpoints = {}, .cache_bytes = *cache, .json = context.json, .mode = context.mode};
+  DaemonOptions daemon{.store = context.store,
+                       .endpoints = {},
+                       .cache_bytes = *cache,
+                       .json = context.json,
+                       .mode = context.mode};
   auto listen = options.listen;
   if (listen.empty()) listen.push_back(default_nbd_socket(context.store));
   for (const auto& text : listen) {

@@ -46,7 +46,8 @@ Task<bool> ends_with_batch(JournalPlace place, Uuid store, JournalPoint point) {
   };
   if (point.ring_offset > place.ring_bytes) co_return false;
   const std::uint64_t longest = batch_bytes(kMaxBatchPayloadBytes);
-  co_await for_each_block(place, point.ring_offset - std::min(point.ring_offset, longest), point.ring_offset, look);
+  co_await for_each_block(place, point.ring_offset - std::min(point.ring_offset, longest), point.ring_offset,
+                          look);
   co_return found;
 }
 

@@ -82,8 +82,8 @@ std::unique_ptr<StagingMemory> copy_staging_file(const std::string& path, std::u
   if (descriptor < 0) return memory;
   std::uint64_t done = 0;
   while (done < size_bytes) {
-    const ssize_t got = pread(descriptor, memory->bytes().data() + done, size_bytes - done,
-                              static_cast<off_t>(done));
+    const ssize_t got =
+        pread(descriptor, memory->bytes().data() + done, size_bytes - done, static_cast<off_t>(done));
     if (got <= 0) break;
     done += static_cast<std::uint64_t>(got);
   }

@@ -158,8 +158,7 @@ Result<std::unique_ptr<MetaStore>> open_rocks_read_only(const std::string& direc
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DBOptions options = rocks_options(false);
   options.info_log = std::make_shared<Silent>();
-  const auto status =
-      rocksdb::DB::OpenForReadOnly(options, directory, rocks_families(), &handles, &opened);
+  const auto status = rocksdb::DB::OpenForReadOnly(options, directory, rocks_families(), &handles, &opened);
   if (!status.ok()) {
     reason = status.ToString();
     return std::unexpected(open_error(status, reason));

@@ -29,18 +29,17 @@ class Allocator {
   explicit Allocator(Pool& pool);
   ~Allocator();
 
-  // Reads the bitmaps of all slabs that the superblocks name. A page of which a copy is damaged is *doubtful*:
-  // the other one may be the older. Of such a page every block counts as owned, so that nothing in it is
-  // handed out, and it is not written, until rebuild(). A slab header that is damaged is noted; one that
-  // speaks of another slab is kCorrupt.
+  // Reads the bitmaps of all slabs that the superblocks name. A page of which a copy is damaged is
+  // *doubtful*: the other one may be the older. Of such a page every block counts as owned, so that nothing
+  // in it is handed out, and it is not written, until rebuild(). A slab header that is damaged is noted; one
+  // that speaks of another slab is kCorrupt.
   Task<Result<>> load();
   [[nodiscard]] std::uint64_t doubtful_pages() const;
   // All blocks of the pool, none of them in it, to be filled with those that the map names.
   [[nodiscard]] BlockSet no_blocks() const;
-  // Makes the doubtful pages what `mapped` says. kCorrupt, with nothing changed, where that does not agree with
-  // the pages that are whole: then it can't be trusted for the others either.
-  // They are written by the next checkpoint, and both copies are whole when rewrite_rebuilt() and another one
-  // follow.
+  // Makes the doubtful pages what `mapped` says. kCorrupt, with nothing changed, where that does not agree
+  // with the pages that are whole: then it can't be trusted for the others either. They are written by the
+  // next checkpoint, and both copies are whole when rewrite_rebuilt() and another one follow.
   Result<> rebuild(const BlockSet& mapped);
   void rewrite_rebuilt();
   struct SlabName {

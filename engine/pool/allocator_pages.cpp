@@ -31,7 +31,8 @@ Result<> Allocator::adopt(Slab& slab, std::span<const std::byte> front) {
   const auto header = decode_slab_header(front.first<kBlockBytes>());
   const SlabPlace place = pool_.locate(slab.start).value_or(SlabPlace{});
   if (!header) damaged_headers_.push_back({place.member, place.slab});
-  if (header && *header != SlabHeader{pool_.superblock(place.member).store, static_cast<std::uint32_t>(place.member),
+  if (header &&
+      *header != SlabHeader{pool_.superblock(place.member).store, static_cast<std::uint32_t>(place.member),
                             place.slab, slab.layout.slab_blocks})
     return fail(ErrorKind::kCorrupt, 0, "a slab header of the pool speaks of another slab");
 
@@ -91,8 +92,7 @@ std::vector<Allocator::PageImage> Allocator::collect_dirty(std::size_t max_pages
   std::vector<PageImage> images;
   for (Slab* slab : order_) {
     while ((slab->dirty_pages & ~slab->doubtful_pages) != 0 && images.size() < max_pages) {
-      const auto page =
-          static_cast<std::size_t>(std::countr_zero(slab->dirty_pages & ~slab->doubtful_pages));
+      const auto page = static_cast<std::size_t>(std::countr_zero(slab->dirty_pages & ~slab->doubtful_pages));
       slab->dirty_pages &= ~(std::uint64_t{1} << page);
       AlignedBuffer bytes(kBlockBytes);
       std::memset(bytes.data(), 0, kBlockBytes);

@@ -17,7 +17,8 @@ class BlockSet {
     const auto place = pool_.locate(run.first);
     if (!place || place->slab >= bitmaps_[place->member].size()) return false;
     const SlabLayout layout = pool_.slab_layout(place->member);
-    if (place->index < layout.first_data_block() || run.count > layout.slab_blocks - place->index) return false;
+    if (place->index < layout.first_data_block() || run.count > layout.slab_blocks - place->index)
+      return false;
     auto& bitmap = bitmaps_[place->member][place->slab];
     for_each_word(place->index, run.count,
                   [&](std::uint64_t word, std::uint64_t mask) { bitmap[word] |= mask; });

@@ -147,7 +147,8 @@ Task<Outcome<std::unique_ptr<Pool>>> Pool::open(Scheduler& scheduler, PoolOption
   if (options.paths.empty()) co_return refuse(ErrorKind::kInvalid, "the pool has no files");
   const std::set<std::string> different(options.paths.begin(), options.paths.end());
   if (different.size() != options.paths.size())
-    co_return refuse(ErrorKind::kInvalid, "the store names one of its pool files twice: put store.json right");
+    co_return refuse(ErrorKind::kInvalid,
+                     "the store names one of its pool files twice: put store.json right");
   MemberOpener opener(options.open_file, options.notice, options.read_only);
   LockWait wait(scheduler, options);
   std::vector<Member> members;

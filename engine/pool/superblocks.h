@@ -1,8 +1,8 @@
 // Superblocks of pool members: the newest valid one of four places, and the next one behind it.
 //
-// Each state is written twice, as generations 2k and 2k + 1, to two of the four places; the other two keep the
-// state before until both are synced. So one bad place never costs a state, and neither does a torn write.
-// Threads: the store's scheduler.
+// Each state is written twice, as generations 2k and 2k + 1, to two of the four places; the other two keep
+// the state before until both are synced. So one bad place never costs a state, and neither does a torn
+// write. Threads: the store's scheduler.
 #pragma once
 
 #include <span>
@@ -34,8 +34,8 @@ struct SuperblockWrite {
   BlockFile* file = nullptr;
   Superblock superblock;
 };
-// Writes each to the places of its generation, an odd one, and the one before (`everywhere`: to all four, as a
-// new member's first) and syncs the files.
+// Writes each to the places of its generation, an odd one, and the one before (`everywhere`: to all four, as
+// a new member's first) and syncs the files.
 enum class SuperblockPlaces : std::uint8_t { kOfGeneration, kEverywhere };
 Task<Result<>> write_superblocks_to(std::span<const SuperblockWrite> writes, SuperblockPlaces places);
 

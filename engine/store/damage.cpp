@@ -1,5 +1,5 @@
-// What recovery does about damage: each thing that is missing is made anew from what proves it, or the store is
-// refused with the reason (docs/durability.md, "Damage").
+// What recovery does about damage: each thing that is missing is made anew from what proves it, or the store
+// is refused with the reason (docs/durability.md, "Damage").
 #include <fmt/format.h>
 
 #include "layout/leaf.h"
@@ -48,17 +48,19 @@ Task<Result<>> collect_mapped(Scheduler& scheduler, MetaStore& meta, BlockSet& i
 Outcome<> Engine::examine_staging(const Past& past) {
   const Superblock& superblock = pool_->superblock();
   if (past.tail.damaged) {
-    return refuse(ErrorKind::kCorrupt,
-                  "the staging file is damaged: writes that were acknowledged and not yet flushed are lost; "
-                  "remove it to open the store without any of them, and restart the guests that were running");
+    return refuse(
+        ErrorKind::kCorrupt,
+        "the staging file is damaged: writes that were acknowledged and not yet flushed are lost; "
+        "remove it to open the store without any of them, and restart the guests that were running");
   }
   const auto generation = staging_.stamped_generation(superblock.store);
   if (generation && *generation > superblock.open_generation) {
-    return refuse(ErrorKind::kCorrupt,
-                  fmt::format("pool file {} is older than the store's staging file: its newest superblock is "
-                              "lost, or it was restored from a copy; bring back the newest one, or remove the "
-                              "staging file if the copy is what you want",
-                              pool_->file(0).path()));
+    return refuse(
+        ErrorKind::kCorrupt,
+        fmt::format("pool file {} is older than the store's staging file: its newest superblock is "
+                    "lost, or it was restored from a copy; bring back the newest one, or remove the "
+                    "staging file if the copy is what you want",
+                    pool_->file(0).path()));
   }
   if (past.power_cut && !generation && !past.failed_sync && notice_) {
     notice_(
@@ -100,9 +102,10 @@ Task<Outcome<>> Engine::examine_journal(JournalPoint end, const Past& past) {
 
 Task<Outcome<>> Engine::repair_pages() {
   if (granules_.lost_pages() != 0 && notice_) {
-    notice_(fmt::format("{} granule pages of the pool are damaged in both copies and made anew: a block that "
-                        "was being written when the power went may answer an error",
-                        granules_.lost_pages()));
+    notice_(
+        fmt::format("{} granule pages of the pool are damaged in both copies and made anew: a block that "
+                    "was being written when the power went may answer an error",
+                    granules_.lost_pages()));
   }
   Result<> done;
   for (const Allocator::SlabName name : allocator_.damaged_headers()) {
@@ -120,10 +123,11 @@ Task<Outcome<>> Engine::repair_pages() {
   if (done) done = allocator_.rebuild(mapped);
   if (!done && sources_.read_only && doubtful != 0) co_return Outcome<>{};
   if (!done) {
-    co_return refuse(doubtful != 0 ? ErrorKind::kReadOnly : ErrorKind::kCorrupt,
-                     fmt::format("the pool's allocation bitmap is damaged and can't be made anew: {}; what is "
-                                 "free is not known, so nothing is written: export the disks to a new store",
-                                 done.error().text));
+    co_return refuse(
+        doubtful != 0 ? ErrorKind::kReadOnly : ErrorKind::kCorrupt,
+        fmt::format("the pool's allocation bitmap is damaged and can't be made anew: {}; what is "
+                    "free is not known, so nothing is written: export the disks to a new store",
+                    done.error().text));
   }
   if (doubtful != 0 && notice_)
     notice_(fmt::format("{} allocation bitmap pages were damaged and are made anew from the map", doubtful));

@@ -22,8 +22,9 @@ std::string StoreImpl::read_only() const {
   const Journal& journal = engine_->parts().journal;
   if (!read_only_.empty() || !journal.failed()) return read_only_;
   const Error why = journal.failure();
-  return fmt::format("a device of the pool has failed ({}{}): close the store, see to the device, open it again",
-                     why.text, why.errno_value == 0 ? "" : fmt::format(": {}", std::strerror(why.errno_value)));
+  return fmt::format(
+      "a device of the pool has failed ({}{}): close the store, see to the device, open it again", why.text,
+      why.errno_value == 0 ? "" : fmt::format(": {}", std::strerror(why.errno_value)));
 }
 
 Outcome<> StoreImpl::require_writable() const {

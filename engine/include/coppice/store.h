@@ -45,15 +45,15 @@ struct InitOptions {
 
 enum class OpenMode : std::uint8_t {
   kReadWrite,
-  // Nothing is written, to whatever belongs to the store. Recovery happens in memory. Several processes may have
-  // a store open so at the same time, but none that writes.
+  // Nothing is written, to whatever belongs to the store. Recovery happens in memory. Several processes may
+  // have a store open so at the same time, but none that writes.
   kReadOnly,
 };
 
 struct OpenOptions {
   std::string directory;
-  // A store that can be read and not written (no permission, a read-only medium, a device that fails writes, a
-  // feature that only a newer coppice may write) is opened read-only all the same, with a notice.
+  // A store that can be read and not written (no permission, a read-only medium, a device that fails writes,
+  // a feature that only a newer coppice may write) is opened read-only all the same, with a notice.
   OpenMode mode = OpenMode::kReadWrite;
   std::uint64_t cache_bytes = std::uint64_t{256} << 20;
   // Told things that a person should read once (O_DIRECT not to be had, a pool on btrfs, waiting for a dead

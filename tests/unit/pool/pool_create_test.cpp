@@ -170,8 +170,7 @@ TEST_CASE_METHOD(Fixture, "a slab is named by the superblock only after it was s
   tap.log.clear();
   must(pool->add_slab());
   using Kind = IoRequest::Kind;
-  CHECK(tap.log ==
-        std::vector<Kind>{Kind::kWrite, Kind::kSync, Kind::kWrite, Kind::kWrite, Kind::kSync});
+  CHECK(tap.log == std::vector<Kind>{Kind::kWrite, Kind::kSync, Kind::kWrite, Kind::kWrite, Kind::kSync});
 }
 
 }  // namespace

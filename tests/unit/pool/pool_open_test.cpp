@@ -77,7 +77,8 @@ TEST_CASE_METHOD(Fixture, "superblocks carry the state over, each time in the ne
   }
 }
 
-TEST_CASE_METHOD(Fixture, "of a state's two superblocks one is enough; with both torn the state before counts") {
+TEST_CASE_METHOD(Fixture,
+                 "of a state's two superblocks one is enough; with both torn the state before counts") {
   must(pool->write_superblocks({.clean = false, .open_generation = 1, .journal_tail_sequence = 1}));
   must(pool->write_superblocks({.clean = false, .open_generation = 2, .journal_tail_sequence = 2}));
   const std::uint64_t place = pool->superblock(0).generation % 4;
@@ -119,9 +120,10 @@ TEST_CASE_METHOD(Fixture, "a file cut short") {
   fs::resize_file(paths[1], used);
   CHECK(try_open(paths).has_value());
   fs::resize_file(paths[1], used - 4096);
-  refused(paths, ErrorKind::kCorrupt,
-          "pool file " + paths[1] + " is cut short: 4096 of its " + std::to_string(used) +
-              " bytes are missing: restore it from a backup, or open the store read-only to save what is left");
+  refused(
+      paths, ErrorKind::kCorrupt,
+      "pool file " + paths[1] + " is cut short: 4096 of its " + std::to_string(used) +
+          " bytes are missing: restore it from a backup, or open the store read-only to save what is left");
   fs::resize_file(paths[1], 0);
   refused(paths, ErrorKind::kCorrupt,
           "pool file " + paths[1] +
