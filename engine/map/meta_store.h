@@ -79,6 +79,8 @@ class MetaStore {
   // Atomic. `sync`: durable when it returns, with everything written before.
   virtual Result<> write(const MetaBatch& batch, bool sync) = 0;
   virtual std::unique_ptr<MetaIterator> iterate(Family family, Reach reach) = 0;
+  // It could not be told whether all that was written is there: to be compared with what else is known.
+  [[nodiscard]] virtual bool doubtful() const { return false; }
 };
 
 // RocksDB in `directory`. kCorrupt / kBusy / kIo with RocksDB's own words in `reason`.

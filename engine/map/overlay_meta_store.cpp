@@ -78,6 +78,8 @@ class OverlayMetaStore final : public MetaStore {
  public:
   explicit OverlayMetaStore(std::unique_ptr<MetaStore> lower) : lower_(std::move(lower)) {}
 
+  [[nodiscard]] bool doubtful() const override { return lower_->doubtful(); }
+
   Result<std::optional<std::string>> get(Family family, std::string_view key) override {
     const std::lock_guard lock(mutex_);
     return find(family, key);

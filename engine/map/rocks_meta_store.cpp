@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "map/meta_store.h"
+#include "map/rocks_manifest.h"
 #include "map/rocks_options.h"
 
 namespace coppice {
@@ -49,8 +50,9 @@ class RocksIterator final : public MetaIterator {
 
 class RocksMetaStore final : public MetaStore {
  public:
-  RocksMetaStore(std::unique_ptr<rocksdb::DB> db, std::vector<rocksdb::ColumnFamilyHandle*> handles)
-      : db_(std::move(db)), handles_(std::move(handles)) {}
+  RocksMetaStore(std::unique_ptr<rocksdb::DB> db, std::vector<rocksdb::ColumnFamilyHandle*> handles,
+                 bool doubtful)
+      : db_(std::move(db)), handles_(std::move(handles)), doubtful_(doubtful) {}
   ~RocksMetaStore() override {
     // What is in the log needs no flush; files that are half made are thrown away at the next open.
     for (auto* handle : handles_) static_cast<void>(db_->DestroyColumnFamilyHandle(handle));
@@ -74,10 +76,16 @@ class RocksMetaStore final : public MetaStore {
         return fail(ErrorKind::kInvalid, 0, "an operation on the metadata was refused");
       }
     }
+    const std::string manifest = sync ? manifest_in_use(*db_) : std::string();
+    if (!manifest.empty() && !writes.Put(handles_.front(), kManifestKey, manifest).ok()) {
+      return fail(ErrorKind::kInvalid, 0, "an operation on the metadata was refused");
+    }
     rocksdb::WriteOptions options;
     options.sync = sync;
     return result_of(db_->Write(options, &writes), "the metadata could not be written");
   }
+
+  [[nodiscard]] bool doubtful() const override { return doubtful_; }
 
   std::unique_ptr<MetaIterator> iterate(Family family, Reach reach) override {
     rocksdb::ReadOptions options;
@@ -110,6 +118,7 @@ class RocksMetaStore final : public MetaStore {
 
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> handles_;
+  bool doubtful_;
 };
 
 Error open_error(const rocksdb::Status& status, const std::string& reason) {
@@ -130,19 +139,6 @@ Error open_error(const rocksdb::Status& status, const std::string& reason) {
 
 }  // namespace
 
-Result<std::unique_ptr<MetaStore>> open_rocks_meta_store(const std::string& directory, bool create,
-                                                         std::string& reason) {
-  rocksdb::DB* opened = nullptr;
-  std::vector<rocksdb::ColumnFamilyHandle*> handles;
-  const auto status =
-      rocksdb::DB::Open(rocks_options(create), directory, rocks_families(), &handles, &opened);
-  if (!status.ok()) {
-    reason = status.ToString();
-    return std::unexpected(open_error(status, reason));
-  }
-  return std::make_unique<RocksMetaStore>(std::unique_ptr<rocksdb::DB>(opened), std::move(handles));
-}
-
 namespace {
 
 class Silent final : public rocksdb::Logger {
@@ -154,16 +150,50 @@ class Silent final : public rocksdb::Logger {
 }  // namespace
 
 Result<std::unique_ptr<MetaStore>> open_rocks_read_only(const std::string& directory, std::string& reason) {
+  const std::string on_disk = manifest_on_disk(directory);
   rocksdb::DB* opened = nullptr;
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DBOptions options = rocks_options(false);
   options.info_log = std::make_shared<Silent>();
-  const auto status = rocksdb::DB::OpenForReadOnly(options, directory, rocks_families(), &handles, &opened);
+  auto status = rocksdb::DB::OpenForReadOnly(options, directory, rocks_families(), &handles, &opened);
   if (!status.ok()) {
     reason = status.ToString();
     return std::unexpected(open_error(status, reason));
   }
-  return std::make_unique<RocksMetaStore>(std::unique_ptr<rocksdb::DB>(opened), std::move(handles));
+  std::string remembered;
+  status = opened->Get({}, handles.front(), kManifestKey, &remembered);
+  const ManifestAge age = compare_manifests(remembered, on_disk);
+  auto store = std::make_unique<RocksMetaStore>(std::unique_ptr<rocksdb::DB>(opened), std::move(handles),
+                                                age == ManifestAge::kOther);
+  if (!status.ok() && !status.IsNotFound()) {
+    reason = status.ToString();
+    return std::unexpected(open_error(status, reason));
+  }
+  if (age == ManifestAge::kCut) {
+    reason = "its manifest is cut: " + on_disk + " bytes, not " + remembered;
+    return fail(ErrorKind::kCorrupt, 0, "the metadata is damaged or missing");
+  }
+  return store;
+}
+
+// Looked at read-only first: RocksDB deletes what a manifest that was cut does not name.
+Result<std::unique_ptr<MetaStore>> open_rocks_meta_store(const std::string& directory, bool create,
+                                                         std::string& reason) {
+  bool doubtful = false;
+  if (!create) {
+    auto looked = open_rocks_read_only(directory, reason);
+    if (!looked) return looked;
+    doubtful = (*looked)->doubtful();
+  }
+  rocksdb::DB* opened = nullptr;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  const auto status =
+      rocksdb::DB::Open(rocks_options(create), directory, rocks_families(), &handles, &opened);
+  if (!status.ok()) {
+    reason = status.ToString();
+    return std::unexpected(open_error(status, reason));
+  }
+  return std::make_unique<RocksMetaStore>(std::unique_ptr<rocksdb::DB>(opened), std::move(handles), doubtful);
 }
 
 }  // namespace coppice

@@ -117,17 +117,25 @@ Task<Outcome<>> Engine::repair_pages() {
   }
   if (!done) co_return refuse(done.error(), "repairing the pool");
   const std::uint64_t doubtful = allocator_.doubtful_pages();
-  if (doubtful == 0 && !pool_->newer_may_be_lost()) co_return Outcome<>{};
+  const bool unsure = pool_->newer_may_be_lost() || sources_.meta->doubtful();
+  if (doubtful == 0 && !unsure) co_return Outcome<>{};
   BlockSet mapped = allocator_.no_blocks();
   done = co_await collect_mapped(scheduler_, *sources_.meta, mapped);
-  if (done) done = allocator_.rebuild(mapped);
-  if (!done && sources_.read_only && doubtful != 0) co_return Outcome<>{};
+  // A part of the map that can't be read answers errors; what is free is not needed to read the rest.
+  if (!done && sources_.read_only && !unsure) co_return Outcome<>{};
   if (!done) {
     co_return refuse(
-        doubtful != 0 ? ErrorKind::kReadOnly : ErrorKind::kCorrupt,
-        fmt::format("the pool's allocation bitmap is damaged and can't be made anew: {}; what is "
-                    "free is not known, so nothing is written: export the disks to a new store",
+        unsure ? ErrorKind::kCorrupt : ErrorKind::kReadOnly,
+        fmt::format("the pool's allocation bitmap is damaged and can't be made anew ({}): what is "
+                    "free is not known, so nothing is written; export the disks to a new store",
                     done.error().text));
+  }
+  done = allocator_.rebuild(mapped);
+  if (!done) {
+    co_return refuse(
+        ErrorKind::kCorrupt,
+        "the store's map and the pool's allocation do not agree: a part of one is lost, or they are "
+        "of different times; restore the store from a backup");
   }
   if (doubtful != 0 && notice_)
     notice_(fmt::format("{} allocation bitmap pages were damaged and are made anew from the map", doubtful));

@@ -224,6 +224,23 @@ class Clean(Damage):
         shutil.rmtree(folder)
         self.refused_by_all("map")
 
+    def test_manifest_cut(self):
+        """RocksDB takes one that ends with a whole record for what it says, an older state of everything."""
+        folder = self.store.path + "/map"
+        name, = [name for name in os.listdir(folder) if name.startswith("MANIFEST")]
+        size = os.path.getsize(os.path.join(folder, name))
+        with open(os.path.join(folder, name), "rb") as file:
+            text = file.read()
+        ends, at = [], 0
+        while at + 7 <= size:
+            at += 7 + int.from_bytes(text[at + 4:at + 6], "little")
+            ends.append(at)
+        self.assertGreater(len(ends), 3)
+        for cut in [0, size // 2] + [end for end in ends if end < size]:
+            self.store.restore()
+            os.truncate(os.path.join(folder, name), cut)
+            self.refused_by_all("map")
+
     def test_store_json(self):
         path = self.store.path + "/store.json"
         with open(path, "rb") as file:
