@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "map/meta_store.h"
+#include "map/rocks_footers.h"
 #include "map/rocks_manifest.h"
 #include "map/rocks_options.h"
 
@@ -131,7 +132,7 @@ Error open_error(const rocksdb::Status& status, const std::string& reason) {
     return {ErrorKind::kReadOnly, 0, "the metadata can't be written here"};
   }
   // Also what it says of missing files and families.
-  if (status.IsCorruption() || status.IsInvalidArgument()) {
+  if (status.IsCorruption() || status.IsInvalidArgument() || status.IsNotFound() || status.IsPathNotFound()) {
     return {ErrorKind::kCorrupt, 0, "the metadata is damaged or missing"};
   }
   return {kind_of(status), 0, "the metadata could not be opened"};
@@ -151,6 +152,10 @@ class Silent final : public rocksdb::Logger {
 
 Result<std::unique_ptr<MetaStore>> open_rocks_read_only(const std::string& directory, std::string& reason) {
   const std::string on_disk = manifest_on_disk(directory);
+  if (const std::string bad = table_with_bad_footer(directory); !bad.empty()) {
+    reason = "Corruption: bad footer of table " + bad;
+    return fail(ErrorKind::kCorrupt, 0, "the metadata is damaged or missing");
+  }
   rocksdb::DB* opened = nullptr;
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DBOptions options = rocks_options(false);
