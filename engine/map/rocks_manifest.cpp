@@ -1,20 +1,24 @@
 #include "map/rocks_manifest.h"
 
-#include <charconv>
-#include <filesystem>
 #include <fstream>
-#include <utility>
+#include <sstream>
 #include <vector>
+
+#include "base/hash.h"
 
 namespace coppice {
 
 namespace {
 
-std::pair<std::string, std::uint64_t> parts_of(const std::string& text) {
-  const std::size_t gap = text.find(' ');
-  std::uint64_t length = 0;
-  if (gap != std::string::npos) std::from_chars(text.data() + gap + 1, text.data() + text.size(), length);
-  return {text.substr(0, gap), length};
+constexpr std::uint64_t kHashSeed = 0x74736566696e616d;  // "manifest"
+
+// The first `length` bytes of a manifest in words; empty where it has fewer.
+std::string describe(const std::string& directory, const std::string& name, std::uint64_t length) {
+  std::vector<std::byte> bytes(length);
+  std::ifstream file(directory + "/" + name, std::ios::binary);
+  file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(length));
+  if (!file || static_cast<std::uint64_t>(file.gcount()) != length) return {};
+  return name + " " + std::to_string(length) + " " + std::to_string(hash64(bytes, kHashSeed));
 }
 
 }  // namespace
@@ -24,25 +28,20 @@ std::string manifest_in_use(rocksdb::DB& db) {
   std::uint64_t length = 0;
   if (!db.GetLiveFiles(files, &length, false).ok()) return {};
   for (const std::string& file : files) {
-    if (file.starts_with("/MANIFEST")) return file.substr(1) + " " + std::to_string(length);
+    if (file.starts_with("/MANIFEST")) return describe(db.GetName(), file.substr(1), length);
   }
   return {};
 }
 
-std::string manifest_on_disk(const std::string& directory) {
+ManifestAge judge_manifest(const std::string& directory, const std::string& remembered) {
+  std::istringstream words(remembered);
+  std::string old_name;
+  std::uint64_t length = 0;
   std::ifstream current(directory + "/CURRENT");
   std::string name;
-  if (!std::getline(current, name)) return {};
-  std::error_code error;
-  const auto length = std::filesystem::file_size(std::filesystem::path(directory) / name, error);
-  return error ? std::string() : name + " " + std::to_string(length);
-}
-
-ManifestAge compare_manifests(const std::string& remembered, const std::string& on_disk) {
-  const auto [old_name, old_length] = parts_of(remembered);
-  const auto [name, length] = parts_of(on_disk);
-  if (old_name.empty() || name != old_name) return ManifestAge::kOther;
-  return length < old_length ? ManifestAge::kCut : ManifestAge::kWhole;
+  if (!(words >> old_name >> length) || !std::getline(current, name) || name != old_name)
+    return ManifestAge::kOther;
+  return describe(directory, name, length) == remembered ? ManifestAge::kWhole : ManifestAge::kDamaged;
 }
 
 }  // namespace coppice

@@ -151,7 +151,6 @@ class Silent final : public rocksdb::Logger {
 }  // namespace
 
 Result<std::unique_ptr<MetaStore>> open_rocks_read_only(const std::string& directory, std::string& reason) {
-  const std::string on_disk = manifest_on_disk(directory);
   if (const std::string bad = table_with_bad_footer(directory); !bad.empty()) {
     reason = "Corruption: bad footer of table " + bad;
     return fail(ErrorKind::kCorrupt, 0, "the metadata is damaged or missing");
@@ -167,15 +166,15 @@ Result<std::unique_ptr<MetaStore>> open_rocks_read_only(const std::string& direc
   }
   std::string remembered;
   status = opened->Get({}, handles.front(), kManifestKey, &remembered);
-  const ManifestAge age = compare_manifests(remembered, on_disk);
+  const ManifestAge age = judge_manifest(directory, remembered);
   auto store = std::make_unique<RocksMetaStore>(std::unique_ptr<rocksdb::DB>(opened), std::move(handles),
                                                 age == ManifestAge::kOther);
   if (!status.ok() && !status.IsNotFound()) {
     reason = status.ToString();
     return std::unexpected(open_error(status, reason));
   }
-  if (age == ManifestAge::kCut) {
-    reason = "its manifest is cut: " + on_disk + " bytes, not " + remembered;
+  if (age == ManifestAge::kDamaged) {
+    reason = "Corruption: the manifest is not what it was (" + remembered + ")";
     return fail(ErrorKind::kCorrupt, 0, "the metadata is damaged or missing");
   }
   return store;

@@ -240,6 +240,11 @@ class Clean(Damage):
             self.store.restore()
             os.truncate(os.path.join(folder, name), cut)
             self.refused_by_all("map")
+        for end in ends[2:]:
+            self.store.restore()
+            if end + 7 <= size:
+                overwrite(os.path.join(folder, name), end + 4, b"\xff\xff")  # the next record's length
+                self.refused_by_all("map")
 
     def test_table_footer(self):
         """Sizes in it have no checksum, and RocksDB takes memory for whatever they say."""
