@@ -1,5 +1,8 @@
 #include "store/checkpointer.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "base/mutation.h"
 #include "layout/tree_values.h"
 
@@ -92,11 +95,19 @@ Task<Result<>> Checkpointer::write_map() {
   co_return Result<>{};
 }
 
+// The pages that are dirty when it begins: what gets dirty meanwhile is redone from the new start, and under
+// load would never end. Checksum pages come in the order in which they got dirty; of the few bitmap pages
+// all, until a look finds no more than it can take.
 Task<Result<>> Checkpointer::write_pages() {
-  while (true) {
-    auto bitmaps = parts_.allocator.collect_dirty(kPagesAtOnce);
-    auto checksums = parts_.checksums.collect_dirty(kPagesAtOnce);
-    if (bitmaps.empty() && checksums.empty()) co_return Result<>{};
+  std::size_t checksums_left = parts_.checksums.dirty_pages();
+  bool bitmaps_left = true;
+  while (bitmaps_left || checksums_left != 0) {
+    std::vector<Allocator::PageImage> bitmaps;
+    if (bitmaps_left) bitmaps = parts_.allocator.collect_dirty(kPagesAtOnce);
+    bitmaps_left = bitmaps.size() == kPagesAtOnce;
+    auto checksums = parts_.checksums.collect_dirty(std::min(kPagesAtOnce, checksums_left));
+    checksums_left -= checksums.size();
+    if (bitmaps.empty() && checksums.empty()) break;
     Result<> written;
     if (!mutated(Mutation::kPagesAheadOfJournal)) {
       written = co_await parts_.journal.commit(parts_.journal.staged());
@@ -112,6 +123,7 @@ Task<Result<>> Checkpointer::write_pages() {
     written = co_await parts_.pool.sync_all();
     if (!written) co_return written;
   }
+  co_return Result<>{};
 }
 
 Task<Result<>> Checkpointer::write_batch(const MetaBatch& batch, bool sync) {
