@@ -15,6 +15,7 @@ enum ExitCode : int { kYes = 0, kNo = 1, kError = 2 };
 struct Context {
   std::string store;
   bool json = false;
+  OpenMode mode = OpenMode::kReadWrite;
   Session& session;
   std::ostream& out;
   std::ostream& err;

@@ -71,11 +71,13 @@ class Daemon {
   const DaemonOptions& options_;
   int signals_;
   std::vector<nbd::Endpoint> listening_;
+  bool read_only_ = false;
 };
 
 Task<Outcome<>> Daemon::run() {
   OpenOptions open;
   open.directory = options_.store;
+  open.mode = options_.mode;
   open.cache_bytes = options_.cache_bytes;
   open.conservative_flush = options_.conservative_flush;
   open.notice = log_warning;
@@ -96,17 +98,22 @@ Task<Outcome<>> Daemon::serve(Store& store) {
   auto listening = listen(server);
   if (!listening) co_return listening;
   auto control_socket = listen_control(options_.store);
-  if (!control_socket) co_return std::unexpected(control_socket.error());
+  // On a read-only medium no socket can be made; commands then open the store themselves, beside this.
+  read_only_ = !store.read_only().empty();
+  if (!control_socket && !read_only_) co_return std::unexpected(control_socket.error());
+  if (!control_socket) spdlog::warn("{}", control_socket.error().message);
   Dispatcher dispatcher(reactor_, store, Service{options_.store, listening_, true});
   ControlServer control(reactor_, dispatcher);
   server.start();
-  control.start(std::move(*control_socket));
+  if (control_socket) control.start(std::move(*control_socket));
   announce();
   co_await wait_for_signal();
   give_up_later();
   notify_service_manager("STOPPING=1");
-  remove_control(options_.store);
-  co_await control.stop();
+  if (control_socket) {
+    remove_control(options_.store);
+    co_await control.stop();
+  }
   co_await server.stop();
   co_return Outcome<>{};
 }
@@ -129,7 +136,7 @@ void Daemon::announce() const {
     for (const auto& uri : uris) std::printf("listening on %s\n", uri.get<std::string>().c_str());
   }
   std::fflush(stdout);
-  log_line("serving store " + options_.store);
+  log_line("serving store " + options_.store + (read_only_ ? ", read-only" : ""));
   notify_service_manager("READY=1");
 }
 

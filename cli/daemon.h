@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "coppice/result.h"
+#include "coppice/store.h"
 #include "nbd/endpoint.h"
 
 namespace coppice::cli {
@@ -20,6 +21,7 @@ struct DaemonOptions {
   bool conservative_flush = false;
   bool give_back = true;
   bool json = false;
+  OpenMode mode = OpenMode::kReadWrite;
 };
 
 // Returns after the end. Logs to stderr; prints where it listens to stdout once it is ready: a line each, or

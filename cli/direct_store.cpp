@@ -5,14 +5,15 @@
 
 namespace coppice::cli {
 
-Outcome<DirectStore> DirectStore::open(const std::string& directory, std::chrono::seconds lock_wait,
-                                       Notice notice) {
+Outcome<DirectStore> DirectStore::open(const std::string& directory, OpenMode mode,
+                                       std::chrono::seconds lock_wait, Notice notice) {
   DirectStore direct;
   auto reactor = Reactor::create(notice);
   if (!reactor) return refuse(reactor.error(), "store " + directory);
   direct.reactor_ = std::move(*reactor);
   OpenOptions options;
   options.directory = directory;
+  options.mode = mode;
   options.lock_wait = lock_wait;
   options.notice = std::move(notice);
   auto store = direct.reactor_->run(open_store(*direct.reactor_, std::move(options)));

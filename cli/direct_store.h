@@ -18,8 +18,8 @@ class DirectStore {
  public:
   using Notice = std::function<void(const std::string&)>;
   // Fails with kBusy if another process holds the store for longer than `lock_wait`.
-  static Outcome<DirectStore> open(const std::string& directory, std::chrono::seconds lock_wait,
-                                   Notice notice);
+  static Outcome<DirectStore> open(const std::string& directory, OpenMode mode,
+                                   std::chrono::seconds lock_wait, Notice notice);
 
   Outcome<Json> call(const Request& request);
   Outcome<> close();

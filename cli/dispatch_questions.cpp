@@ -28,7 +28,7 @@ Task<Outcome<Json>> Dispatcher::info(Call call) {
   for (const auto& other : *nodes) {
     if (other.id == node->parent) document["continues"] = node_to_json(other)["name"];
   }
-  const bool read_only = spec.is_snapshot();
+  const bool read_only = spec.is_snapshot() || !store_.read_only().empty();
   Json uris = Json::array();
   for (const auto& endpoint : service_.endpoints) uris.push_back(nbd::export_uri(endpoint, spec.text()));
   document["served"] = service_.running;

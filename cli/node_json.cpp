@@ -118,7 +118,10 @@ Json diff_to_json(const std::vector<DiffRange>& ranges) {
 }
 
 Json check_to_json(const CheckReport& report) {
-  return {{"leaves", report.leaves}, {"blocks", report.blocks}, {"problems", report.problems}};
+  return {{"leaves", report.leaves},
+          {"blocks", report.blocks},
+          {"unverifiable", report.unverifiable},
+          {"problems", report.problems}};
 }
 
 }  // namespace coppice::cli

@@ -17,6 +17,7 @@ namespace {
 struct Globals {
   std::optional<std::string> store;
   bool json = false;
+  bool read_only = false;
 };
 
 constexpr const char* kStoreHelp =
@@ -25,6 +26,7 @@ constexpr const char* kStoreHelp =
 void add_globals(CLI::App& parser, Globals& globals) {
   parser.add_option("--store", globals.store, kStoreHelp)->type_name("DIR");
   parser.add_flag("--json", globals.json, "Answer with one JSON document");
+  parser.add_flag("--read-only", globals.read_only, "Open the store without writing anything to it");
 }
 
 std::vector<Verb> add_verbs(CLI::App& program) {
@@ -83,9 +85,10 @@ Outcome<std::string> chosen_store(const Globals& before, const Globals& after) {
   return store_directory(given.value_or(""));
 }
 
-int run_verb(const Verb& verb, const std::string& store, bool json, std::ostream& out, std::ostream& err) {
-  Session session(store, [&err](const std::string& text) { complain(err, text); });
-  Context context{store, json, session, out, err};
+int run_verb(const Verb& verb, const std::string& store, OpenMode mode, bool json, std::ostream& out,
+             std::ostream& err) {
+  Session session(store, mode, [&err](const std::string& text) { complain(err, text); });
+  Context context{store, json, mode, session, out, err};
   auto code = verb.run(context);
   auto closed = session.close();
   if (!code) return complain(err, code.error().message);
@@ -120,7 +123,11 @@ int run_program(int argc, const char* const* argv, std::ostream& out, std::ostre
   if (!store) return complain(err, store.error().message);
   const auto chosen =
       std::ranges::find_if(verbs, [](const Verb& verb) { return verb.parser.app().parsed(); });
-  return run_verb(*chosen, *store, before.json || after.json, out, err);
+  const bool read_only = before.read_only || after.read_only;
+  if (read_only && chosen->parser.app().get_name() == "init")
+    return complain(err, "init: --read-only opens a store that is there: leave it out to make one");
+  return run_verb(*chosen, *store, read_only ? OpenMode::kReadOnly : OpenMode::kReadWrite,
+                  before.json || after.json, out, err);
 }
 
 }  // namespace coppice::cli

@@ -46,7 +46,8 @@ Outcome<> Session::reach() {
       client_ = std::move(*client);
       break;
     }
-    auto direct = DirectStore::open(store_, kOneWait, [this](const std::string& text) { tell_once(text); });
+    auto direct =
+        DirectStore::open(store_, mode_, kOneWait, [this](const std::string& text) { tell_once(text); });
     if (direct) {
       direct_ = std::move(*direct);
     } else if (direct.error().kind != ErrorKind::kBusy || Clock::now() >= deadline) {

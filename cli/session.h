@@ -17,7 +17,9 @@ namespace coppice::cli {
 class Session {
  public:
   using Notice = std::function<void(const std::string&)>;
-  Session(std::string store, Notice notice) : store_(std::move(store)), notice_(std::move(notice)) {}
+  // `mode` is how the store is opened where no daemon holds it.
+  Session(std::string store, OpenMode mode, Notice notice)
+      : store_(std::move(store)), mode_(mode), notice_(std::move(notice)) {}
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   ~Session();
@@ -32,6 +34,7 @@ class Session {
   Outcome<> reach();
 
   std::string store_;
+  OpenMode mode_;
   Notice notice_;
   std::set<std::string> told_;
   std::optional<ControlClient> client_;

@@ -6,12 +6,12 @@ namespace coppice::nbd {
 
 namespace {
 
-ExportInfo info_of(const NodeInfo& node) {
+ExportInfo info_of(const NodeInfo& node, bool store_is_read_only) {
   const bool snapshot = node.kind == NodeInfo::Kind::kSnapshot;
   ExportInfo info{.name = snapshot ? node.disk + "@" + node.snapshot : node.disk,
                   .description = format_size(node.size_bytes),
                   .size_bytes = node.size_bytes,
-                  .read_only = snapshot};
+                  .read_only = snapshot || store_is_read_only};
   info.description += snapshot ? " snapshot of " + node.disk : " disk";
   if (!node.note.empty()) info.description += ": " + node.note;
   return info;
@@ -32,7 +32,7 @@ Task<Outcome<std::vector<ExportInfo>>> StoreExports::list() {
   if (!nodes) co_return std::unexpected(nodes.error());
   std::vector<ExportInfo> exports;
   for (const NodeInfo& node : *nodes) {
-    if (node.kind != NodeInfo::Kind::kDeleted) exports.push_back(info_of(node));
+    if (node.kind != NodeInfo::Kind::kDeleted) exports.push_back(info_of(node, !store_.read_only().empty()));
   }
   co_return exports;
 }
@@ -42,13 +42,14 @@ Task<Outcome<ExportInfo>> StoreExports::describe(std::string name) {
   if (!spec) co_return std::unexpected(spec.error());
   auto node = co_await store_.info(*spec);
   if (!node) co_return std::unexpected(node.error());
-  co_return info_of(*node);
+  co_return info_of(*node, !store_.read_only().empty());
 }
 
 Task<Outcome<std::unique_ptr<BlockDevice>>> StoreExports::open(std::string name, Holder holder) {
   auto spec = spec_of(name);
   if (!spec) co_return std::unexpected(spec.error());
-  const Access access = spec->is_snapshot() ? Access::kReadOnly : Access::kReadWrite;
+  const bool reads = spec->is_snapshot() || !store_.read_only().empty();
+  const Access access = reads ? Access::kReadOnly : Access::kReadWrite;
   auto device = co_await store_.open_device(*spec, access, holder);
   co_return device;
 }

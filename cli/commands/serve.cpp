@@ -44,7 +44,8 @@ Outcome<int> serve(const Options& options, Context& context) {
                        .cache_bytes = *cache,
                        .conservative_flush = options.flush == "conservative",
                        .give_back = !options.keep_space,
-                       .json = context.json};
+                       .json = context.json,
+                       .mode = context.mode};
   auto listen = options.listen;
   if (listen.empty()) listen.push_back(default_nbd_socket(context.store));
   for (const auto& text : listen) {

@@ -154,6 +154,12 @@ Error lost(Parts& parts, const Mismatch& mismatch) {
   return {ErrorKind::kCorrupt, EIO, "a block does not match its checksum"};
 }
 
+std::unexpected<Error> unmapped(Parts& parts, BlockIndex first, const Error& error) {
+  ++parts.counters.checksum_errors;
+  if (parts.report) parts.report(error.text, first.value * kBlockBytes, PhysicalBlock{0});
+  return std::unexpected(error);
+}
+
 }  // namespace
 
 Task<Result<>> read_view(Parts& parts, View view, BlockIndex first, std::span<std::byte> into,
@@ -172,6 +178,8 @@ Task<Result<>> read_settled(Parts& parts, View view, BlockIndex first, std::span
     Mismatch mismatch;
     auto read = co_await read_view(parts, view, first, into, mismatch);
     if (read || read.error().kind != ErrorKind::kCorrupt) co_return read;
+    // No block of the pool: it is the map that can't be read.
+    if (mismatch.address.value == 0) co_return unmapped(parts, first, read.error());
     auto accepted = co_await accept_suspect(parts, view, mismatch);
     if (!accepted) co_return std::unexpected(accepted.error());
     if (!*accepted) co_return std::unexpected(lost(parts, mismatch));

@@ -77,9 +77,9 @@ class BlockFile {
 };
 
 struct BlockFileOptions {
-  bool create = false;  // must not exist
-  bool read_only = false;
-  bool direct = true;  // O_DIRECT; fails with kUnsupported where it is not to be had
+  bool create = false;     // must not exist
+  bool read_only = false;  // the lock is then shared with others that only read
+  bool direct = true;      // O_DIRECT; fails with kUnsupported where it is not to be had
 };
 Result<std::unique_ptr<BlockFile>> open_block_file(Reactor& reactor, const std::string& path,
                                                    BlockFileOptions options);

@@ -23,11 +23,13 @@ constexpr std::uint64_t kMaxTransferBytes = std::uint64_t{1} << 30;
 
 class SystemBlockFile final : public BlockFile {
  public:
-  SystemBlockFile(Reactor& reactor, int descriptor, std::string path, bool is_device, std::uint64_t size)
+  SystemBlockFile(Reactor& reactor, int descriptor, std::string path, bool is_device, bool read_only,
+                  std::uint64_t size)
       : reactor_(reactor),
         descriptor_(descriptor),
         path_(std::move(path)),
         is_device_(is_device),
+        read_only_(read_only),
         size_bytes_(size) {}
   ~SystemBlockFile() override { close(descriptor_); }
 
@@ -103,7 +105,7 @@ class SystemBlockFile final : public BlockFile {
   }
 
   Result<bool> try_lock() override {
-    if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return true;
+    if (flock(descriptor_, (read_only_ ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) return true;
     if (errno == EWOULDBLOCK) return false;
     return fail(ErrorKind::kIo, errno, "the pool can't be locked");
   }
@@ -172,6 +174,7 @@ class SystemBlockFile final : public BlockFile {
   int descriptor_;
   std::string path_;
   bool is_device_;
+  bool read_only_;
   std::uint64_t size_bytes_;
 };
 
@@ -189,6 +192,7 @@ Error open_error(int error, bool direct) {
   if (error == EINVAL && direct) return {ErrorKind::kUnsupported, error, "O_DIRECT is not to be had"};
   if (error == EBUSY) return {ErrorKind::kBusy, error, "is in use by the system (mounted?)"};
   if (error == EACCES || error == EPERM) return {ErrorKind::kReadOnly, error, "permission denied"};
+  if (error == EROFS) return {ErrorKind::kReadOnly, error, "is on a read-only medium"};
   return {ErrorKind::kIo, error, "can't be opened"};
 }
 
@@ -215,7 +219,7 @@ Result<std::unique_ptr<BlockFile>> open_block_file(Reactor& reactor, const std::
     close(descriptor);
     return std::unexpected(size.error());
   }
-  return std::make_unique<SystemBlockFile>(reactor, descriptor, path, is_device, *size);
+  return std::make_unique<SystemBlockFile>(reactor, descriptor, path, is_device, options.read_only, *size);
 }
 
 }  // namespace coppice

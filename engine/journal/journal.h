@@ -182,4 +182,12 @@ struct JournalEnd {
 // in order, and returns the others. Ends at the first batch that is not there whole.
 Task<Result<JournalEnd>> replay_journal(JournalPlace place, Uuid store, JournalPoint from, RecordSink& sink);
 
+// The highest sequence behind `end`, where replay has ended, that a batch still in the ring calls durable; 0
+// if none does. A power cut leaves such batches behind too, but never one that calls durable what is not
+// there: a batch is written after the sync of those that it speaks for. So this is damage, and flushed
+// changes are lost.
+Task<std::uint64_t> durable_beyond(JournalPlace place, Uuid store, JournalPoint end);
+// Whether the batch that `point` stands behind is still in the ring.
+Task<bool> ends_with_batch(JournalPlace place, Uuid store, JournalPoint point);
+
 }  // namespace coppice

@@ -28,6 +28,7 @@ constexpr std::uint64_t kMagic = 0x3153475453504f43;  // "COPSTGS1"
 constexpr std::uint32_t kVersion = 1;
 // What is left at the ring's end and smaller than this can't even hold padding, and is skipped.
 constexpr std::size_t kSmallestRecord = kRecordHeaderBytes + kRecordTrailerBytes;
+constexpr std::size_t kRecordPositionOffset = 8;
 
 struct Slot {
   std::uint64_t physical;
@@ -98,10 +99,52 @@ StagingTail Staging::read_tail(const StagingStamp& stamp) const {
     position += view->length;
   }
   tail.end_position = position;
+  tail.damaged = record_beyond(position);
   for (const Slot& slot : slots_of(memory_->bytes())) {
     if (slot.count != 0) tail.in_flight.push_back({PhysicalBlock{slot.physical}, slot.count});
   }
   return tail;
+}
+
+// At each place of the ring only one position is possible, so that almost nothing has to be hashed.
+bool Staging::record_beyond(std::uint64_t end) const {
+  const Header* head = header();
+  for (std::uint64_t position = round_up(end, 8); position - head->released < ring_.size(); position += 8) {
+    const std::span<const std::byte> at = ring_.subspan((position - head->base) % ring_.size());
+    if (at.size() < kSmallestRecord) continue;
+    std::uint64_t named = 0;
+    std::memcpy(&named, at.data() + kRecordPositionOffset, sizeof named);
+    if (named != position) continue;
+    if (auto view = verify_record(at, head->hash); view && view->position == position) return true;
+  }
+  return false;
+}
+
+std::optional<std::uint64_t> Staging::stamped_generation(const Uuid& store) const {
+  const Header* head = header();
+  if (head->magic != kMagic || head->version != kVersion) return std::nullopt;
+  StagingStamp stamp{.boot = {}, .store = store, .open_generation = head->open_generation};
+  std::memcpy(stamp.boot.bytes.data(), head->boot, 16);
+  const bool ours = std::memcmp(head->store, store.bytes.data(), 16) == 0;
+  if (!ours || head->hash != hash_of_stamp(stamp, head->base)) return std::nullopt;
+  return head->open_generation;
+}
+
+bool Staging::had_record(const StagingStamp& stamp, std::uint64_t from, std::uint64_t to) const {
+  const Header* head = header();
+  const std::uint64_t hash = hash_of_stamp(stamp, head->base);
+  while (from < to) {
+    const std::uint64_t offset = (from - head->base) % ring_.size();
+    if (ring_.size() - offset < kSmallestRecord) {
+      from += ring_.size() - offset;
+      continue;
+    }
+    const auto view = verify_record(ring_.subspan(offset), hash);
+    // What was written over since is too far back to have been padding.
+    if (!view || view->position != from || view->type != RecordType::kPadding) return true;
+    from += view->length;
+  }
+  return false;
 }
 
 bool Staging::of_boot(const Uuid& boot) const {

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -40,6 +41,8 @@ class StagingMemory {
 // Opens the file, or makes it at full size with every block written (a hole would be a SIGBUS on a full
 // disk).
 Result<std::unique_ptr<StagingMemory>> map_staging_file(const std::string& path, std::uint64_t size_bytes);
+// A copy of the file in memory, for a store that writes nothing: zeroes where it is missing or short.
+std::unique_ptr<StagingMemory> copy_staging_file(const std::string& path, std::uint64_t size_bytes);
 std::unique_ptr<StagingMemory> make_plain_staging(std::uint64_t size_bytes);
 
 inline constexpr std::uint64_t kStagingSlots = 8192;
@@ -57,6 +60,7 @@ struct StagingTail {
   std::vector<PhysicalRun> in_flight;  // in-place writes that may have landed, or in part
   std::uint64_t start_position = 0;    // everything below is in the journal
   std::uint64_t end_position = 0;      // 0: the file says nothing
+  bool damaged = false;                // whole records stand behind one that is not
 };
 
 class Staging {
@@ -65,6 +69,10 @@ class Staging {
 
   // What stands there under this stamp; nothing (no records, position 0) if the stamp is another one.
   [[nodiscard]] StagingTail read_tail(const StagingStamp& stamp) const;
+  // A record was staged in [from, to), of what read_tail() says that the journal has.
+  [[nodiscard]] bool had_record(const StagingStamp& stamp, std::uint64_t from, std::uint64_t to) const;
+  // What stands there is a stamp of this store: the open generation that it names.
+  [[nodiscard]] std::optional<std::uint64_t> stamped_generation(const Uuid& store) const;
   // Whatever stands there was stamped under this boot of the kernel.
   [[nodiscard]] bool of_boot(const Uuid& boot) const;
   // Goes on where a killed process ended: what it left under this stamp is staged as if by this one. Slots
@@ -99,6 +107,7 @@ class Staging {
  private:
   struct Header;
   [[nodiscard]] Header* header() const;
+  [[nodiscard]] bool record_beyond(std::uint64_t end) const;
   [[nodiscard]] std::span<std::byte> ring_at(std::uint64_t position) const;
   std::unique_ptr<StagingMemory> memory_;
   std::span<std::byte> ring_;

@@ -60,7 +60,10 @@ Result<> fill(int descriptor, std::uint64_t size_bytes) {
 
 Result<std::unique_ptr<StagingMemory>> map_staging_file(const std::string& path, std::uint64_t size_bytes) {
   const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (descriptor < 0) return fail(ErrorKind::kIo, errno, "the staging file can't be opened");
+  if (descriptor < 0) {
+    const bool forbidden = errno == EACCES || errno == EPERM || errno == EROFS;
+    return fail(forbidden ? ErrorKind::kReadOnly : ErrorKind::kIo, errno, "the staging file can't be opened");
+  }
   auto filled = fill(descriptor, size_bytes);
   if (!filled) {
     close(descriptor);
@@ -71,6 +74,21 @@ Result<std::unique_ptr<StagingMemory>> map_staging_file(const std::string& path,
   close(descriptor);
   if (memory == MAP_FAILED) return fail(ErrorKind::kIo, error, "the staging file can't be mapped");
   return std::make_unique<MappedStaging>(std::span(static_cast<std::byte*>(memory), size_bytes));
+}
+
+std::unique_ptr<StagingMemory> copy_staging_file(const std::string& path, std::uint64_t size_bytes) {
+  auto memory = std::make_unique<PlainStaging>(size_bytes);
+  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return memory;
+  std::uint64_t done = 0;
+  while (done < size_bytes) {
+    const ssize_t got =
+        pread(descriptor, memory->bytes().data() + done, size_bytes - done, static_cast<off_t>(done));
+    if (got <= 0) break;
+    done += static_cast<std::uint64_t>(got);
+  }
+  close(descriptor);
+  return memory;
 }
 
 std::unique_ptr<StagingMemory> make_plain_staging(std::uint64_t size_bytes) {

@@ -1,6 +1,6 @@
 // The superblock of a pool member: what the member is, and where everything in it stands.
 //
-// Kept in four places (kSuperblockOffsets), written in turn by generation; the valid one with the highest
+// Kept in four places (kSuperblockOffsets), each state in two of them in turn; the valid one with the highest
 // generation wins, so a torn write costs nothing but itself. 4096 bytes, little-endian, hashed.
 #pragma once
 

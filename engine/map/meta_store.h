@@ -79,6 +79,8 @@ class MetaStore {
   // Atomic. `sync`: durable when it returns, with everything written before.
   virtual Result<> write(const MetaBatch& batch, bool sync) = 0;
   virtual std::unique_ptr<MetaIterator> iterate(Family family, Reach reach) = 0;
+  // It could not be told whether all that was written is there: to be compared with what else is known.
+  [[nodiscard]] virtual bool doubtful() const { return false; }
 };
 
 class SpaceReserve;
@@ -89,6 +91,10 @@ class SpaceReserve;
 Result<std::unique_ptr<MetaStore>> open_rocks_meta_store(const std::string& directory, bool create,
                                                          std::string& reason,
                                                          std::shared_ptr<SpaceReserve> reserve = {});
+// The same, of which nothing is written: not even its log, nor a lock taken.
+Result<std::unique_ptr<MetaStore>> open_rocks_read_only(const std::string& directory, std::string& reason);
 std::unique_ptr<MetaStore> make_memory_meta_store();
+// What is written stays in memory and covers `lower`, which is only read.
+std::unique_ptr<MetaStore> make_overlay_meta_store(std::unique_ptr<MetaStore> lower);
 
 }  // namespace coppice

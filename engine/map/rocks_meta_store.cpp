@@ -5,12 +5,15 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstdarg>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "map/meta_store.h"
+#include "map/rocks_footers.h"
+#include "map/rocks_manifest.h"
 #include "map/rocks_options.h"
 #include "map/space_reserve.h"
 
@@ -68,9 +71,10 @@ class FullWatch final : public rocksdb::EventListener {
 class RocksMetaStore final : public MetaStore {
  public:
   RocksMetaStore(std::unique_ptr<rocksdb::DB> db, std::vector<rocksdb::ColumnFamilyHandle*> handles,
-                 std::shared_ptr<FullWatch> watch, std::shared_ptr<SpaceReserve> reserve)
+                 bool doubtful, std::shared_ptr<FullWatch> watch, std::shared_ptr<SpaceReserve> reserve)
       : db_(std::move(db)),
         handles_(std::move(handles)),
+        doubtful_(doubtful),
         watch_(std::move(watch)),
         reserve_(std::move(reserve)) {}
   ~RocksMetaStore() override {
@@ -96,6 +100,10 @@ class RocksMetaStore final : public MetaStore {
         return fail(ErrorKind::kInvalid, 0, "an operation on the metadata was refused");
       }
     }
+    const std::string manifest = sync ? manifest_in_use(*db_) : std::string();
+    if (!manifest.empty() && !writes.Put(handles_.front(), kManifestKey, manifest).ok()) {
+      return fail(ErrorKind::kInvalid, 0, "an operation on the metadata was refused");
+    }
     rocksdb::WriteOptions options;
     options.sync = sync;
     if (reserve_ && !reserve_->make_room(2 * batch.bytes()))
@@ -109,6 +117,8 @@ class RocksMetaStore final : public MetaStore {
     }
     return result_of(status, "the metadata could not be written");
   }
+
+  [[nodiscard]] bool doubtful() const override { return doubtful_; }
 
   std::unique_ptr<MetaIterator> iterate(Family family, Reach reach) override {
     rocksdb::ReadOptions options;
@@ -149,6 +159,7 @@ class RocksMetaStore final : public MetaStore {
 
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> handles_;
+  bool doubtful_;
   std::shared_ptr<FullWatch> watch_;
   std::shared_ptr<SpaceReserve> reserve_;
 };
@@ -158,8 +169,12 @@ Error open_error(const rocksdb::Status& status, const std::string& reason) {
   const bool held = status.IsIOError() && (reason.find("lock hold by") != std::string::npos ||
                                            reason.find("While lock file") != std::string::npos);
   if (held) return {ErrorKind::kBusy, 0, "another process has the metadata open"};
+  if (status.IsIOError() && (reason.find("ermission denied") != std::string::npos ||
+                             reason.find("ead-only file system") != std::string::npos)) {
+    return {ErrorKind::kReadOnly, 0, "the metadata can't be written here"};
+  }
   // Also what it says of missing files and families.
-  if (status.IsCorruption() || status.IsInvalidArgument()) {
+  if (status.IsCorruption() || status.IsInvalidArgument() || status.IsNotFound() || status.IsPathNotFound()) {
     return {ErrorKind::kCorrupt, 0, "the metadata is damaged or missing"};
   }
   return {kind_of(status), 0, "the metadata could not be opened"};
@@ -167,9 +182,58 @@ Error open_error(const rocksdb::Status& status, const std::string& reason) {
 
 }  // namespace
 
+namespace {
+
+class Silent final : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
+
+}  // namespace
+
+Result<std::unique_ptr<MetaStore>> open_rocks_read_only(const std::string& directory, std::string& reason) {
+  if (const std::string bad = table_with_bad_footer(directory); !bad.empty()) {
+    reason = "Corruption: bad footer of table " + bad;
+    return fail(ErrorKind::kCorrupt, 0, "the metadata is damaged or missing");
+  }
+  rocksdb::DB* opened = nullptr;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  const bool small = on_small_file_system(directory);
+  rocksdb::DBOptions options = rocks_options(false, small);
+  options.info_log = std::make_shared<Silent>();
+  auto status = rocksdb::DB::OpenForReadOnly(options, directory, rocks_families(small), &handles, &opened);
+  if (!status.ok()) {
+    reason = status.ToString();
+    return std::unexpected(open_error(status, reason));
+  }
+  std::string remembered;
+  status = opened->Get({}, handles.front(), kManifestKey, &remembered);
+  const ManifestAge age = judge_manifest(directory, remembered);
+  auto store =
+      std::make_unique<RocksMetaStore>(std::unique_ptr<rocksdb::DB>(opened), std::move(handles),
+                                       age == ManifestAge::kOther, std::make_shared<FullWatch>(), nullptr);
+  if (!status.ok() && !status.IsNotFound()) {
+    reason = status.ToString();
+    return std::unexpected(open_error(status, reason));
+  }
+  if (age == ManifestAge::kDamaged) {
+    reason = "Corruption: the manifest is not what it was (" + remembered + ")";
+    return fail(ErrorKind::kCorrupt, 0, "the metadata is damaged or missing");
+  }
+  return store;
+}
+
+// Looked at read-only first: RocksDB deletes what a manifest that was cut does not name.
 Result<std::unique_ptr<MetaStore>> open_rocks_meta_store(const std::string& directory, bool create,
                                                          std::string& reason,
                                                          std::shared_ptr<SpaceReserve> reserve) {
+  bool doubtful = false;
+  if (!create) {
+    auto looked = open_rocks_read_only(directory, reason);
+    if (!looked) return looked;
+    doubtful = (*looked)->doubtful();
+  }
   rocksdb::DB* opened = nullptr;
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   const bool small = on_small_file_system(directory);
@@ -187,7 +251,7 @@ Result<std::unique_ptr<MetaStore>> open_rocks_meta_store(const std::string& dire
     reason = status.ToString();
     return std::unexpected(open_error(status, reason));
   }
-  return std::make_unique<RocksMetaStore>(std::unique_ptr<rocksdb::DB>(opened), std::move(handles),
+  return std::make_unique<RocksMetaStore>(std::unique_ptr<rocksdb::DB>(opened), std::move(handles), doubtful,
                                           std::move(watch), std::move(reserve));
 }
 

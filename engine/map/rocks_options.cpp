@@ -81,6 +81,7 @@ rocksdb::DBOptions rocks_options(bool create, bool small) {
   options.create_if_missing = options.create_missing_column_families = options.error_if_exists = create;
   options.paranoid_checks = true;
   options.max_background_jobs = 2;
+  options.max_manifest_file_size = std::size_t{4} << 20;  // read again with each checkpoint
   options.max_open_files = 256;
   options.db_write_buffer_size = 3 * write_buffer_bytes(small);  // of all families together
   options.max_total_wal_size = 4 * write_buffer_bytes(small);

@@ -23,6 +23,7 @@
 #include "coppice/scheduler.h"
 #include "coppice/task.h"
 #include "layout/record.h"
+#include "pool/block_set.h"
 #include "pool/pool.h"
 
 namespace coppice {
@@ -32,9 +33,24 @@ class Allocator {
   explicit Allocator(Pool& pool);
   ~Allocator();
 
-  // Reads the bitmaps of all slabs that the superblocks name. A page of which neither copy verifies is
-  // kCorrupt.
+  // Reads the bitmaps of all slabs that the superblocks name. A page of which a copy is damaged is
+  // *doubtful*: the other one may be the older. Of such a page every block counts as owned, so that nothing
+  // in it is handed out, and it is not written, until rebuild(). A slab header that is damaged is noted; one
+  // that speaks of another slab is kCorrupt.
   Task<Result<>> load();
+  [[nodiscard]] std::uint64_t doubtful_pages() const;
+  // All blocks of the pool, none of them in it, to be filled with those that the map names.
+  [[nodiscard]] BlockSet no_blocks() const;
+  // Makes the doubtful pages what `mapped` says. kCorrupt, with nothing changed, where that does not agree
+  // with the pages that are whole: then it can't be trusted for the others either. They are written by the
+  // next checkpoint, and both copies are whole when rewrite_rebuilt() and another one follow.
+  Result<> rebuild(const BlockSet& mapped);
+  void rewrite_rebuilt();
+  struct SlabName {
+    std::uint64_t member = 0;
+    std::uint64_t slab = 0;
+  };
+  [[nodiscard]] const std::vector<SlabName>& damaged_headers() const { return damaged_headers_; }
   // Makes a new slab known (after Pool::add_slab).
   void add_slab(std::uint64_t member, std::uint64_t slab);
 
@@ -147,6 +163,7 @@ class Allocator {
   std::uint64_t owned_data_ = 0;
   std::uint64_t data_ = 0;
   std::uint64_t repaired_pages_ = 0;
+  std::vector<SlabName> damaged_headers_;
   std::uint64_t unit_blocks_ = kGranuleBlocks;
   AsyncMutex idle_lock_;               // held while a unit loses or gets its space
   std::vector<PhysicalRun> returned_;  // units without space, busy

@@ -20,13 +20,19 @@ std::uint64_t front_bytes(const SlabLayout& layout) {
   return layout.bitmap_page(layout.bitmap_pages()) * kBlockBytes;
 }
 
+// Whether the copy that is left may be the older one. Both are sealed when a slab is added.
+bool may_be_stale(const PagePair& pair) {
+  return pair.damaged_other || pair.zero_other;
+}
+
 }  // namespace
 
 Result<> Allocator::adopt(Slab& slab, std::span<const std::byte> front) {
   const auto header = decode_slab_header(front.first<kBlockBytes>());
-  if (!header) return std::unexpected(header.error());
   const SlabPlace place = pool_.locate(slab.start).value_or(SlabPlace{});
-  if (*header != SlabHeader{pool_.superblock(place.member).store, static_cast<std::uint32_t>(place.member),
+  if (!header) damaged_headers_.push_back({place.member, place.slab});
+  if (header &&
+      *header != SlabHeader{pool_.superblock(place.member).store, static_cast<std::uint32_t>(place.member),
                             place.slab, slab.layout.slab_blocks})
     return fail(ErrorKind::kCorrupt, 0, "a slab header of the pool speaks of another slab");
 
@@ -34,14 +40,15 @@ Result<> Allocator::adopt(Slab& slab, std::span<const std::byte> front) {
     const std::uint64_t block = slab.layout.bitmap_page(page);
     const auto chosen =
         choose_copy(front.subspan(block * kBlockBytes, kPagePairBytes), slab.start.next(block));
-    if (!chosen) return fail(ErrorKind::kCorrupt, 0, "both copies of an allocation bitmap page are damaged");
-    slab.pages[page] = chosen->pair;
-    if (chosen->pair.damaged_other) {
-      ++repaired_pages_;
-      slab.dirty_pages |= std::uint64_t{1} << page;
-    }
+    if (chosen) slab.pages[page] = chosen->pair;
     const std::size_t first = page * kWordsPerPage;
     const std::size_t words = std::min<std::size_t>(kWordsPerPage, slab.owned.size() - first);
+    if (!chosen || may_be_stale(chosen->pair)) {
+      ++repaired_pages_;
+      slab.doubtful_pages |= std::uint64_t{1} << page;
+      std::fill_n(slab.owned.begin() + static_cast<std::ptrdiff_t>(first), words, ~std::uint64_t{0});
+      continue;
+    }
     std::vector<std::uint64_t> stored(words);
     std::memcpy(stored.data(), chosen->content.data(), words * sizeof(std::uint64_t));
     // Metadata blocks are owned whatever a page that was never written says.
@@ -84,9 +91,9 @@ Task<Result<>> Allocator::load() {
 std::vector<Allocator::PageImage> Allocator::collect_dirty(std::size_t max_pages) {
   std::vector<PageImage> images;
   for (Slab* slab : order_) {
-    while (slab->dirty_pages != 0 && images.size() < max_pages) {
-      const auto page = static_cast<std::size_t>(std::countr_zero(slab->dirty_pages));
-      slab->dirty_pages &= slab->dirty_pages - 1;
+    while ((slab->dirty_pages & ~slab->doubtful_pages) != 0 && images.size() < max_pages) {
+      const auto page = static_cast<std::size_t>(std::countr_zero(slab->dirty_pages & ~slab->doubtful_pages));
+      slab->dirty_pages &= ~(std::uint64_t{1} << page);
       AlignedBuffer bytes(kBlockBytes);
       std::memset(bytes.data(), 0, kBlockBytes);
       const std::size_t first = page * kWordsPerPage;

@@ -34,7 +34,9 @@ struct Allocator::Slab {
   std::uint64_t free = 0;
   std::uint64_t longest_run = 0;  // no free run is longer; keeps full slabs out of the search
   std::vector<PagePair> pages;
-  std::uint64_t dirty_pages = 0;  // a bit per page
+  std::uint64_t dirty_pages = 0;     // a bit per page
+  std::uint64_t doubtful_pages = 0;  // … whose content is not known
+  std::uint64_t rebuilt_pages = 0;   // … of which one copy is still damaged
   // A bit per unit (allocator_idle.cpp).
   std::uint64_t touched = 0;    // blocks of it were handed out since the last look
   std::uint64_t was_idle = 0;   // free at the last settled look, and ever since

@@ -30,7 +30,7 @@ class Granules {
 
   // After a power cut (`marks_become_suspects`) the marks are added to the suspects; else they are kept as
   // marks. What changed is written and synced by the next call that writes: ensure_marked(), clear_taken(),
-  // clear_all(). A page of which neither copy verifies is kCorrupt.
+  // clear_all(). A page of which neither copy verifies excuses nothing, and is written anew.
   Task<Result<>> load(bool marks_become_suspects);
   void add_slab(std::uint64_t member, std::uint64_t slab);
 
@@ -44,6 +44,7 @@ class Granules {
   void begin_write(PhysicalRun run);
   void end_write(PhysicalRun run);
 
+  [[nodiscard]] std::uint64_t lost_pages() const { return lost_pages_; }
   [[nodiscard]] bool suspect(PhysicalBlock block) const;
   void clear_suspect(PhysicalBlock granule_start);
   [[nodiscard]] bool any_suspect() const;
@@ -74,6 +75,7 @@ class Granules {
   std::vector<Slab*> order_;
   WaitQueue committed_;
   bool committing_ = false;
+  std::uint64_t lost_pages_ = 0;
   std::optional<Error> broken_;
 };
 

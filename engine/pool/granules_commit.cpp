@@ -27,7 +27,11 @@ void store_word(std::span<std::byte> into, std::size_t at, std::uint64_t word) {
 Result<> Granules::adopt(Slab& slab, std::span<const std::byte> both, bool marks_become_suspects) {
   const std::uint64_t page = SlabLayout{}.granule_page();
   const auto chosen = choose_copy(both, slab.start.next(page));
-  if (!chosen) return fail(ErrorKind::kCorrupt, 0, "both copies of a granule page are damaged");
+  if (!chosen) {
+    slab.pair = {.damaged_other = true};
+    ++lost_pages_;
+    return {};
+  }
   slab.pair = chosen->pair;
   slab.disk_marks = load_word(chosen->content, kGranuleMarksAt - kPageHeaderBytes);
   slab.disk_suspects = load_word(chosen->content, kSuspectsAt - kPageHeaderBytes);

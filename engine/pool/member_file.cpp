@@ -51,10 +51,10 @@ std::optional<FileSystemRoom> room_for(const std::string& path) {
 }
 
 Result<std::unique_ptr<BlockFile>> MemberOpener::open(const std::string& path, bool create) {
-  auto file = open_file_(path, {.create = create, .read_only = false, .direct = true});
+  auto file = open_file_(path, {.create = create, .read_only = read_only_, .direct = true});
   if (file || file.error().kind != ErrorKind::kUnsupported) return file;
   if (create) remove_if_empty(path);
-  file = open_file_(path, {.create = create, .read_only = false, .direct = false});
+  file = open_file_(path, {.create = create, .read_only = read_only_, .direct = false});
   if (file && !warned_ && notice_) {
     notice_("warning: " + path +
             ": O_DIRECT is not to be had here, so data passes through the page cache: slower, twice in "

@@ -26,12 +26,14 @@ std::optional<FileSystemRoom> room_for(const std::string& path);
 // Opens files with O_DIRECT, and where that is not to be had without it, telling once what is lost.
 class MemberOpener {
  public:
-  MemberOpener(const OpenFile& open_file, const Notice& notice) : open_file_(open_file), notice_(notice) {}
+  MemberOpener(const OpenFile& open_file, const Notice& notice, bool read_only = false)
+      : open_file_(open_file), notice_(notice), read_only_(read_only) {}
   Result<std::unique_ptr<BlockFile>> open(const std::string& path, bool create);
 
  private:
   const OpenFile& open_file_;
   const Notice& notice_;
+  bool read_only_;
   bool warned_ = false;
 };
 

@@ -16,7 +16,8 @@ std::optional<ChosenPage> choose_copy(std::span<const std::byte> both, PhysicalB
   const bool second = sequence1 && (!sequence0 || *sequence1 > *sequence0);
   const PagePair pair{.sequence = second ? *sequence1 : *sequence0,
                       .current = static_cast<std::uint8_t>(second ? 1 : 0),
-                      .damaged_other = !sequence0 || !sequence1};
+                      .damaged_other = !sequence0 || !sequence1,
+                      .zero_other = (second ? sequence0 : sequence1) == 0u};
   return ChosenPage{pair, page_content(second ? copy1 : copy0)};
 }
 

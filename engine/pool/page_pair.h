@@ -23,6 +23,7 @@ struct PagePair {
   std::uint64_t sequence = 0;  // of the current copy
   std::uint8_t current = 0;
   bool damaged_other = false;  // the other copy did not verify when it was read: torn, or gone bad
+  bool zero_other = false;     // … or is all zeroes, which is valid of a page that was never written
 };
 
 struct ChosenPage {

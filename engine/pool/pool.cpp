@@ -6,6 +6,7 @@
 
 #include "coppice/aligned_buffer.h"
 #include "pool/requests.h"
+#include "pool/slab_front.h"
 #include "pool/superblocks.h"
 #include "pool/write_back_file.h"
 
@@ -32,7 +33,7 @@ Task<Result<>> Pool::write_superblocks(Mark mark) {
   std::vector<SuperblockWrite> writes;
   for (const Member& member : members_) {
     Superblock next = member.superblock;
-    ++next.generation;
+    next.generation = next_generation(next.generation);
     next.clean = mark.clean;
     next.open_generation = mark.open_generation;
     next.journal_tail_sequence = mark.journal_tail_sequence;
@@ -106,6 +107,7 @@ Task<Result<Pool::NewSlab>> Pool::add_slab_to(std::uint64_t index) {
   const SlabHeader header{member.superblock.store, static_cast<std::uint32_t>(index), slab,
                           member.superblock.slab_blocks};
   encode_slab_header(header, metadata.span().first<kBlockBytes>());
+  seal_empty_bitmaps(slab_layout(index), slab_start(index, slab), metadata.span());
   const auto image = metadata.first(metadata_bytes);
   auto written = co_await write_blocks(*member.file, start_bytes, image);
   if (!written) co_return std::unexpected(written.error());
@@ -114,7 +116,7 @@ Task<Result<Pool::NewSlab>> Pool::add_slab_to(std::uint64_t index) {
   if (!synced) co_return std::unexpected(synced.error());
 
   SuperblockWrite next{member.file.get(), member.superblock};
-  ++next.superblock.generation;
+  next.superblock.generation = next_generation(next.superblock.generation);
   ++next.superblock.slab_count;
   const std::span<const SuperblockWrite> one(&next, 1);
   auto named = co_await write_superblocks_to(one, SuperblockPlaces::kOfGeneration);

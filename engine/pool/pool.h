@@ -40,6 +40,7 @@ struct PoolOptions {
   OpenFile open_file;
   Notice notice;
   std::chrono::seconds lock_wait{20};
+  bool read_only = false;  // what is written stays in memory; the lock is shared
 };
 
 // A block of the pool as its slab sees it.
@@ -126,6 +127,11 @@ class Pool {
   // Whether a member's file may take so much more of its file system.
   [[nodiscard]] bool fits(std::uint64_t member, std::uint64_t bytes) const;
 
+  // A superblock newer than those that are valid may have been there: the slabs may be more than it says.
+  [[nodiscard]] bool newer_may_be_lost() const { return newer_may_be_lost_; }
+  // Writes and syncs the header of a slab, which says nothing that the superblock does not.
+  Task<Result<>> write_slab_header(std::uint64_t member, std::uint64_t slab);
+
   // From begin to end all that is read of the members is written back (write_back_file.h).
   void begin_write_back();
   void end_write_back();
@@ -153,6 +159,7 @@ class Pool {
   Scheduler& scheduler_;
   std::vector<Member> members_;
   bool writes_back_ = false;
+  bool newer_may_be_lost_ = false;
   AsyncMutex superblock_lock_;                  // superblocks are written by checkpoints and by growth
   std::optional<Next> next_;                    // the slab that is being made ready
   std::vector<std::uint64_t> kept_room_bytes_;  // by member

@@ -1,10 +1,12 @@
 // Pool::open: every way in which files can turn out not to be the pool that was asked for is told apart here.
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "coppice/bytes.h"
 #include "pool/member_file.h"
 #include "pool/member_plan.h"
+#include "pool/overlay_file.h"
 #include "pool/pool.h"
 #include "pool/superblocks.h"
 
@@ -90,18 +92,22 @@ Failure unreadable(const Error& error, const BlockFile& file) {
   return {error.kind, name + " is damaged: none of its superblocks is valid: restore it from a backup"};
 }
 
-Outcome<> check_geometry(const BlockFile& file, const Superblock& superblock) {
+// What is missing at the end can't be read; all else can, if nothing is to be written.
+Outcome<> check_geometry(const BlockFile& file, const Superblock& superblock, const PoolOptions& options) {
   const std::string name = "pool file " + file.path();
-  if ((superblock.ro_compat & ~kKnownRoCompat) != 0)
-    return refuse(ErrorKind::kUnsupported,
-                  name + " was written by a newer coppice: open it with that version");
+  if ((superblock.ro_compat & ~kKnownRoCompat) != 0 && !options.read_only)
+    return refuse(ErrorKind::kReadOnly,
+                  name + " was written by a newer coppice, which alone can write it: use that version");
   if (!geometry_is_sane(superblock))
     return refuse(ErrorKind::kCorrupt, name + " is damaged: its superblock describes an impossible layout");
   const std::uint64_t needed_bytes = used_bytes(superblock);
-  if (file.size_bytes() < needed_bytes)
+  if (file.size_bytes() >= needed_bytes) return {};
+  const std::string missing = name + " is cut short: " + std::to_string(needed_bytes - file.size_bytes()) +
+                              " of its " + std::to_string(needed_bytes) + " bytes are missing";
+  if (!options.read_only)
     return refuse(ErrorKind::kCorrupt,
-                  name + " is cut short: " + std::to_string(needed_bytes - file.size_bytes()) + " of its " +
-                      std::to_string(needed_bytes) + " bytes are missing: restore it from a backup");
+                  missing + ": restore it from a backup, or open the store read-only to save what is left");
+  if (options.notice) options.notice(missing + ": blocks that stood there can't be read");
   return {};
 }
 
@@ -128,30 +134,49 @@ Outcome<> check_identity(const std::string& path, const Superblock& superblock, 
   return {};
 }
 
+void tell_damaged(const BlockFile& file, const FoundSuperblock& found, const Notice& notice) {
+  if (found.damaged == 0 || !notice) return;
+  notice("pool file " + file.path() + ": " + std::to_string(found.damaged) +
+         " of its 4 superblocks can't be used" +
+         (found.newer_may_be_lost ? ", the newest perhaps among them" : ""));
+}
+
 }  // namespace
 
 Task<Outcome<std::unique_ptr<Pool>>> Pool::open(Scheduler& scheduler, PoolOptions options) {
   if (options.paths.empty()) co_return refuse(ErrorKind::kInvalid, "the pool has no files");
-  MemberOpener opener(options.open_file, options.notice);
+  const std::set<std::string> different(options.paths.begin(), options.paths.end());
+  if (different.size() != options.paths.size())
+    co_return refuse(ErrorKind::kInvalid,
+                     "the store names one of its pool files twice: put store.json right");
+  MemberOpener opener(options.open_file, options.notice, options.read_only);
   LockWait wait(scheduler, options);
   std::vector<Member> members;
+  bool newer_may_be_lost = false;
   for (const std::string& path : options.paths) {
     auto file = co_await open_and_lock(path, opener, wait);
     if (!file) co_return std::unexpected(file.error());
     auto superblock = co_await read_superblock(**file);
     if (!superblock) co_return std::unexpected(unreadable(superblock.error(), **file));
-    members.push_back({std::move(*file), *superblock});
+    tell_damaged(**file, *superblock, options.notice);
+    newer_may_be_lost |= superblock->newer_may_be_lost;
+    if (options.read_only) *file = std::make_unique<OverlayFile>(std::move(*file));
+    members.push_back({std::move(*file), superblock->superblock});
   }
   for (std::size_t i = 0; i < members.size(); ++i) {
     const Superblock& superblock = members[i].superblock;
     auto belongs = check_identity(options.paths[i], superblock, members.front().superblock, i, options);
     if (!belongs) co_return std::unexpected(belongs.error());
-    auto whole = check_geometry(*members[i].file, superblock);
+    auto whole = check_geometry(*members[i].file, superblock, options);
     if (!whole) co_return std::unexpected(whole.error());
     if (kind_of_path(options.paths[i]) == PathKind::kRegularFile)
       use_growth(members[i].superblock, members[i].file->size_bytes());
   }
+  // What it says of the end may not be the last that was said.
+  if (newer_may_be_lost)
+    for (Member& member : members) member.superblock.clean = false;
   auto pool = std::unique_ptr<Pool>(new Pool(scheduler, std::move(members)));
+  pool->newer_may_be_lost_ = newer_may_be_lost;
   pool->notice_ = std::move(options.notice);
   co_return pool;
 }

@@ -77,6 +77,7 @@ class Checker {
   void check_allocation();
   Task<Result<>> capture();
   Task<Result<>> check_versions();
+  Task<Result<>> check_checksums();
   Task<Result<>> check_data();
   Task<Result<>> check_blocks(PhysicalRun run, std::span<std::byte> buffer);
 
@@ -86,6 +87,7 @@ class Checker {
   std::unique_ptr<MetaIterator> versions_;
   std::optional<Allocator::OwnedCopy> owned_;
   std::unordered_map<std::uint64_t, Claim> claims_;
+  std::vector<std::uint64_t> blocks_;  // their keys, in order
 };
 
 void Checker::check_tree() {
@@ -221,11 +223,23 @@ Task<Result<>> Checker::check_blocks(PhysicalRun run, std::span<std::byte> buffe
   co_return Result<>{};
 }
 
+// Blocks of which no checksum is known: both copies of a page are lost, or a write in place failed.
+Task<Result<>> Checker::check_checksums() {
+  Parts& parts = engine_.parts();
+  for (const std::uint64_t physical : blocks_) {
+    const PhysicalRun one{PhysicalBlock{physical}, 1};
+    auto pinned = co_await parts.checksums.pin(one);
+    const bool known = pinned && parts.checksums.get(one.first).has_value();
+    if (pinned) parts.checksums.unpin(one);
+    if (!known && parts.allocator.owned(one.first)) ++report_.unverifiable;
+  }
+  if (report_.unverifiable != 0)
+    problem(fmt::format("{} blocks have lost their checksums and can't be read", report_.unverifiable));
+  co_return Result<>{};
+}
+
 Task<Result<>> Checker::check_data() {
-  std::vector<std::uint64_t> blocks;
-  blocks.reserve(claims_.size());
-  for (const auto& [physical, claim] : claims_) blocks.push_back(physical);
-  std::sort(blocks.begin(), blocks.end());
+  const std::vector<std::uint64_t>& blocks = blocks_;
   AlignedBuffer buffer(kReadBlocks * kBlockBytes);
   for (std::size_t i = 0; i < blocks.size();) {
     PhysicalRun run{PhysicalBlock{blocks[i]}, 1};
@@ -250,7 +264,11 @@ Task<Outcome<CheckReport>> Checker::run(bool read_data) {
   auto read = co_await check_versions();
   if (!read) co_return refuse(read.error(), "the store's map");
   check_allocation();
-  if (read_data) {
+  blocks_.reserve(claims_.size());
+  for (const auto& [physical, claim] : claims_) blocks_.push_back(physical);
+  std::sort(blocks_.begin(), blocks_.end());
+  read = co_await check_checksums();
+  if (read && read_data) {
     read = co_await check_data();
     if (!read) co_return refuse(read.error(), "the pool");
   }

@@ -84,6 +84,8 @@ Task<Outcome<JournalPoint>> Engine::load() {
   if (!loaded) co_return refuse(loaded.error(), "the store's map");
   loaded = co_await allocator_.load();
   if (!loaded) co_return refuse(loaded.error(), "the pool's allocation bitmap");
+  auto fits = co_await examine_age(from);
+  if (!fits) co_return std::unexpected(fits.error());
   co_return from;
 }
 
@@ -195,6 +197,8 @@ Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
   Redo redo(tree_, map_, allocator_, checksums_);
   auto end = co_await replay_journal(place(), store, from, redo);
   if (!end) co_return refuse(end.error(), "replaying the pool's journal");
+  auto whole = co_await examine_journal(end->point, past);
+  if (!whole) co_return whole;
   for (StagingTail::Entry& entry : past.tail.records) {
     // Those below are in the journal already.
     if (entry.position >= end->point.position) end->tail.push_back(std::move(entry.record));
@@ -233,6 +237,8 @@ Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
   if (done) done = co_await journal_tail(*in_flight);
   if (done) done = co_await checkpointer_->run();
   if (!done) co_return refuse(done.error(), "recovering the store");
+  auto repaired = co_await repair_pages();
+  if (!repaired) co_return repaired;
 
   const JournalPoint point = journal_->point();
   const std::uint64_t generation = past.stamp.open_generation + 1;
@@ -245,6 +251,8 @@ Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
 
 Task<Outcome<>> Engine::start() {
   Past past = look_back();
+  auto usable = examine_staging(past);
+  if (!usable) co_return usable;
   if (past.failed_sync && !mutated(Mutation::kNoWriteBack)) pool_->begin_write_back();
   auto from = co_await load();
   if (!from) co_return std::unexpected(from.error());

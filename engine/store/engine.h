@@ -28,6 +28,8 @@ struct EngineSources {
   Uuid boot;  // nil: the staging file says nothing
   FlushOrder flush_order = FlushOrder::kOrderFree;
   std::shared_ptr<SpaceReserve> reserve = {};
+  // All of them keep what is written in memory.
+  bool read_only = false;
 };
 
 class Engine {
@@ -47,6 +49,7 @@ class Engine {
   [[nodiscard]] MetaStore& meta() { return *sources_.meta; }
   [[nodiscard]] Tree& tree() { return tree_; }
   [[nodiscard]] LeafMap& map() { return map_; }
+  [[nodiscard]] bool read_only() const { return sources_.read_only; }
   [[nodiscard]] const Counters& counters() const { return counters_; }
   [[nodiscard]] std::size_t cache_bytes() const { return cache_bytes_; }
   // Null where the map needs none.
@@ -71,6 +74,11 @@ class Engine {
     bool failed_sync = false;  // … since a sync failed, under this boot
   };
   [[nodiscard]] Past look_back();
+  // What is missing is told, or refused (damage.cpp).
+  Outcome<> examine_staging(const Past& past);
+  Task<Outcome<>> examine_age(JournalPoint from);
+  Task<Outcome<>> examine_journal(JournalPoint end, const Past& past);
+  Task<Outcome<>> repair_pages();
   Task<Outcome<>> recover(JournalPoint from, Past past);
   Task<Outcome<>> redo_tail(Redo& redo, const std::vector<Record>& tail, const TailProof& proof);
   [[nodiscard]] JournalSetup setup(JournalPoint tail, JournalPoint end, std::uint64_t durable_sequence);

@@ -33,6 +33,7 @@ void Housekeeper::start() {
   spawn(tick());
   running_.add();
   spawn(pace());
+  if (engine_.read_only()) return;
   running_.add();
   engine_.reclaiming = engine_.reclaimer().has_work();
   spawn(reclaim());

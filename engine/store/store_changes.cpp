@@ -99,6 +99,8 @@ Outcome<> StoreImpl::require_unattached(const TreeDisk& disk, const std::string&
 }
 
 Task<Outcome<>> StoreImpl::create_disk(std::string name, std::uint64_t size_bytes) {
+  auto writable = require_writable();
+  if (!writable) co_return std::unexpected(writable.error());
   co_await verbs_.lock();
   auto done = co_await do_create(std::move(name), size_bytes);
   verbs_.unlock();
@@ -116,6 +118,8 @@ Task<Outcome<>> StoreImpl::do_create(std::string name, std::uint64_t size_bytes)
 }
 
 Task<Outcome<>> StoreImpl::snapshot(std::vector<Spec> specs, std::string note) {
+  auto writable = require_writable();
+  if (!writable) co_return std::unexpected(writable.error());
   co_await verbs_.lock();
   auto done = co_await do_snapshot(std::move(specs), std::move(note));
   verbs_.unlock();
@@ -197,6 +201,8 @@ Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, std::string note
 }
 
 Task<Outcome<std::string>> StoreImpl::rollback(Spec to, RollbackOptions options) {
+  auto writable = require_writable();
+  if (!writable) co_return std::unexpected(writable.error());
   co_await verbs_.lock();
   auto done = co_await do_rollback(std::move(to), std::move(options));
   verbs_.unlock();
@@ -243,6 +249,8 @@ Task<Outcome<std::string>> StoreImpl::do_rollback(Spec to, RollbackOptions optio
 }
 
 Task<Outcome<>> StoreImpl::clone(Spec from, std::string new_disk) {
+  auto writable = require_writable();
+  if (!writable) co_return std::unexpected(writable.error());
   co_await verbs_.lock();
   auto done = co_await do_clone(std::move(from), std::move(new_disk));
   verbs_.unlock();
@@ -266,6 +274,8 @@ Task<Outcome<>> StoreImpl::do_clone(Spec from, std::string new_disk) {
 }
 
 Task<Outcome<>> StoreImpl::remove(std::vector<Spec> specs, bool with_snapshots) {
+  auto writable = require_writable();
+  if (!writable) co_return std::unexpected(writable.error());
   co_await verbs_.lock();
   auto done = co_await do_remove(std::move(specs), with_snapshots);
   verbs_.unlock();
@@ -355,6 +365,8 @@ Task<Outcome<>> StoreImpl::do_remove(std::vector<Spec> specs, bool with_snapshot
 }
 
 Task<Outcome<>> StoreImpl::rename(Spec from, std::string to) {
+  auto writable = require_writable();
+  if (!writable) co_return std::unexpected(writable.error());
   co_await verbs_.lock();
   auto done = co_await do_rename(std::move(from), std::move(to));
   verbs_.unlock();
@@ -386,6 +398,8 @@ Task<Outcome<>> StoreImpl::do_rename(Spec from, std::string to) {
 }
 
 Task<Outcome<>> StoreImpl::resize(std::string disk, std::uint64_t size_bytes) {
+  auto writable = require_writable();
+  if (!writable) co_return std::unexpected(writable.error());
   co_await verbs_.lock();
   auto done = co_await do_resize(std::move(disk), size_bytes);
   verbs_.unlock();

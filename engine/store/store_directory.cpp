@@ -61,6 +61,12 @@ Outcome<StoreDirectory> read_store_directory(const std::string& path) {
     if (error == EACCES || error == EPERM) {
       return refuse(ErrorKind::kReadOnly, fmt::format("store {}: permission denied", path));
     }
+    std::error_code ignored;
+    if (std::filesystem::exists(path + "/map", ignored)) {
+      return refuse(
+          ErrorKind::kCorrupt,
+          fmt::format("{} is missing: restore it, or make it anew with the pools' paths", file_of(path)));
+    }
     return refuse(ErrorKind::kNotFound,
                   fmt::format("no store at {}: make one with 'coppice --store {} init'", path, path));
   }

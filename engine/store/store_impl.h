@@ -20,6 +20,7 @@ class StoreImpl final : public Store {
   StoreImpl(Scheduler& scheduler, std::unique_ptr<Engine> engine, HousekeepingOptions options = {});
   ~StoreImpl() override = default;
 
+  [[nodiscard]] std::string read_only() const override;
   Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes) override;
   Task<Outcome<>> snapshot(std::vector<Spec> specs, std::string note) override;
   Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
@@ -39,6 +40,8 @@ class StoreImpl final : public Store {
   Task<Outcome<>> close() override;
 
   void start() { housekeeper_.start(); }
+  // Before start(): the engine keeps what is written in memory.
+  void set_read_only(std::string reason) { read_only_ = std::move(reason); }
 
  private:
   // Who has a node open, and how a message names them.
@@ -46,6 +49,8 @@ class StoreImpl final : public Store {
   [[nodiscard]] std::string first_holder(NodeId node) const;
   void release(NodeId node, std::list<Holder>::iterator place);
 
+  // Refuses where the store is read-only.
+  Outcome<> require_writable() const;
   Outcome<const TreeDisk*> require_disk(const std::string& name);
   Outcome<TreeNode*> require_node(const Spec& spec);
   Outcome<> require_free_name(const std::string& name);
@@ -74,6 +79,7 @@ class StoreImpl final : public Store {
   AsyncMutex verbs_;
   std::map<NodeId, std::list<Holder>> holders_;
   bool closed_ = false;
+  std::string read_only_;
 };
 
 // The invariants of map, allocation and tree. No verb and no reclaim may run meanwhile; writers may.

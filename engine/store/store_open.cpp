@@ -126,27 +126,38 @@ Task<Outcome<>> init_store(Reactor& reactor, InitOptions options,
   co_return Outcome<>{};
 }
 
-Task<Outcome<std::unique_ptr<Store>>> open_store(Reactor& reactor, OpenOptions options) {
-  const std::string path = fs::absolute(options.directory).lexically_normal().string();
-  auto directory = read_store_directory(path);
-  if (!directory) co_return std::unexpected(directory.error());
-  PoolOptions pool_options{directory->pools, directory->store, file_opener(reactor), options.notice,
-                           options.lock_wait};
+namespace {
+
+Task<Outcome<std::unique_ptr<Store>>> open_directory(Reactor& reactor, const StoreDirectory& directory,
+                                                     const OpenOptions& options, std::string read_only) {
+  const bool reads = !read_only.empty();
+  PoolOptions pool_options{directory.pools, directory.store,   file_opener(reactor),
+                           options.notice,  options.lock_wait, reads};
   auto pool = co_await Pool::open(reactor, std::move(pool_options));
   if (!pool) co_return std::unexpected(pool.error());
   // Behind the pool's lock: two processes never meet in RocksDB.
   std::string reason;
-  auto reserve = std::make_shared<SpaceReserve>(directory->reserve_path());
-  auto meta = open_rocks_meta_store(directory->map_path(), false, reason, reserve);
+  auto reserve = reads ? nullptr : std::make_shared<SpaceReserve>(directory.reserve_path());
+  auto meta = reads ? open_rocks_read_only(directory.map_path(), reason)
+                    : open_rocks_meta_store(directory.map_path(), false, reason, reserve);
   if (!meta) {
     co_return refuse(meta.error().kind,
-                     fmt::format("{}: the map can't be opened: {}", directory->map_path(), reason));
+                     fmt::format("{}: the map can't be opened: {}; restore the store from a backup",
+                                 directory.map_path(), reason));
   }
-  auto staging = map_staging_file(directory->staging_path(), kDefaultStagingBytes);
-  if (!staging) co_return refuse(staging.error(), directory->staging_path());
-  const FlushOrder order = options.conservative_flush ? FlushOrder::kConservative : FlushOrder::kOrderFree;
-  EngineSources sources{file_opener(reactor), std::move(*meta), std::move(*staging), boot_id(), order};
-  sources.reserve = std::move(reserve);
+  if (reads) meta = make_overlay_meta_store(std::move(*meta));
+  Result<std::unique_ptr<StagingMemory>> staging =
+      reads ? copy_staging_file(directory.staging_path(), kDefaultStagingBytes)
+            : map_staging_file(directory.staging_path(), kDefaultStagingBytes);
+  if (!staging) co_return refuse(staging.error(), directory.staging_path());
+  EngineSources sources{
+      .open_file = file_opener(reactor),
+      .meta = std::move(*meta),
+      .staging = std::move(*staging),
+      .boot = boot_id(),
+      .flush_order = options.conservative_flush ? FlushOrder::kConservative : FlushOrder::kOrderFree,
+      .reserve = std::move(reserve),
+      .read_only = reads};
   auto engine = std::make_unique<Engine>(reactor, std::move(*pool), std::move(sources), options.cache_bytes,
                                          options.notice);
   auto started = co_await engine->start();
@@ -154,8 +165,35 @@ Task<Outcome<std::unique_ptr<Store>>> open_store(Reactor& reactor, OpenOptions o
   HousekeepingOptions housekeeping;
   housekeeping.space.give_back = options.give_back;
   auto store = std::make_unique<StoreImpl>(reactor, std::move(engine), housekeeping);
+  store->set_read_only(std::move(read_only));
   store->start();
   co_return std::unique_ptr<Store>(std::move(store));
+}
+
+// After these nothing says that what is there can't be read.
+bool may_be_read(ErrorKind kind) {
+  return kind == ErrorKind::kReadOnly || kind == ErrorKind::kIo || kind == ErrorKind::kNoSpace;
+}
+
+}  // namespace
+
+Task<Outcome<std::unique_ptr<Store>>> open_store(Reactor& reactor, OpenOptions options) {
+  const std::string path = fs::absolute(options.directory).lexically_normal().string();
+  auto directory = read_store_directory(path);
+  if (!directory) co_return std::unexpected(directory.error());
+  if (options.mode == OpenMode::kReadOnly) {
+    const std::string asked = "it was opened so: open it without --read-only to change it";
+    auto store = co_await open_directory(reactor, *directory, options, asked);
+    co_return store;
+  }
+  auto store = co_await open_directory(reactor, *directory, options, {});
+  if (store || !may_be_read(store.error().kind)) co_return store;
+  const std::string reason = store.error().message;
+  auto readable = co_await open_directory(reactor, *directory, options, reason);
+  // What it then says is a consequence; the first failure is the cause.
+  if (!readable) co_return store;
+  if (options.notice) options.notice("store " + path + " is opened read-only: " + reason);
+  co_return readable;
 }
 
 }  // namespace coppice

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 
 #include "disk/device.h"
@@ -16,6 +17,21 @@ StoreImpl::StoreImpl(Scheduler& scheduler, std::unique_ptr<Engine> engine, House
       engine_(std::move(engine)),
       housekeeper_(scheduler, *engine_, options),
       verbs_(scheduler) {}
+
+std::string StoreImpl::read_only() const {
+  const Journal& journal = engine_->parts().journal;
+  if (!read_only_.empty() || !journal.failed()) return read_only_;
+  const Error why = journal.failure();
+  return fmt::format(
+      "a device of the pool has failed ({}{}): close the store, see to the device, open it again", why.text,
+      why.errno_value == 0 ? "" : fmt::format(": {}", std::strerror(why.errno_value)));
+}
+
+Outcome<> StoreImpl::require_writable() const {
+  const std::string reason = read_only();
+  if (reason.empty()) return {};
+  return refuse(ErrorKind::kReadOnly, "the store is read-only: " + reason);
+}
 
 std::size_t StoreImpl::holders_of(NodeId node) const {
   auto place = holders_.find(node);
@@ -191,6 +207,12 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::open_device(Spec spec, Ac
     co_return refuse(ErrorKind::kReadOnly,
                      fmt::format("{} is a snapshot and never changes: clone it to write", spec.text()));
   }
+  if (access == Access::kReadWrite) {
+    if (auto writable = require_writable(); !writable) {
+      verbs_.unlock();
+      co_return std::unexpected(writable.error());
+    }
+  }
   const NodeId id = (*node)->id;
   std::list<Holder>& holders = holders_[id];
   const auto place = holders.insert(holders.end(), std::move(holder));
@@ -214,9 +236,12 @@ Task<Outcome<CheckReport>> StoreImpl::check(bool read_data) {
 }
 
 Task<Outcome<CheckReport>> StoreImpl::do_check(bool read_data) {
-  // No verb runs now, so nothing dies while it is looked at.
-  housekeeper_.wake_reclaimer();
-  auto reclaimed = co_await housekeeper_.reclaimed();
+  // No verb runs now, so nothing dies while it is looked at. Read-only, nothing is given back either.
+  Result<> reclaimed;
+  if (!engine_->read_only()) {
+    housekeeper_.wake_reclaimer();
+    reclaimed = co_await housekeeper_.reclaimed();
+  }
   if (!reclaimed) co_return refuse(reclaimed.error(), "giving back space");
   auto report = co_await check_engine(scheduler_, *engine_, read_data);
   co_return report;
@@ -228,6 +253,7 @@ Task<Outcome<std::string>> StoreImpl::dump() {
 }
 
 Task<Outcome<>> StoreImpl::wait_for_reclaim() {
+  if (engine_->read_only()) co_return Outcome<>{};
   housekeeper_.wake_reclaimer();
   auto done = co_await housekeeper_.reclaimed();
   if (!done) co_return refuse(done.error(), "giving back space");
@@ -250,7 +276,8 @@ Task<Outcome<>> StoreImpl::close() {
                                                    holders_.begin()->second.front().description));
   }
   co_await housekeeper_.stop();
-  auto stopped = co_await engine_->stop();
+  Outcome<> stopped;
+  if (!engine_->read_only()) stopped = co_await engine_->stop();
   closed_ = true;
   verbs_.unlock();
   co_return stopped;

@@ -43,8 +43,18 @@ struct InitOptions {
   std::vector<PoolSpec> pools;  // empty: one growing file "pool" inside the directory
 };
 
+enum class OpenMode : std::uint8_t {
+  kReadWrite,
+  // Nothing is written, to whatever belongs to the store. Recovery happens in memory. Several processes may
+  // have a store open so at the same time, but none that writes.
+  kReadOnly,
+};
+
 struct OpenOptions {
   std::string directory;
+  // A store that can be read and not written (no permission, a read-only medium, a device that fails writes,
+  // a feature that only a newer coppice may write) is opened read-only all the same, with a notice.
+  OpenMode mode = OpenMode::kReadWrite;
   std::uint64_t cache_bytes = std::uint64_t{256} << 20;
   // Sync data, then the journal, instead of both at once: slower, and the reference for the other order.
   // Either opens what the other one left.
@@ -99,6 +109,7 @@ struct RollbackOptions {
 struct CheckReport {
   std::uint64_t leaves = 0;
   std::uint64_t blocks = 0;
+  std::uint64_t unverifiable = 0;     // blocks whose checksum is lost: they can't be read
   std::vector<std::string> problems;  // empty: all invariants hold
 };
 
@@ -112,6 +123,10 @@ struct Holder {
 class Store {
  public:
   virtual ~Store() = default;
+
+  // Why nothing can be changed here, in one line; empty where it can. Verbs that change something then answer
+  // kReadOnly, devices open read-only. It may become so while the store is open: a device has failed.
+  [[nodiscard]] virtual std::string read_only() const = 0;
 
   virtual Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes) = 0;
   virtual Task<Outcome<>> snapshot(std::vector<Spec> specs, std::string note) = 0;

@@ -16,6 +16,7 @@ namespace coppice::test {
 
 class MemoryStore final : public Store {
  public:
+  [[nodiscard]] std::string read_only() const override { return {}; }
   struct Image {
     std::vector<std::byte> bytes;
     std::uint64_t attachments = 0;

@@ -15,6 +15,7 @@ std::unexpected<Failure> not_asked_for() {
 
 class RememberingStore final : public Store {
  public:
+  [[nodiscard]] std::string read_only() const override { return {}; }
   explicit RememberingStore(Scheduler& scheduler) : disk_(scheduler, 1 << 20) {}
 
   Spec opened;

@@ -60,8 +60,8 @@ struct Fixture : test::PoolFixture {
   }
 };
 
-TEST_CASE_METHOD(Fixture, "superblocks carry the state over, each time in the next place") {
-  const std::uint64_t before = pool->superblock(0).generation;
+TEST_CASE_METHOD(Fixture, "superblocks carry the state over, each time in the next two places") {
+  const std::uint64_t before = pool->superblock(0).generation | 1;
   for (std::uint64_t i = 1; i <= 6; ++i) {
     must(pool->write_superblocks(
         {.clean = i % 2 == 0, .open_generation = i, .journal_tail_sequence = 10 * i}));
@@ -73,17 +73,24 @@ TEST_CASE_METHOD(Fixture, "superblocks carry the state over, each time in the ne
       CHECK(superblock.journal_tail_sequence == 10 * i);
       CHECK(superblock.slab_count == 3);
     }
-    CHECK(pool->superblock(0).generation == before + i);
+    CHECK(pool->superblock(0).generation == before + 2 * i);
   }
 }
 
-TEST_CASE_METHOD(Fixture, "a torn superblock costs only itself") {
+TEST_CASE_METHOD(Fixture,
+                 "of a state's two superblocks one is enough; with both torn the state before counts") {
   must(pool->write_superblocks({.clean = false, .open_generation = 1, .journal_tail_sequence = 1}));
   must(pool->write_superblocks({.clean = false, .open_generation = 2, .journal_tail_sequence = 2}));
   const std::uint64_t place = pool->superblock(0).generation % 4;
   close();
   overwrite(paths[0], kSuperblockOffsets[place] + 100, 400, '\0');
   open_both();
+  CHECK(pool->superblock(0).open_generation == 2);
+  CHECK_FALSE(pool->newer_may_be_lost());
+  close();
+  overwrite(paths[0], kSuperblockOffsets[place ^ 1] + 100, 400, '\0');
+  open_both();
+  CHECK(pool->newer_may_be_lost());
   CHECK(pool->superblock(0).open_generation == 1);
   CHECK(pool->superblock(1).open_generation == 2);
 }
@@ -113,9 +120,10 @@ TEST_CASE_METHOD(Fixture, "a file cut short") {
   fs::resize_file(paths[1], used);
   CHECK(try_open(paths).has_value());
   fs::resize_file(paths[1], used - 4096);
-  refused(paths, ErrorKind::kCorrupt,
-          "pool file " + paths[1] + " is cut short: 4096 of its " + std::to_string(used) +
-              " bytes are missing: restore it from a backup");
+  refused(
+      paths, ErrorKind::kCorrupt,
+      "pool file " + paths[1] + " is cut short: 4096 of its " + std::to_string(used) +
+          " bytes are missing: restore it from a backup, or open the store read-only to save what is left");
   fs::resize_file(paths[1], 0);
   refused(paths, ErrorKind::kCorrupt,
           "pool file " + paths[1] +
@@ -161,11 +169,29 @@ TEST_CASE_METHOD(Fixture, "a newer format, in whichever way it says so") {
   SECTION("a feature one must know") {
     rewrite(paths[0], [](Superblock& superblock) { superblock.incompat = 1; });
   }
-  SECTION("a feature one must know to write") {
-    rewrite(paths[0], [](Superblock& superblock) { superblock.ro_compat = 1; });
-  }
   refused(paths, ErrorKind::kUnsupported,
           "pool file " + paths[0] + " was written by a newer coppice: open it with that version");
+}
+
+TEST_CASE_METHOD(Fixture, "a feature that one must know to write leaves the pool readable") {
+  rewrite(paths[0], [](Superblock& superblock) { superblock.ro_compat = 1; });
+  refused(paths, ErrorKind::kReadOnly,
+          "pool file " + paths[0] +
+              " was written by a newer coppice, which alone can write it: use that version");
+  PoolOptions options{paths, {}, opener(), {}, std::chrono::seconds(1), true};
+  auto opened = run(Pool::open(*reactor, std::move(options)));
+  REQUIRE(opened.has_value());
+  // What is written stays in memory, over what the file holds.
+  AlignedBuffer block(kBlockBytes);
+  std::memset(block.data(), 0x5a, kBlockBytes);
+  const PhysicalBlock at = (*opened)->slab_start(0, 0).next(100);
+  must(write_blocks((*opened)->file(0), at.offset_bytes(), block.span()));
+  AlignedBuffer two(2 * kBlockBytes);
+  must(read_blocks((*opened)->file(0), at.offset_bytes(), two.span()));
+  CHECK(std::memcmp(two.data(), block.data(), kBlockBytes) == 0);
+  CHECK(std::memcmp(two.data() + kBlockBytes, block.data(), kBlockBytes) != 0);
+  auto second = run(Pool::open(*reactor, {paths, {}, opener(), {}, std::chrono::seconds(1), true}));
+  CHECK(second.has_value());  // readers share the lock
 }
 
 TEST_CASE_METHOD(Fixture, "a damaged pool, and a file that never was one") {
