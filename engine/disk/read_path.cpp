@@ -18,6 +18,7 @@ struct Piece {
   std::uint64_t offset_blocks;  // into the request
   PhysicalRun run;
   IoRequest request;
+  bool pinned = false;  // its checksums
 };
 
 std::span<std::byte, kBlockBytes> block_at(std::span<std::byte> memory, std::uint64_t block) {
@@ -64,24 +65,28 @@ Task<Result<>> look_up(Parts& parts, View view, BlockIndex first, std::span<std:
   co_return Result<>{};
 }
 
-Task<Result<>> verify(Parts& parts, BlockIndex first, std::span<std::byte> into, const Piece& piece,
-                      Mismatch& mismatch) {
-  if (!parts.checksums.try_pin(piece.run)) {
-    auto pinned = co_await parts.checksums.pin(piece.run);
-    if (!pinned) co_return pinned;
-  }
-  Result<> verified;
+Result<> verify(Parts& parts, BlockIndex first, std::span<std::byte> into, const Piece& piece,
+                Mismatch& mismatch) {
   for (std::uint64_t i = 0; i < piece.run.count; ++i) {
     const PhysicalBlock address = piece.run.first.next(i);
     const auto expected = parts.checksums.get(address);
     const auto found = block_checksum(block_at(into, piece.offset_blocks + i), address);
     if (expected && *expected == found) continue;
     mismatch = {first.next(piece.offset_blocks + i), address};
-    verified = fail(ErrorKind::kCorrupt, EIO, "a block does not match its checksum");
-    break;
+    return fail(ErrorKind::kCorrupt, EIO, "a block does not match its checksum");
   }
-  parts.checksums.unpin(piece.run);
-  co_return verified;
+  return {};
+}
+
+// Brings in the checksums that are not in memory, while the data is on its way.
+Task<Result<>> pin_checksums(Parts& parts, std::vector<Piece>& pieces) {
+  for (Piece& piece : pieces) {
+    if (piece.pinned) continue;
+    auto pinned = co_await parts.checksums.pin(piece.run);
+    if (!pinned) co_return pinned;
+    piece.pinned = true;
+  }
+  co_return Result<>{};
 }
 
 Task<Result<>> read_pieces(Parts& parts, View view, BlockIndex first, std::span<std::byte> into,
@@ -90,7 +95,10 @@ Task<Result<>> read_pieces(Parts& parts, View view, BlockIndex first, std::span<
   auto found = co_await look_up(parts, view, first, into, pieces);
   if (!found) co_return found;
   Latch latch(static_cast<std::uint32_t>(pieces.size()));
+  bool all_pinned = true;
   for (Piece& piece : pieces) {
+    piece.pinned = parts.checksums.try_pin(piece.run);
+    all_pinned = all_pinned && piece.pinned;
     piece.request.kind = IoRequest::Kind::kRead;
     piece.request.offset_bytes = piece.run.first.offset_bytes();
     piece.request.memory = into.data() + piece.offset_blocks * kBlockBytes;
@@ -98,16 +106,17 @@ Task<Result<>> read_pieces(Parts& parts, View view, BlockIndex first, std::span<
     piece.request.latch = &latch;
     parts.pool.file(piece.run.first.member()).submit(piece.request);
   }
+  Result<> done;
+  if (!all_pinned) done = co_await pin_checksums(parts, pieces);
   co_await latch;
   for (const Piece& piece : pieces) {
-    auto read = to_result(piece.request);
-    if (!read) co_return read;
+    if (done) done = to_result(piece.request);
   }
   for (const Piece& piece : pieces) {
-    auto verified = co_await verify(parts, first, into, piece, mismatch);
-    if (!verified) co_return verified;
+    if (done) done = verify(parts, first, into, piece, mismatch);
+    if (piece.pinned) parts.checksums.unpin(piece.run);
   }
-  co_return Result<>{};
+  co_return done;
 }
 
 // Takes what stands at a block as its content, where a power cut may have torn an in-place write.

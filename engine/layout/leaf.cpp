@@ -39,17 +39,6 @@ class Pieces {
   std::size_t count_ = 0;
 };
 
-// Puts `pieces` where runs [low, high) were.
-void splice(std::vector<LeafRun>& runs, std::size_t low, std::size_t high, std::span<const LeafRun> pieces) {
-  const std::size_t common = std::min(high - low, pieces.size());
-  std::copy_n(pieces.begin(), common, runs.begin() + static_cast<std::ptrdiff_t>(low));
-  const auto at = runs.begin() + static_cast<std::ptrdiff_t>(low + common);
-  if (pieces.size() > common)
-    runs.insert(at, pieces.begin() + static_cast<std::ptrdiff_t>(common), pieces.end());
-  else
-    runs.erase(at, runs.begin() + static_cast<std::ptrdiff_t>(high));
-}
-
 // The first run that ends behind `index`.
 std::size_t run_reaching(std::span<const LeafRun> runs, unsigned index) {
   const auto found =
@@ -66,7 +55,7 @@ bool continues(const LeafRun& run, const LeafRun& next) {
 
 LeafRun Leaf::run_at(unsigned index) const {
   assert(index < kLeafBlocks);
-  const std::size_t at = run_reaching(runs_, index);
+  const std::size_t at = run_reaching(runs_.all(), index);
   if (at < runs_.size() && runs_[at].first <= index) return cut_front(runs_[at], index - runs_[at].first);
   const unsigned end = at < runs_.size() ? runs_[at].first : static_cast<unsigned>(kLeafBlocks);
   return make_run(index, end - index, LeafRun::Kind::kHole, {}, {});
@@ -95,7 +84,7 @@ void Leaf::punch(std::uint64_t mask) {
 
 void Leaf::replace(unsigned first, unsigned count, const LeafRun* with) {
   const unsigned end = first + count;
-  std::size_t low = run_reaching(runs_, first);
+  std::size_t low = run_reaching(runs_.all(), first);
   std::size_t high = low;
   while (high < runs_.size() && runs_[high].first < end) ++high;
 
@@ -113,7 +102,7 @@ void Leaf::replace(unsigned first, unsigned count, const LeafRun* with) {
   if (with != nullptr) pieces.push(*with);
   if (cut_high) pieces.push(cut_front(runs_[old_high - 1], end - runs_[old_high - 1].first));
   if (!cut_high && high < runs_.size()) pieces.push(runs_[high++]);
-  splice(runs_, low, high, pieces.all());
+  runs_.splice(low, high, pieces.all());
 }
 
 }  // namespace coppice

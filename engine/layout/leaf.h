@@ -14,19 +14,9 @@
 
 #include "coppice/result.h"
 #include "coppice/types.h"
+#include "layout/run_list.h"
 
 namespace coppice {
-
-struct LeafRun {
-  enum class Kind : std::uint8_t { kHole = 0, kZero = 1, kData = 2 };
-  std::uint8_t first = 0;  // index of the block within the leaf
-  std::uint8_t count = 0;  // 1 … 64
-  Kind kind = Kind::kHole;
-  PhysicalBlock physical;  // of the first block; kData only
-  Epoch birth;             // the epoch that wrote it; all blocks of a run alike
-  bool operator==(const LeafRun&) const = default;
-  [[nodiscard]] unsigned end() const { return unsigned{first} + count; }
-};
 
 // Whether `next` goes on where `run` ends, so that one run can stand for both.
 [[nodiscard]] bool continues(const LeafRun& run, const LeafRun& next);
@@ -35,8 +25,10 @@ class Leaf {
  public:
   // The run that contains `index`, cut to start there; for holes up to the next run or the leaf's end.
   [[nodiscard]] LeafRun run_at(unsigned index) const;
-  [[nodiscard]] std::span<const LeafRun> runs() const { return runs_; }
+  [[nodiscard]] std::span<const LeafRun> runs() const { return runs_.all(); }
   [[nodiscard]] bool empty() const { return runs_.empty(); }
+  // What it takes beyond its own size.
+  [[nodiscard]] std::size_t heap_bytes() const { return runs_.heap_bytes(); }
 
   // Replaces what stood in [first, first + count).
   void map(unsigned first, unsigned count, PhysicalBlock physical, Epoch birth);
@@ -50,7 +42,7 @@ class Leaf {
 
  private:
   void replace(unsigned first, unsigned count, const LeafRun* with);
-  std::vector<LeafRun> runs_;
+  RunList runs_;
 };
 
 }  // namespace coppice

@@ -78,10 +78,10 @@ void Leaf::encode(std::vector<std::byte>& into) const {
   out.u8(kLeafFormat);
   out.u8(static_cast<std::uint8_t>(runs_.size()));
   if (runs_.empty()) return;
-  const Epoch base = lowest_birth(runs_);
+  const Epoch base = lowest_birth(runs_.all());
   out.varint(base.value);
   Cursor cursor;
-  for (const LeafRun& run : runs_) encode_run(run, base, cursor, out);
+  for (const LeafRun& run : runs_.all()) encode_run(run, base, cursor, out);
 }
 
 Result<Leaf> Leaf::decode(std::span<const std::byte> from) {
@@ -97,11 +97,11 @@ Result<Leaf> Leaf::decode(std::span<const std::byte> from) {
   for (std::size_t i = 0; i < count; ++i) {
     LeafRun run;
     if (!decode_run(in, base, cursor, run)) return fail(ErrorKind::kCorrupt, 0, kText);
-    if (i > 0 && continues(leaf.runs_.back(), run)) return fail(ErrorKind::kCorrupt, 0, kText);
+    if (i > 0 && continues(leaf.runs_[i - 1], run)) return fail(ErrorKind::kCorrupt, 0, kText);
     leaf.runs_.push_back(run);
   }
   if (!in.ok() || !in.done()) return fail(ErrorKind::kCorrupt, 0, kText);
-  if (count > 0 && lowest_birth(leaf.runs_) != base) return fail(ErrorKind::kCorrupt, 0, kText);
+  if (count > 0 && lowest_birth(leaf.runs_.all()) != base) return fail(ErrorKind::kCorrupt, 0, kText);
   return leaf;
 }
 

@@ -22,7 +22,7 @@ constexpr unsigned kEvictSteps = 256;
 
 std::size_t entry_bytes(const Entry& entry) {
   std::size_t bytes = sizeof(Entry) + kAllocationBytes;
-  if (!entry.leaf.empty()) bytes += entry.leaf.runs().size_bytes() + kAllocationBytes;
+  if (entry.leaf.heap_bytes() != 0) bytes += entry.leaf.heap_bytes() + kAllocationBytes;
   if (entry.overlay) bytes += sizeof(Overlay) + kAllocationBytes;
   return bytes;
 }

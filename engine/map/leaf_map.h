@@ -52,9 +52,6 @@ struct CachedLeaf {
   // Where the leaf was found: for inherited ones on an ancestor, or {0,0}: nowhere, the leaf is empty.
   BranchId origin_branch;
   Epoch origin_version;
-  // For the data path: writes in flight on this leaf, all of `writes_epoch`.
-  Epoch writes_epoch;
-  std::uint16_t writes_in_flight = 0;
   bool inherited = false;  // resolved from an ancestor branch (or empty): not a version of this branch yet
   bool dirty = false;      // newer than what the MetaStore has
   std::uint32_t pins = 0;

@@ -24,6 +24,7 @@ SECTOR = 512
 DISKS = 3
 DISK_BYTES = 4 * MIB
 DEPTH = 16
+PIECE = 256 * 1024
 MOST_SNAPSHOTS = 8
 
 
@@ -120,8 +121,8 @@ class Disk:
         self.busy.update(request.sectors())
         client = self.client
         if request.kind == "write":
-            request.cookie = client.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(request.data)), request.offset,
-                                               flags=request.flags)
+            # Not an nbd.Buffer: Debian's libnbd never frees one that a command was given.
+            request.cookie = client.aio_pwrite(request.data, request.offset, flags=request.flags)
         elif request.kind == "zero":
             request.cookie = client.aio_zero(request.length, request.offset, flags=request.flags)
         elif request.kind == "trim":
@@ -138,14 +139,15 @@ class Disk:
                 self.busy.difference_update(request.sectors())
                 self.acknowledged += 1
 
+    # The same ones each time, as they are never freed either.
+    buffers = [nbd.Buffer(PIECE) for _ in range(DISK_BYTES // PIECE)]
+
     def read_all(self, client):
-        piece = 256 * 1024
-        buffers = [nbd.Buffer(piece) for _ in range(DISK_BYTES // piece)]
-        waiting = [client.aio_pread(buffer, number * piece) for number, buffer in enumerate(buffers)]
+        waiting = [client.aio_pread(buffer, number * PIECE) for number, buffer in enumerate(self.buffers)]
         while waiting:
             client.poll(1000)
             waiting = [cookie for cookie in waiting if not client.aio_command_completed(cookie)]
-        return b"".join(buffer.to_bytearray() for buffer in buffers)
+        return b"".join(buffer.to_bytearray() for buffer in self.buffers)
 
     def compare_after_kill(self, found):
         """Takes over what requests in flight made of their sectors; anything else is a loss."""

@@ -55,8 +55,7 @@ class Writer:
         write = Write(len(self.writes) + 1, place, time.monotonic())
         # A flag in some: a write that is made durable at once is ordered no differently.
         flags = nbd.CMD_FLAG_FUA if self.chance.random() < 0.02 else 0
-        write.cookie = self.client.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(payload(write.number))),
-                                              place * BLOCK, flags=flags)
+        write.cookie = self.client.aio_pwrite(payload(write.number), place * BLOCK, flags=flags)
         self.writes.append(write)
         self.in_flight.append(write)
         self.busy.add(place)
