@@ -16,6 +16,9 @@ namespace {
 
 constexpr unsigned kRingEntries = 1024;
 constexpr unsigned kBatch = 256;
+// As the engine does (io/uring_backend.cpp): it is faster than to start all at once, on this side, too.
+constexpr unsigned kStartAtLeast = 4;
+constexpr unsigned kStartPart = 8;
 constexpr std::uint64_t kFillBytes = std::uint64_t{1} << 20;
 
 }  // namespace
@@ -147,6 +150,8 @@ Slice RawSide::run(const Job& job, Walk& walk, Clock::duration length) {
     for (unsigned i = 0; i < count; ++i) {
       auto* slot = static_cast<Slot*>(io_uring_cqe_get_data(completions[i]));
       finish(running, *slot, completions[i]->res);
+      if (io_uring_sq_ready(&ring_) >= std::max(kStartAtLeast, running.in_flight / kStartPart))
+        io_uring_submit(&ring_);
     }
     io_uring_cq_advance(&ring_, count);
     begin_due_probe(running);
