@@ -1,42 +1,90 @@
 #include "disk/range_lock.h"
 
-#include <algorithm>
-
 namespace coppice {
 
+namespace {
+
+bool overlaps(const RangeLock::Entry& entry, std::uint64_t first, std::uint64_t end) {
+  return entry.first < end && first < entry.end;
+}
+
+}  // namespace
+
+bool RangeLock::is_wide(const Entry& entry) {
+  return ((entry.end - 1) >> kStretchShift) - (entry.first >> kStretchShift) >= kMostStretches;
+}
+
+void RangeLock::count(const Entry& entry, int change) {
+  if (is_wide(entry)) {
+    wide_ += static_cast<std::size_t>(change);
+    return;
+  }
+  for (std::uint64_t at = entry.first >> kStretchShift; at <= (entry.end - 1) >> kStretchShift; ++at) {
+    std::uint16_t& held = held_[at % kStretches];
+    held = static_cast<std::uint16_t>(held + change);
+  }
+}
+
+bool RangeLock::meets_none(const Entry& entry) const {
+  if (entries_.empty()) return true;
+  if (wide_ != 0 || is_wide(entry)) return false;
+  for (std::uint64_t at = entry.first >> kStretchShift; at <= (entry.end - 1) >> kStretchShift; ++at) {
+    if (held_[at % kStretches] != 0) return false;
+  }
+  return true;
+}
+
 // By one that came before it.
-bool RangeLock::blocked(std::size_t place) const {
-  const Place& wanted = entries_[place];
-  return std::any_of(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(place),
-                     [&](const Place& other) { return other.overlaps(wanted.first, wanted.end); });
+bool RangeLock::blocked(const Entry& entry) {
+  for (const Entry* other = entry.previous; other != nullptr; other = other->previous) {
+    if (overlaps(*other, entry.first, entry.end)) return true;
+  }
+  return false;
 }
 
 bool RangeLock::enter(Entry& entry) {
-  entries_.push_back({entry.first, entry.end, &entry});
-  entry.granted = !blocked(entries_.size() - 1);
+  const bool alone = meets_none(entry);
+  entries_.push_back(entry);
+  count(entry, 1);
+  entry.granted = alone || !blocked(entry);
   if (!entry.granted) ++waiting_;
   return entry.granted;
 }
 
 void RangeLock::release(Entry& entry) {
-  const auto place = std::ranges::find(entries_, &entry, &Place::entry);
-  entries_.erase(place);
-  for (std::size_t i = 0; waiting_ != 0 && i < entries_.size(); ++i) {
-    Entry& other = *entries_[i].entry;
-    if (other.granted || blocked(i)) continue;
-    other.granted = true;
+  entries_.remove(entry);
+  count(entry, -1);
+  if (entry.epoch.value != 0) {
+    --started_;
+    if (entry.epoch < newest_) --superseded_;
+  }
+  for (Entry* other = entries_.front(); waiting_ != 0 && other != nullptr; other = other->next) {
+    if (other->granted || blocked(*other)) continue;
+    other->granted = true;
     --waiting_;
-    scheduler_.post(other.waiter);
+    scheduler_.post(other->waiter);
   }
   released_.wake_all();
 }
 
+void RangeLock::start(Entry& entry, Epoch epoch) {
+  if (entry.epoch == epoch) return;
+  if (newest_ < epoch) {
+    newest_ = epoch;
+    superseded_ = started_;
+  } else if (epoch < newest_) {
+    ++superseded_;
+  }
+  entry.epoch = epoch;
+  ++started_;
+}
+
 bool RangeLock::older_write_in(std::uint64_t first, std::uint64_t end, Epoch epoch) const {
-  return std::ranges::any_of(entries_, [&](const Place& place) {
-    if (!place.overlaps(first, end)) return false;
-    const Epoch its = place.entry->epoch;
-    return its.value != 0 && its < epoch;
-  });
+  if (started_ == 0 || (superseded_ == 0 && epoch <= newest_)) return false;
+  for (const Entry* entry = entries_.front(); entry != nullptr; entry = entry->next) {
+    if (overlaps(*entry, first, end) && entry->epoch.value != 0 && entry->epoch < epoch) return true;
+  }
+  return false;
 }
 
 Task<void> RangeLock::drained(Epoch epoch) {

@@ -4,13 +4,16 @@
 // ones go in order of arrival. An entry learns its epoch when the write *starts*; so it is known which writes
 // of an older epoch are still under way, for the disk (a snapshot waits for them) and for a leaf (a newer
 // epoch's first write there waits for them).
+// With many writes in flight most overlap with none: counters of the stretches that are held tell so at once,
+// and only who meets one looks at the list.
 // Threads: the store's scheduler.
 #pragma once
 
+#include <array>
 #include <coroutine>
 #include <cstdint>
-#include <vector>
 
+#include "base/intrusive_list.h"
 #include "coppice/scheduler.h"
 #include "coppice/types.h"
 
@@ -21,9 +24,11 @@ class RangeLock {
   struct Entry {
     std::uint64_t first = 0;
     std::uint64_t end = 0;  // exclusive
-    Epoch epoch;            // 0 until the write starts
+    Epoch epoch;            // 0 until the write starts; set by start()
     bool granted = false;
     std::coroutine_handle<> waiter;
+    Entry* previous = nullptr;
+    Entry* next = nullptr;
   };
 
   explicit RangeLock(Scheduler& scheduler) : scheduler_(scheduler), released_(scheduler) {}
@@ -41,6 +46,8 @@ class RangeLock {
   }
   void release(Entry& entry);
 
+  // The write that holds the entry belongs to this epoch from now on.
+  void start(Entry& entry, Epoch epoch);
   // A write of an older epoch is under way in [first, end).
   [[nodiscard]] bool older_write_in(std::uint64_t first, std::uint64_t end, Epoch epoch) const;
   // Wakes after each release.
@@ -50,22 +57,26 @@ class RangeLock {
   [[nodiscard]] bool idle() const { return entries_.empty(); }
 
  private:
-  // The range beside the entry: most looks end there.
-  struct Place {
-    std::uint64_t first = 0;
-    std::uint64_t end = 0;
-    Entry* entry = nullptr;
-    [[nodiscard]] bool overlaps(std::uint64_t from, std::uint64_t to) const {
-      return first < to && from < end;
-    }
-  };
+  // A stretch is 8 blocks; an entry over more than kMostStretches counts as wide.
+  static constexpr unsigned kStretchShift = 3;
+  static constexpr std::size_t kStretches = 1024;
+  static constexpr std::uint64_t kMostStretches = 16;
+
   bool enter(Entry& entry);
-  [[nodiscard]] bool blocked(std::size_t place) const;
+  [[nodiscard]] static bool blocked(const Entry& entry);
+  [[nodiscard]] static bool is_wide(const Entry& entry);
+  [[nodiscard]] bool meets_none(const Entry& entry) const;
+  void count(const Entry& entry, int change);
 
   Scheduler& scheduler_;
   WaitQueue released_;
-  std::vector<Place> entries_;  // in order of arrival
-  std::size_t waiting_ = 0;     // of them
+  IntrusiveList<Entry> entries_;  // in order of arrival
+  std::size_t waiting_ = 0;       // of them
+  std::array<std::uint16_t, kStretches> held_{};  // entries in the stretches that come here
+  std::size_t wide_ = 0;
+  Epoch newest_;               // of those that have started at any time
+  std::size_t started_ = 0;    // under way
+  std::size_t superseded_ = 0;  // of them, of an epoch older than the newest
 };
 
 }  // namespace coppice

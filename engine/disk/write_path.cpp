@@ -37,7 +37,7 @@ Task<Result<>> start(Parts& parts, Head& head, RangeLock::Entry& entry, BlockInd
     if (!pinned) co_return pinned;
     if (!has_epoch && head.view(parts) != view) continue;
     if (mutated(Mutation::kLeafOfTwoEpochs) || !head.lock.older_write_in(from, to, view.epoch)) {
-      entry.epoch = view.epoch;
+      head.lock.start(entry, view.epoch);
       co_return Result<>{};
     }
     leaves.drop();

@@ -20,7 +20,7 @@
 #include "coppice/scheduler.h"
 #include "coppice/task.h"
 #include "layout/record.h"
-#include "pool/intrusive_list.h"
+#include "base/intrusive_list.h"
 #include "pool/pool.h"
 
 namespace coppice {
