@@ -1,8 +1,9 @@
 #include "map/leaf_cache.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
 #include <exception>
 #include <utility>
 
@@ -14,14 +15,14 @@ constexpr std::size_t kMinSlots = 64;
 // About what an entry and its runs take at least; the table is made for as many as the limit admits, because
 // growing it later stalls the data path.
 constexpr std::size_t kSlotPerBytes = 128;
-constexpr std::size_t kAllocationBytes = 16;  // what the heap adds to each piece
+constexpr std::size_t kAllocationBytes = 16;  // what the heap adds to each piece of it
 // Old versions of one leaf that stay in memory: finding one is a walk.
 constexpr unsigned kChainLength = 64;
 constexpr unsigned kTrimSteps = 2 * kChainLength;
 constexpr unsigned kEvictSteps = 256;
 
 std::size_t entry_bytes(const Entry& entry) {
-  std::size_t bytes = sizeof(Entry) + kAllocationBytes;
+  std::size_t bytes = sizeof(Entry);
   if (entry.leaf.heap_bytes() != 0) bytes += entry.leaf.heap_bytes() + kAllocationBytes;
   if (entry.overlay) bytes += sizeof(Overlay) + kAllocationBytes;
   return bytes;
@@ -34,26 +35,29 @@ bool same_place(const Entry* entry, BranchId branch, LeafIndex leaf) {
 }  // namespace
 
 void LeafCache::FreeSlots::operator()(Entry** slots) const {
-  std::free(static_cast<void*>(slots));
+  munmap(static_cast<void*>(slots), bytes);
 }
 
+// Zeroes that take no memory until they are touched; then in huge pages where the system has some, as a
+// look-up in small ones misses the TLB.
 LeafCache::Slots LeafCache::make_slots(std::size_t count) {
-  // calloc: pages that are never touched take no memory.
-  auto** memory = static_cast<Entry**>(std::calloc(count, sizeof(Entry*)));
-  if (memory == nullptr) std::terminate();
-  return Slots(memory);
+  const std::size_t bytes = count * sizeof(Entry*);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) std::terminate();
+  (void)madvise(memory, bytes, MADV_HUGEPAGE);
+  return Slots(static_cast<Entry**>(memory), FreeSlots{bytes});
 }
 
 LeafCache::LeafCache(std::size_t limit_bytes)
     : slot_count_(std::bit_ceil(std::max(kMinSlots, limit_bytes / kSlotPerBytes))),
+      slots_(make_slots(slot_count_)),
       limit_bytes_(limit_bytes) {
-  slots_ = make_slots(slot_count_);
   resident_bytes_ = slot_count_ * sizeof(Entry*);
 }
 
 LeafCache::~LeafCache() {
   for (std::size_t slot = 0; slot < slot_count_; ++slot) {
-    for (Entry* entry = slots_[slot]; entry != nullptr;) delete std::exchange(entry, entry->older);
+    for (Entry* entry = slots_[slot]; entry != nullptr;) pool_.drop(std::exchange(entry, entry->older));
   }
 }
 
@@ -102,7 +106,7 @@ Entry* LeafCache::inherited(BranchId branch, LeafIndex leaf) const {
   return nullptr;
 }
 
-Entry* LeafCache::insert(std::unique_ptr<Entry> made) {
+Entry* LeafCache::insert(Made made) {
   if ((chains_ + 1) * 4 > slot_count_ * 3) grow();
   Entry* entry = made.release();
   Entry** place = &slots_[slot_of(entry->branch, entry->index)];
@@ -113,7 +117,6 @@ Entry* LeafCache::insert(std::unique_ptr<Entry> made) {
   *place = entry;
   entry->referenced = true;
   recount(entry);
-  if (!entry->overlay) make_evictable(entry);
   if (entry->older != nullptr) trim(head(entry->branch, entry->index));
   return entry;
 }
@@ -131,7 +134,6 @@ void LeafCache::remove(Entry* entry) {
   while (*place != entry) place = &(*place)->older;
   *place = entry->older;
   if (slots_[slot] == nullptr) free_slot(slot);
-  keep(entry);
   resident_bytes_ -= entry->bytes;
   entry->orphaned = true;
   release(entry);
@@ -140,7 +142,7 @@ void LeafCache::remove(Entry* entry) {
 void LeafCache::release(Entry* entry) {
   if (!entry->orphaned || entry->pins != 0) return;
   if (entry->overlay && entry->overlay->batches != 0) return;
-  delete entry;
+  pool_.drop(entry);
 }
 
 void LeafCache::grow() {
@@ -167,21 +169,6 @@ void LeafCache::free_slot(std::size_t slot) {
   slots_[gap] = nullptr;
 }
 
-void LeafCache::make_evictable(Entry* entry) {
-  entry->list_previous = newest_;
-  entry->list_next = nullptr;
-  (newest_ != nullptr ? newest_->list_next : oldest_) = entry;
-  newest_ = entry;
-}
-
-void LeafCache::keep(Entry* entry) {
-  const bool listed = entry == oldest_ || entry->list_previous != nullptr;
-  if (!listed) return;
-  (entry->list_previous != nullptr ? entry->list_previous->list_next : oldest_) = entry->list_next;
-  (entry->list_next != nullptr ? entry->list_next->list_previous : newest_) = entry->list_previous;
-  entry->list_previous = entry->list_next = nullptr;
-}
-
 void LeafCache::recount(Entry* entry) {
   const auto bytes = static_cast<std::uint32_t>(entry_bytes(*entry));
   if (!entry->orphaned) resident_bytes_ += std::size_t{bytes} - entry->bytes;
@@ -196,16 +183,22 @@ bool LeafCache::may_leave(const Entry* entry) {
   return true;
 }
 
-void LeafCache::evict_to_limit() {
-  for (unsigned step = 0; step < kEvictSteps && over_limit() && oldest_ != nullptr; ++step) {
-    Entry* entry = oldest_;
-    if (!entry->referenced && may_leave(entry)) {
+// One entry of the slot's chain that has not been used since the hand passed last.
+bool LeafCache::evict_from(std::size_t slot) {
+  for (Entry* entry = slots_[slot]; entry != nullptr; entry = entry->older) {
+    if (!may_leave(entry)) continue;
+    if (!std::exchange(entry->referenced, false)) {
       remove(entry);
-      continue;
+      return true;
     }
-    entry->referenced = false;
-    keep(entry);
-    make_evictable(entry);
+  }
+  return false;
+}
+
+// A slot that lost its chain may have got the next one: looked at again.
+void LeafCache::evict_to_limit() {
+  for (unsigned step = 0; step < kEvictSteps && over_limit(); ++step) {
+    if (!evict_from(hand_)) hand_ = (hand_ + 1) & (slot_count_ - 1);
   }
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "base/object_pool.h"
 #include "map/leaf_entry.h"
 
 namespace coppice {
@@ -31,14 +32,14 @@ class LeafCache {
   [[nodiscard]] Entry* exact(const LeafKey& key) const;
   [[nodiscard]] Entry* inherited(BranchId branch, LeafIndex leaf) const;
 
-  // Puts it in its chain; its version is not there yet. Evictable from now on, unless it has an overlay.
-  Entry* insert(std::unique_ptr<Entry> entry);
+  // Puts it in its chain; its version is not there yet.
+  using Made = ObjectPool<Entry>::Pointer;
+  Made make() { return pool_.make(); }
+  Entry* insert(Made entry);
   // Out of its chain. Freed when nothing holds it any more, see release().
   void remove(Entry* entry);
   // Frees an orphaned entry that nobody holds.
   void release(Entry* entry);
-  void make_evictable(Entry* entry);
-  void keep(Entry* entry);
   // Brings the memory count up to date with its runs.
   void recount(Entry* entry);
   void evict_to_limit();
@@ -47,6 +48,7 @@ class LeafCache {
 
  private:
   struct FreeSlots {
+    std::size_t bytes = 0;
     void operator()(Entry** slots) const;
   };
   using Slots = std::unique_ptr<Entry*[], FreeSlots>;
@@ -58,12 +60,13 @@ class LeafCache {
   void free_slot(std::size_t slot);
   void trim(Entry* chain);
   [[nodiscard]] static bool may_leave(const Entry* entry);
+  bool evict_from(std::size_t slot);
 
-  Slots slots_;  // open addressing, linear probing; a slot points at the head of a chain
+  ObjectPool<Entry> pool_;
   std::size_t slot_count_;
+  Slots slots_;  // open addressing, linear probing; a slot points at the head of a chain
   std::size_t chains_ = 0;
-  Entry* oldest_ = nullptr;  // the clock's hand: next to be looked at
-  Entry* newest_ = nullptr;
+  std::size_t hand_ = 0;  // the clock's: the slot to be looked at next
   std::size_t resident_bytes_ = 0;
   std::size_t limit_bytes_;
 };

@@ -116,7 +116,6 @@ void LeafMap::Impl::settle_entry(Entry* entry) {
     return cache.remove(entry);
   }
   cache.recount(entry);
-  cache.make_evictable(entry);
 }
 
 }  // namespace coppice

@@ -28,8 +28,6 @@ struct Overlay {
 struct Entry final : CachedLeaf {
   Epoch valid_to;
   Entry* older = nullptr;
-  Entry* list_previous = nullptr;  // the clock of evictable entries
-  Entry* list_next = nullptr;
   std::unique_ptr<Overlay> overlay;
   std::uint32_t bytes = 0;  // as counted in the cache
   bool erased = false;      // the version is deleted; kept until the MetaStore knows
@@ -39,5 +37,7 @@ struct Entry final : CachedLeaf {
   [[nodiscard]] LeafKey key() const { return {branch, index, version}; }
   [[nodiscard]] bool is_version() const { return !inherited && !erased; }
 };
+// 1.6 GiB a TiB of disk, checksums included, is what it may come to.
+static_assert(sizeof(Entry) <= 112);
 
 }  // namespace coppice

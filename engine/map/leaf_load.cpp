@@ -106,7 +106,7 @@ Entry* LeafMap::Impl::install_version(const Plan& plan, const LeafRead& read, En
     ++present->pins;
     return present;
   }
-  auto made = std::make_unique<Entry>();
+  auto made = cache.make();
   made->leaf = std::move(stored->leaf);
   made->branch = made->origin_branch = plan.view.branch;
   made->index = plan.leaf;
@@ -125,7 +125,7 @@ Entry* LeafMap::Impl::install_inherited(const Plan& plan, const LeafRead& read, 
     ++present->pins;
     return present;
   }
-  auto made = std::make_unique<Entry>();
+  auto made = cache.make();
   made->leaf = leaf;
   made->branch = plan.view.branch;
   made->index = plan.leaf;

@@ -51,7 +51,7 @@ Entry* LeafMap::Impl::make_version(Entry* source, Epoch epoch) {
     cache.recount(deleted);
     return deleted;
   }
-  auto made = std::make_unique<Entry>();
+  auto made = cache.make();
   made->leaf = source->leaf;
   made->branch = key.branch;
   made->index = key.leaf;
@@ -71,7 +71,6 @@ void LeafMap::Impl::mark_dirty(Entry* entry, std::uint64_t changed_mask) {
   if (!entry->overlay) {
     entry->overlay = std::make_unique<Overlay>();
     entry->dirty = true;
-    cache.keep(entry);
     dirty.add(entry);
   }
   entry->overlay->pending_mask |= changed_mask;
@@ -102,7 +101,7 @@ Task<Result<>> LeafMap::punch_version(LeafKey version, std::uint64_t mask) {
 void LeafMap::Impl::erase_version(const LeafKey& key) {
   Entry* entry = cache.exact(key);
   if (entry == nullptr) {
-    auto made = std::make_unique<Entry>();
+    auto made = cache.make();
     made->branch = made->origin_branch = key.branch;
     made->index = key.leaf;
     made->version = made->origin_version = made->valid_to = key.version;

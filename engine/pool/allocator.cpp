@@ -157,6 +157,7 @@ void Allocator::set_free(PhysicalRun run) {
   for_each_word(found.index, run.count, [&](std::uint64_t word, std::uint64_t mask) {
     const std::uint64_t bits = slab.busy[word] & mask & ~slab.owned[word];
     slab.busy[word] &= ~bits;
+    unproven_ -= count_bits(slab.unproven[word] & bits);
     slab.unproven[word] &= ~bits;
     freed += count_bits(bits);
   });
@@ -211,18 +212,23 @@ void Allocator::disown(PhysicalRun run) {
 void Allocator::set_unproven(PhysicalRun run) {
   assert(contains(run));
   const Found found = find(run.first);
-  for_each_word(found.index, run.count,
-                [&](std::uint64_t word, std::uint64_t mask) { found.slab->unproven[word] |= mask; });
+  for_each_word(found.index, run.count, [&](std::uint64_t word, std::uint64_t mask) {
+    unproven_ += count_bits(mask & ~found.slab->unproven[word]);
+    found.slab->unproven[word] |= mask;
+  });
 }
 
 void Allocator::clear_unproven(PhysicalRun run) {
   assert(contains(run));
   const Found found = find(run.first);
-  for_each_word(found.index, run.count,
-                [&](std::uint64_t word, std::uint64_t mask) { found.slab->unproven[word] &= ~mask; });
+  for_each_word(found.index, run.count, [&](std::uint64_t word, std::uint64_t mask) {
+    unproven_ -= count_bits(mask & found.slab->unproven[word]);
+    found.slab->unproven[word] &= ~mask;
+  });
 }
 
 bool Allocator::unproven(PhysicalBlock block) const {
+  if (unproven_ == 0) return false;  // as it is where all is written in place
   const Found found = find(block);
   return found.slab != nullptr && test_bit(found.slab->unproven, found.index);
 }

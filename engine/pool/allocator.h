@@ -161,6 +161,7 @@ class Allocator {
   std::uint64_t cursor_index_ = 0;                         // a block in it
   std::uint64_t free_ = 0;
   std::uint64_t owned_data_ = 0;
+  std::uint64_t unproven_ = 0;
   std::uint64_t data_ = 0;
   std::uint64_t repaired_pages_ = 0;
   std::vector<SlabName> damaged_headers_;
