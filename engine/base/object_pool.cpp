@@ -21,16 +21,15 @@ constexpr bool kPooled = true;
 }  // namespace
 
 void FixedRooms::add_chunk() {
-  chunk_bytes_ = std::clamp(2 * chunk_bytes_, kFirstChunkBytes, kHugePageBytes);
-  chunk_bytes_ = std::max(chunk_bytes_, bytes_);
-  const bool huge = chunk_bytes_ == kHugePageBytes;
-  auto* chunk = static_cast<std::byte*>(huge ? std::aligned_alloc(kHugePageBytes, chunk_bytes_)
-                                             : std::malloc(chunk_bytes_));
+  const std::size_t bytes = std::max(bytes_, std::clamp(total_bytes_ / 8, kFirstChunkBytes, kHugePageBytes));
+  const bool huge = bytes == kHugePageBytes;
+  auto* chunk = static_cast<std::byte*>(huge ? std::aligned_alloc(kHugePageBytes, bytes) : std::malloc(bytes));
   if (chunk == nullptr) throw std::bad_alloc();
-  if (huge) (void)madvise(chunk, chunk_bytes_, MADV_HUGEPAGE);  // as it likes
+  if (huge) (void)madvise(chunk, bytes, MADV_HUGEPAGE);  // as it likes
   chunks_.emplace_back(chunk);
+  total_bytes_ += bytes;
   next_ = chunk;
-  end_ = chunk + chunk_bytes_;
+  end_ = chunk + bytes;
 }
 
 void* FixedRooms::take() {

@@ -1,8 +1,8 @@
 // ObjectPool: room for many small objects of one kind, in large chunks.
 //
 // The heap adds 8 to 24 bytes to each object and scatters them over small pages; a look-up among millions then
-// misses the TLB each time. Chunks grow up to 2 MiB, and those ask for a huge page. Room that was given back
-// is used again, and returns to the system with the pool. Threads: one at a time.
+// misses the TLB each time. A chunk is an eighth of what there is, up to 2 MiB, and then asks for a huge page.
+// Room that was given back is used again, and returns to the system with the pool. Threads: one at a time.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +38,7 @@ class FixedRooms {
   Free* free_ = nullptr;
   std::byte* next_ = nullptr;  // never used yet: [next_, end_)
   std::byte* end_ = nullptr;
-  std::size_t chunk_bytes_ = 0;  // of the newest
+  std::size_t total_bytes_ = 0;  // of all chunks
   std::vector<std::unique_ptr<std::byte, FreeChunk>> chunks_;
 };
 

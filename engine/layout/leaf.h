@@ -42,7 +42,7 @@ class Leaf {
 
  private:
   void replace(unsigned first, unsigned count, const LeafRun* with);
-  RunList runs_;
+  [[no_unique_address]] RunList runs_;
 };
 
 }  // namespace coppice

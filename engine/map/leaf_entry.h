@@ -38,6 +38,6 @@ struct Entry final : CachedLeaf {
   [[nodiscard]] bool is_version() const { return !inherited && !erased; }
 };
 // 1.6 GiB a TiB of disk, checksums included, is what it may come to.
-static_assert(sizeof(Entry) <= 112);
+static_assert(sizeof(Entry) <= 104);
 
 }  // namespace coppice

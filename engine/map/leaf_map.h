@@ -45,16 +45,16 @@ struct View {
 
 // One version in memory. Stays where it is while pinned.
 struct CachedLeaf {
-  Leaf leaf;
+  [[no_unique_address]] Leaf leaf;  // the flags stand in its last bytes
+  bool inherited = false;  // resolved from an ancestor branch (or empty): not a version of this branch yet
+  bool dirty = false;      // newer than what the MetaStore has
+  std::uint32_t pins = 0;
   BranchId branch;  // whose cache entry this is
   LeafIndex index;
   Epoch version;  // epoch of the version; for inherited ones 0
   // Where the leaf was found: for inherited ones on an ancestor, or {0,0}: nowhere, the leaf is empty.
   BranchId origin_branch;
   Epoch origin_version;
-  bool inherited = false;  // resolved from an ancestor branch (or empty): not a version of this branch yet
-  bool dirty = false;      // newer than what the MetaStore has
-  std::uint32_t pins = 0;
 };
 
 class LeafMap {
