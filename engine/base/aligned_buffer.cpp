@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <new>
 
+#include "base/io_memory.h"
 #include "coppice/types.h"
 
 namespace coppice {
@@ -15,11 +16,13 @@ constexpr std::align_val_t kAlignment{kBlockBytes};
 AlignedBuffer::AlignedBuffer(std::size_t bytes) : size_(bytes) {
   if (bytes == 0) return;
   const std::size_t capacity = round_up(bytes, kBlockBytes);
-  memory_.reset(static_cast<std::byte*>(::operator new(capacity, kAlignment)));
+  std::byte* memory = take_io_memory(capacity);
+  if (memory == nullptr) memory = static_cast<std::byte*>(::operator new(capacity, kAlignment));
+  memory_.reset(memory);
 }
 
 void AlignedBuffer::Release::operator()(std::byte* memory) const {
-  ::operator delete(memory, kAlignment);
+  if (!give_back_io_memory(memory)) ::operator delete(memory, kAlignment);
 }
 
 bool is_block_aligned(const void* memory) {

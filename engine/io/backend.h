@@ -19,6 +19,9 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual void submit(SystemCall& call) = 0;
+  // Calls on it, which will be many, may be prepared for. Forgotten before it is closed.
+  virtual void know_file(int descriptor) { (void)descriptor; }
+  virtual void forget_file(int descriptor) { (void)descriptor; }
   // Starts what was submitted, waits for a completion at most that long (forever without a limit), and
   // completes what is done, a bounded number of calls.
   virtual void turn(std::optional<std::chrono::nanoseconds> limit) = 0;

@@ -133,6 +133,14 @@ void Reactor::submit(SystemCall& call) {
   state_->backend->submit(call);
 }
 
+void Reactor::know_file(int descriptor) {
+  state_->backend->know_file(descriptor);
+}
+
+void Reactor::forget_file(int descriptor) {
+  state_->backend->forget_file(descriptor);
+}
+
 void Reactor::run_until(const bool& done) {
   while (!done) {
     state_->run_ready();

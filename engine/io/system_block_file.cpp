@@ -30,8 +30,15 @@ class SystemBlockFile final : public BlockFile {
         path_(std::move(path)),
         is_device_(is_device),
         read_only_(read_only),
-        size_bytes_(size) {}
-  ~SystemBlockFile() override { close(descriptor_); }
+        size_bytes_(size) {
+    reactor_.know_file(descriptor_);
+  }
+  SystemBlockFile(const SystemBlockFile&) = delete;
+  SystemBlockFile& operator=(const SystemBlockFile&) = delete;
+  ~SystemBlockFile() override {
+    reactor_.forget_file(descriptor_);
+    close(descriptor_);
+  }
 
   void submit(IoRequest& request) override {
     request.file = this;

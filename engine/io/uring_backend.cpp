@@ -1,11 +1,15 @@
 // The backend over io_uring: everything submitted in one turn goes to the kernel in one system call, which
 // also waits for and brings the completions.
 #include <liburing.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <span>
+#include <vector>
 
+#include "base/io_memory.h"
 #include "io/backend.h"
 
 namespace coppice {
@@ -20,12 +24,22 @@ constexpr unsigned kCompletionsPerTurn = 256;
 constexpr unsigned kStartAtLeast = 4;
 constexpr unsigned kStartPart = 8;
 
-void prepare(io_uring_sqe* entry, const SystemCall& call) {
+// The area of aligned buffers is registered, as the ring's only buffer, when so many transfers were seen: it is
+// all taken into memory then, which is nothing for a command that lists names.
+constexpr unsigned kTransfersToRegister = 1024;
+constexpr int kAreaIndex = 0;
+constexpr unsigned kKnownFiles = 64;
+
+void prepare(io_uring_sqe* entry, const SystemCall& call, bool registered) {
   const auto length = static_cast<unsigned>(call.length);
   switch (call.kind) {
     case SystemCall::Kind::kRead:
+      if (registered)
+        return io_uring_prep_read_fixed(entry, call.descriptor, call.address, length, call.offset, kAreaIndex);
       return io_uring_prep_read(entry, call.descriptor, call.address, length, call.offset);
     case SystemCall::Kind::kWrite:
+      if (registered)
+        return io_uring_prep_write_fixed(entry, call.descriptor, call.address, length, call.offset, kAreaIndex);
       return io_uring_prep_write(entry, call.descriptor, call.address, length, call.offset);
     case SystemCall::Kind::kSync:
       return io_uring_prep_fsync(entry, call.descriptor, IORING_FSYNC_DATASYNC);
@@ -75,7 +89,12 @@ class UringBackend final : public Backend {
       io_uring_submit(&ring_);
       entry = io_uring_get_sqe(&ring_);
     }
-    prepare(entry, call);
+    prepare(entry, call, in_registered_area(call));
+    const auto known = std::ranges::find(known_files_, call.descriptor);
+    if (known != known_files_.end()) {
+      entry->fd = static_cast<int>(known - known_files_.begin());
+      entry->flags |= IOSQE_FIXED_FILE;
+    }
     io_uring_sqe_set_data(entry, &call);
     ++in_flight_;
   }
@@ -85,7 +104,47 @@ class UringBackend final : public Backend {
     complete_done();
   }
 
+  // Where the kernel has no room for it, calls go by the descriptor as ever.
+  void know_file(int descriptor) override {
+    if (known_files_.empty()) {
+      if (io_uring_register_files_sparse(&ring_, kKnownFiles) < 0) return;
+    }
+    auto free = std::ranges::find(known_files_, kNoFile);
+    if (free == known_files_.end()) {
+      if (known_files_.size() == kKnownFiles) return;
+      free = known_files_.insert(free, kNoFile);
+    }
+    const auto index = static_cast<unsigned>(free - known_files_.begin());
+    if (io_uring_register_files_update(&ring_, index, &descriptor, 1) == 1) *free = descriptor;
+  }
+
+  void forget_file(int descriptor) override {
+    const auto known = std::ranges::find(known_files_, descriptor);
+    if (known == known_files_.end()) return;
+    *known = kNoFile;
+    int none = -1;
+    io_uring_register_files_update(&ring_, static_cast<unsigned>(known - known_files_.begin()), &none, 1);
+  }
+
  private:
+  static constexpr int kNoFile = -1;
+
+  bool in_registered_area(const SystemCall& call) {
+    if (call.kind != SystemCall::Kind::kRead && call.kind != SystemCall::Kind::kWrite) return false;
+    const auto* address = static_cast<const std::byte*>(call.address);
+    const bool inside = address >= area_.data() && address < area_.data() + area_.size();
+    if (!inside) return false;
+    if (transfers_ < kTransfersToRegister && ++transfers_ == kTransfersToRegister) register_area();
+    return registered_;
+  }
+
+  // The memory that a process may lock can be too little; then it stays as it is.
+  void register_area() {
+    const iovec all{area_.data(), area_.size()};
+    (void)madvise(area_.data(), area_.size(), MADV_HUGEPAGE);
+    registered_ = io_uring_register_buffers(&ring_, &all, 1) == 0;
+  }
+
   void enter(std::optional<std::chrono::nanoseconds> limit) {
     if (!limit) {
       io_uring_submit_and_wait(&ring_, 1);
@@ -119,12 +178,17 @@ class UringBackend final : public Backend {
 
   io_uring ring_{};
   unsigned in_flight_ = 0;
+  std::vector<int> known_files_;  // by their index in the ring
+  std::span<std::byte> area_ = io_memory();
+  unsigned transfers_ = 0;  // of the area, up to when it is registered
+  bool registered_ = false;
   bool open_ = false;
 };
 
 }  // namespace
 
 Result<std::unique_ptr<Backend>> make_uring_backend() {
+  enable_io_memory();
   auto backend = std::make_unique<UringBackend>();
   if (const int error = backend->open(); error < 0)
     return fail(ErrorKind::kUnsupported, -error,

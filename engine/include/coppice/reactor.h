@@ -82,6 +82,10 @@ class Reactor final : public Scheduler {
 
   // Completes from the loop, never before this returns.
   void submit(SystemCall& call);
+  // A descriptor with many calls to come is looked up once and not with each. forget_file() comes before
+  // close().
+  void know_file(int descriptor);
+  void forget_file(int descriptor);
 
  private:
   Reactor();
