@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <memory_resource>
 #include <vector>
 
 #include "disk/head.h"
@@ -10,7 +12,7 @@ namespace coppice {
 
 class LeafPins {
  public:
-  explicit LeafPins(Parts& parts) : parts_(parts) {}
+  explicit LeafPins(Parts& parts) : parts_(parts), leaves_(&memory_) {}
   ~LeafPins() { drop(); }
   LeafPins(const LeafPins&) = delete;
   LeafPins& operator=(const LeafPins&) = delete;
@@ -26,7 +28,10 @@ class LeafPins {
  private:
   Parts& parts_;
   LeafIndex first_leaf_;
-  std::vector<CachedLeaf*> leaves_;
+  // Most requests lie in one leaf or two.
+  std::array<std::byte, 4 * sizeof(CachedLeaf*)> room_;
+  std::pmr::monotonic_buffer_resource memory_{room_.data(), room_.size()};
+  std::pmr::vector<CachedLeaf*> leaves_;
 };
 
 // Calls visit(leaf index, first index in leaf, count, offset in the range) for each leaf's part of a range.

@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <memory_resource>
 #include <vector>
 
 #include "base/hash.h"
@@ -27,7 +28,7 @@ std::span<std::byte, kBlockBytes> block_at(std::span<std::byte> memory, std::uin
 
 // Adds the data runs of a leaf, joined where they continue physically, and zeroes the rest.
 void add_pieces(const Leaf& leaf, unsigned from, unsigned to, std::uint64_t offset_blocks,
-                std::span<std::byte> into, std::vector<Piece>& pieces) {
+                std::span<std::byte> into, std::pmr::vector<Piece>& pieces) {
   for (unsigned index = from; index < to;) {
     const LeafRun run = leaf.run_at(index);
     const unsigned end = std::min(run.end(), to);
@@ -46,7 +47,7 @@ void add_pieces(const Leaf& leaf, unsigned from, unsigned to, std::uint64_t offs
 }
 
 Task<Result<>> look_up(Parts& parts, View view, BlockIndex first, std::span<std::byte> into,
-                       std::vector<Piece>& pieces) {
+                       std::pmr::vector<Piece>& pieces) {
   const std::uint64_t count = into.size() / kBlockBytes;
   for (std::uint64_t done = 0; done < count;) {
     const BlockIndex block = first.next(done);
@@ -79,7 +80,7 @@ Result<> verify(Parts& parts, BlockIndex first, std::span<std::byte> into, const
 }
 
 // Brings in the checksums that are not in memory, while the data is on its way.
-Task<Result<>> pin_checksums(Parts& parts, std::vector<Piece>& pieces) {
+Task<Result<>> pin_checksums(Parts& parts, std::pmr::vector<Piece>& pieces) {
   for (Piece& piece : pieces) {
     if (piece.pinned) continue;
     auto pinned = co_await parts.checksums.pin(piece.run);
@@ -91,7 +92,10 @@ Task<Result<>> pin_checksums(Parts& parts, std::vector<Piece>& pieces) {
 
 Task<Result<>> read_pieces(Parts& parts, View view, BlockIndex first, std::span<std::byte> into,
                            Mismatch& mismatch) {
-  std::vector<Piece> pieces;
+  // Small reads take nothing from the heap.
+  std::array<std::byte, 2 * sizeof(Piece)> room;
+  std::pmr::monotonic_buffer_resource memory(room.data(), room.size());
+  std::pmr::vector<Piece> pieces(&memory);
   auto found = co_await look_up(parts, view, first, into, pieces);
   if (!found) co_return found;
   Latch latch(static_cast<std::uint32_t>(pieces.size()));

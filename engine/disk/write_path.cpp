@@ -1,6 +1,8 @@
 #include "disk/write_path.h"
 
 #include <algorithm>
+#include <array>
+#include <memory_resource>
 #include <vector>
 
 #include "base/hash.h"
@@ -53,7 +55,7 @@ bool gate_closed(Parts& parts, const Head& head, BlockIndex first, std::uint64_t
 class Writing {
  public:
   Writing(Parts& parts, Head& head, BlockIndex first, std::span<const std::byte> data, Epoch epoch)
-      : parts_(parts), head_(head), data_(data) {
+      : parts_(parts), head_(head), data_(data), plan_(&memory_), checksums_(&memory_) {
     plan_.first = first;
     plan_.count = data.size() / kBlockBytes;
     plan_.epoch = epoch;
@@ -84,8 +86,11 @@ class Writing {
   Parts& parts_;
   Head& head_;
   std::span<const std::byte> data_;
+  // Small writes take nothing from the heap.
+  std::array<std::byte, 640> room_;
+  std::pmr::monotonic_buffer_resource memory_{room_.data(), room_.size()};
   WritePlan plan_;
-  std::vector<std::uint32_t> checksums_;
+  std::pmr::vector<std::uint32_t> checksums_;
   std::size_t pinned_pieces_ = 0;
   std::size_t begun_pieces_ = 0;
   bool reserved_ = false;

@@ -13,7 +13,7 @@ unsigned alike(const Parts& parts, const LeafRun& run, unsigned count, bool unpr
   return length;
 }
 
-void append(std::vector<WritePiece>& pieces, std::uint64_t offset, PhysicalRun run, bool in_place) {
+void append(std::pmr::vector<WritePiece>& pieces, std::uint64_t offset, PhysicalRun run, bool in_place) {
   if (!pieces.empty()) {
     WritePiece& last = pieces.back();
     const bool continues = in_place ? last.run.first.next(last.run.count) == run.first : true;
@@ -54,7 +54,7 @@ std::uint64_t WritePlan::classify(Parts& parts, LeafPins& leaves) {
 }
 
 void WritePlan::assign(const std::vector<PhysicalRun>& runs) {
-  std::vector<WritePiece> assigned;
+  std::pmr::vector<WritePiece> assigned(pieces.get_allocator());
   assigned.reserve(pieces.size() + runs.size());
   std::size_t next = 0;
   PhysicalRun left = runs.empty() ? PhysicalRun{} : runs[0];

@@ -1,6 +1,7 @@
 // WritePlan: how one write is carried out, piece by piece.
 #pragma once
 
+#include <memory_resource>
 #include <span>
 #include <vector>
 
@@ -19,10 +20,11 @@ struct WritePiece {
 };
 
 struct WritePlan {
+  explicit WritePlan(std::pmr::memory_resource* memory) : pieces(memory) {}
   BlockIndex first;
   std::uint64_t count = 0;
   Epoch epoch;
-  std::vector<WritePiece> pieces;
+  std::pmr::vector<WritePiece> pieces;
 
   // In place: born in the branch's current epoch, by this head alone, and proven. All else is redirected;
   // those pieces have no run yet. Returns how many blocks need one.

@@ -21,8 +21,8 @@ constexpr unsigned kCompletionsPerTurn = 256;
 // What has completed makes new calls: they start before the rest is looked at when there are this many, or
 // this part of what is in flight, so that the device does not run dry meanwhile. Each start costs a system
 // call and a doorbell (docs/performance.md, "Starting early").
-constexpr unsigned kStartAtLeast = 4;
-constexpr unsigned kStartPart = 8;
+constexpr unsigned kStartAtLeast = 2;
+constexpr unsigned kStartPart = 16;
 
 // The area of aligned buffers is registered, as the ring's only buffer, when so many transfers were seen: it is
 // all taken into memory then, which is nothing for a command that lists names.
