@@ -43,9 +43,13 @@ EngineSide::EngineSide(std::string directory, Existing /*existing*/)
   open(kDefaultCacheBytes);
 }
 
-EngineSide::EngineSide(std::string directory) : directory_(std::move(directory)), reactor_(make_reactor()) {
+EngineSide::EngineSide(std::string directory, std::uint64_t written_bytes)
+    : directory_(std::move(directory)), keeps_space_(written_bytes != 0), reactor_(make_reactor()) {
   must(init_store(*reactor_, {directory_, {}}, {}));
   open(kDefaultCacheBytes);
+  if (!keeps_space_) return;
+  Disk written = make_disk("written", written_bytes);
+  remove_disk(written);
 }
 
 // A store that can't be closed is left as after a kill: it is thrown away with its directory.
@@ -61,6 +65,7 @@ void EngineSide::open(std::uint64_t cache_bytes) {
   OpenOptions options;
   options.directory = directory_;
   options.cache_bytes = cache_bytes;
+  options.give_back = !keeps_space_;
   store_ = must(open_store(*reactor_, options));
 }
 

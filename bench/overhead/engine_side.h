@@ -30,7 +30,9 @@ struct Disk {
 class EngineSide {
  public:
   struct Existing {};
-  explicit EngineSide(std::string directory);  // makes the store
+  // Makes the store, with this much free space that was written before, as the raw side's file was: a write into
+  // space that a file system only set aside costs a change of its extents, which the next flush pays for.
+  EngineSide(std::string directory, std::uint64_t written_bytes);
   EngineSide(std::string directory, Existing existing);
   ~EngineSide();
   EngineSide(const EngineSide&) = delete;
@@ -72,6 +74,7 @@ class EngineSide {
   void prepare_buffers(const Job& job);
 
   std::string directory_;
+  bool keeps_space_ = false;
   std::unique_ptr<Reactor> reactor_;
   std::unique_ptr<Store> store_;
   std::vector<AlignedBuffer> buffers_;

@@ -17,7 +17,7 @@ constexpr std::size_t kMinSlots = 64;
 constexpr std::size_t kSlotPerBytes = 128;
 constexpr std::size_t kAllocationBytes = 16;  // what the heap adds to each piece of it
 // Old versions of one leaf that stay in memory: finding one is a walk.
-constexpr unsigned kChainLength = 64;
+constexpr unsigned kChainLength = 8;
 constexpr unsigned kTrimSteps = 2 * kChainLength;
 constexpr unsigned kEvictSteps = 256;
 
@@ -94,7 +94,8 @@ Entry* LeafCache::newest_version(View view, LeafIndex leaf) const {
 
 Entry* LeafCache::exact(const LeafKey& key) const {
   for (Entry* entry = head(key.branch, key.leaf); entry != nullptr; entry = entry->older) {
-    if (entry->version == key.version && !entry->inherited) return entry;
+    if (entry->version < key.version || entry->inherited) return nullptr;  // newest first, inherited last
+    if (entry->version == key.version) return entry;
   }
   return nullptr;
 }
