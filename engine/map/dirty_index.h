@@ -1,4 +1,4 @@
-// DirtyIndex: the entries with an overlay, in the order of their keys by regions of 1 GiB of a branch.
+// DirtyIndex: the entries with an overlay, in the order of their keys by regions of 64 MiB of a branch.
 //
 // Adding and removing cost a look into a small map; walking in order sorts one region at a time.
 // Thread: the store's scheduler.
@@ -31,7 +31,7 @@ class DirtyIndex {
   [[nodiscard]] const Regions& regions() const { return regions_; }
 
  private:
-  static constexpr std::uint64_t kRegionLeaves = 4096;
+  static constexpr std::uint64_t kRegionLeaves = 256;
   static Region region_of(BranchId branch, LeafIndex leaf) { return {branch, leaf.value / kRegionLeaves}; }
   static std::vector<Entry*> sorted(const std::vector<Entry*>& region, LeafIndex from, LeafIndex to);
   Regions regions_;
