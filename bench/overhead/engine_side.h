@@ -30,8 +30,9 @@ struct Disk {
 class EngineSide {
  public:
   struct Existing {};
-  // Makes the store, with this much free space that was written before, as the raw side's file was: a write into
-  // space that a file system only set aside costs a change of its extents, which the next flush pays for.
+  // Makes the store, with this much free space that was written before, as the raw side's file was: a write
+  // into space that a file system only set aside costs a change of its extents, which the next flush pays
+  // for.
   EngineSide(std::string directory, std::uint64_t written_bytes);
   EngineSide(std::string directory, Existing existing);
   ~EngineSide();

@@ -1,9 +1,9 @@
 // IoMemory: the area that aligned buffers come from, where a thread does I/O by a ring that can register it.
 //
 // The kernel looks up and pins the pages of a buffer at every request, unless they belong to memory that is
-// registered: 5 to 8 % of the CPU time of a 4 KiB request. The area is one stretch of address space that takes memory
-// as it is touched, and all of it (32 MiB) once a ring registers it. What does not fit comes from the heap.
-// Threads: any; held for a moment by one.
+// registered: 5 to 8 % of the CPU time of a 4 KiB request. The area is one stretch of address space that
+// takes memory as it is touched, and all of it (32 MiB) once a ring registers it. What does not fit comes
+// from the heap. Threads: any; held for a moment by one.
 #pragma once
 
 #include <cstddef>

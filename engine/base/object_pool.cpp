@@ -23,7 +23,8 @@ constexpr bool kPooled = true;
 void FixedRooms::add_chunk() {
   const std::size_t bytes = std::max(bytes_, std::clamp(total_bytes_ / 8, kFirstChunkBytes, kHugePageBytes));
   const bool huge = bytes == kHugePageBytes;
-  auto* chunk = static_cast<std::byte*>(huge ? std::aligned_alloc(kHugePageBytes, bytes) : std::malloc(bytes));
+  auto* chunk =
+      static_cast<std::byte*>(huge ? std::aligned_alloc(kHugePageBytes, bytes) : std::malloc(bytes));
   if (chunk == nullptr) throw std::bad_alloc();
   if (huge) (void)madvise(chunk, bytes, MADV_HUGEPAGE);  // as it likes
   chunks_.emplace_back(chunk);

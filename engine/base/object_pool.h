@@ -1,8 +1,9 @@
 // ObjectPool: room for many small objects of one kind, in large chunks.
 //
-// The heap adds 8 to 24 bytes to each object and scatters them over small pages; a look-up among millions then
-// misses the TLB each time. A chunk is an eighth of what there is, up to 2 MiB, and then asks for a huge page.
-// Room that was given back is used again, and returns to the system with the pool. Threads: one at a time.
+// The heap adds 8 to 24 bytes to each object and scatters them over small pages; a look-up among millions
+// then misses the TLB each time. A chunk is an eighth of what there is, up to 2 MiB, and then asks for a huge
+// page. Room that was given back is used again, and returns to the system with the pool. Threads: one at a
+// time.
 #pragma once
 
 #include <cstddef>
@@ -51,7 +52,9 @@ class ObjectPool {
   };
   using Pointer = std::unique_ptr<T, Drop>;
 
-  ObjectPool() : rooms_(sizeof(T)) { static_assert(alignof(T) <= alignof(void*) && sizeof(T) >= sizeof(void*)); }
+  ObjectPool() : rooms_(sizeof(T)) {
+    static_assert(alignof(T) <= alignof(void*) && sizeof(T) >= sizeof(void*));
+  }
 
   Pointer make() { return Pointer(new (rooms_.take()) T(), Drop{this}); }
   void drop(T* object) {

@@ -70,12 +70,12 @@ class RangeLock {
 
   Scheduler& scheduler_;
   WaitQueue released_;
-  IntrusiveList<Entry> entries_;  // in order of arrival
-  std::size_t waiting_ = 0;       // of them
+  IntrusiveList<Entry> entries_;                  // in order of arrival
+  std::size_t waiting_ = 0;                       // of them
   std::array<std::uint16_t, kStretches> held_{};  // entries in the stretches that come here
   std::size_t wide_ = 0;
-  Epoch newest_;               // of those that have started at any time
-  std::size_t started_ = 0;    // under way
+  Epoch newest_;                // of those that have started at any time
+  std::size_t started_ = 0;     // under way
   std::size_t superseded_ = 0;  // of them, of an epoch older than the newest
 };
 

@@ -24,8 +24,8 @@ constexpr unsigned kCompletionsPerTurn = 256;
 constexpr unsigned kStartAtLeast = 2;
 constexpr unsigned kStartPart = 16;
 
-// The area of aligned buffers is registered, as the ring's only buffer, when so many transfers were seen: it is
-// all taken into memory then, which is nothing for a command that lists names.
+// The area of aligned buffers is registered, as the ring's only buffer, when so many transfers were seen: it
+// is all taken into memory then, which is nothing for a command that lists names.
 constexpr unsigned kTransfersToRegister = 1024;
 constexpr int kAreaIndex = 0;
 constexpr unsigned kKnownFiles = 64;
@@ -35,11 +35,13 @@ void prepare(io_uring_sqe* entry, const SystemCall& call, bool registered) {
   switch (call.kind) {
     case SystemCall::Kind::kRead:
       if (registered)
-        return io_uring_prep_read_fixed(entry, call.descriptor, call.address, length, call.offset, kAreaIndex);
+        return io_uring_prep_read_fixed(entry, call.descriptor, call.address, length, call.offset,
+                                        kAreaIndex);
       return io_uring_prep_read(entry, call.descriptor, call.address, length, call.offset);
     case SystemCall::Kind::kWrite:
       if (registered)
-        return io_uring_prep_write_fixed(entry, call.descriptor, call.address, length, call.offset, kAreaIndex);
+        return io_uring_prep_write_fixed(entry, call.descriptor, call.address, length, call.offset,
+                                         kAreaIndex);
       return io_uring_prep_write(entry, call.descriptor, call.address, length, call.offset);
     case SystemCall::Kind::kSync:
       return io_uring_prep_fsync(entry, call.descriptor, IORING_FSYNC_DATASYNC);
@@ -172,7 +174,8 @@ class UringBackend final : public Backend {
     in_flight_ -= count;
     for (unsigned i = 0; i < count; ++i) {
       calls[i]->complete(*calls[i]);
-      if (io_uring_sq_ready(&ring_) >= std::max(kStartAtLeast, in_flight_ / kStartPart)) io_uring_submit(&ring_);
+      if (io_uring_sq_ready(&ring_) >= std::max(kStartAtLeast, in_flight_ / kStartPart))
+        io_uring_submit(&ring_);
     }
   }
 

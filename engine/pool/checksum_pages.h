@@ -15,12 +15,12 @@
 #include <span>
 #include <vector>
 
+#include "base/intrusive_list.h"
 #include "coppice/aligned_buffer.h"
 #include "coppice/result.h"
 #include "coppice/scheduler.h"
 #include "coppice/task.h"
 #include "layout/record.h"
-#include "base/intrusive_list.h"
 #include "pool/pool.h"
 
 namespace coppice {

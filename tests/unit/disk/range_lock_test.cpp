@@ -67,7 +67,8 @@ class Model {
     for (int i = 0; i < 4; ++i) {
       Writer looked;
       range(looked.entry);
-      const Epoch epoch{epoch_.value - std::min<std::uint64_t>(epoch_.value - 1, random_() % 3) + random_() % 2};
+      const Epoch epoch{epoch_.value - std::min<std::uint64_t>(epoch_.value - 1, random_() % 3) +
+                        random_() % 2};
       const bool older = std::ranges::any_of(writers_, [&](const auto& other) {
         return overlap(*other, looked) && other->entry.epoch.value != 0 && other->entry.epoch < epoch;
       });
