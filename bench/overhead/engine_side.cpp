@@ -43,13 +43,9 @@ EngineSide::EngineSide(std::string directory, Existing /*existing*/)
   open(kDefaultCacheBytes);
 }
 
-EngineSide::EngineSide(std::string directory, std::uint64_t written_bytes)
-    : directory_(std::move(directory)), keeps_space_(written_bytes != 0), reactor_(make_reactor()) {
+EngineSide::EngineSide(std::string directory) : directory_(std::move(directory)), reactor_(make_reactor()) {
   must(init_store(*reactor_, {directory_, {}}, {}));
   open(kDefaultCacheBytes);
-  if (!keeps_space_) return;
-  Disk written = make_disk("written", written_bytes);
-  remove_disk(written);
 }
 
 // A store that can't be closed is left as after a kill: it is thrown away with its directory.
@@ -65,7 +61,7 @@ void EngineSide::open(std::uint64_t cache_bytes) {
   OpenOptions options;
   options.directory = directory_;
   options.cache_bytes = cache_bytes;
-  options.give_back = !keeps_space_;
+  options.give_back = false;  // as `serve --keep-space`: what was written once stays written
   store_ = must(open_store(*reactor_, options));
 }
 
@@ -98,6 +94,13 @@ Disk EngineSide::make_disk(const std::string& name, std::uint64_t span_bytes) {
   attach(disk);
   fill(disk);
   return disk;
+}
+
+void EngineSide::write_free_space(std::uint64_t bytes) {
+  if (free_written_) return;
+  free_written_ = true;
+  Disk disk = make_disk("written", bytes);
+  remove_disk(disk);
 }
 
 void EngineSide::attach(Disk& disk) {

@@ -30,10 +30,7 @@ struct Disk {
 class EngineSide {
  public:
   struct Existing {};
-  // Makes the store, with this much free space that was written before, as the raw side's file was: a write
-  // into space that a file system only set aside costs a change of its extents, which the next flush pays
-  // for.
-  EngineSide(std::string directory, std::uint64_t written_bytes);
+  explicit EngineSide(std::string directory);  // makes the store
   EngineSide(std::string directory, Existing existing);
   ~EngineSide();
   EngineSide(const EngineSide&) = delete;
@@ -50,6 +47,9 @@ class EngineSide {
   void drop_page_cache() const;
 
   Disk make_disk(const std::string& name, std::uint64_t span_bytes);  // filled and attached
+  // Sees to it, once, that this much free space was written before, as the raw side's file was: a write into
+  // space that a file system only set aside costs a change of its extents, which the next flush pays for.
+  void write_free_space(std::uint64_t bytes);
   void attach(Disk& disk);
   void fill(Disk& disk);  // writes all of it, in order
   void flush(Disk& disk);
@@ -75,7 +75,7 @@ class EngineSide {
   void prepare_buffers(const Job& job);
 
   std::string directory_;
-  bool keeps_space_ = false;
+  bool free_written_ = false;
   std::unique_ptr<Reactor> reactor_;
   std::unique_ptr<Store> store_;
   std::vector<AlignedBuffer> buffers_;

@@ -31,6 +31,7 @@ class SnapshotTaker {
 
 void measure_first_writes(Lab& lab, const Promise& promise, Disk& disk) {
   RawSide& raw = lab.raw();
+  lab.write_free_space();
   const Job job{.kind = Kind::kWrite, .depth = 32};
   const std::uint64_t span = disk.ledger.span_bytes();
   Walk engine_walk(span, kBlockBytes, false, lab.seed());

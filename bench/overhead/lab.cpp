@@ -7,11 +7,6 @@ namespace coppice::bench {
 
 namespace fs = std::filesystem;
 
-namespace {
-// Space of the store that was written before, in sizes of the main disk: what all figures together take.
-constexpr std::uint64_t kWrittenPerSize = 4;
-}  // namespace
-
 Lab::Lab(const Options& options, Reporter& reporter) : options_(options), reporter_(reporter) {
   fs::create_directories(options_.directory);
   directory_ = options_.directory + "/overhead.XXXXXX";
@@ -47,7 +42,7 @@ RawSide& Lab::raw() {
 }
 
 EngineSide& Lab::engine() {
-  if (!engine_) engine_ = std::make_unique<EngineSide>(path("store"), kWrittenPerSize * options_.size_bytes);
+  if (!engine_) engine_ = std::make_unique<EngineSide>(path("store"));
   if (!engine_->usable()) throw Unmeasurable("the store could not be opened again");
   return *engine_;
 }

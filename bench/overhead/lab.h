@@ -24,6 +24,8 @@ class Lab {
   [[nodiscard]] bool time_is_up() const;
   [[nodiscard]] std::string path(const std::string& name) const { return directory_ + "/" + name; }
   // A quarter of the main disk: where figures keep several disks or snapshots.
+  // What first writes of all figures together take.
+  void write_free_space() { engine().write_free_space(3 * options_.size_bytes); }
   [[nodiscard]] std::uint64_t small_bytes() const { return options_.size_bytes / 4 >> 20 << 20; }
 
   RawSide& raw();

@@ -68,7 +68,7 @@ int crash_child(const std::string& store) {
 }
 
 void recovery(Lab& lab) {
-  EngineSide engine(lab.path("recovery"), 0);
+  EngineSide engine(lab.path("recovery"));
   engine.must(engine.store().create_disk("disk", std::uint64_t{256} << 20));
   engine.close();
   std::vector<double> ratios;

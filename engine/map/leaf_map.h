@@ -4,12 +4,12 @@
 // next version's. Lookup at (branch, epoch) finds the newest version at or below the epoch on the branch,
 // else goes on in the parent at the fork epoch, else the leaf is empty. Invariants: a version that is dirty
 // (newer than what the MetaStore has) is in memory, and so is what makes it the newest or not. Clean versions
-// are evicted, oldest use first, beyond the limit; pinned ones never. Only the branch's current epoch is
-// edited, except in redo. A branch is forked from (parent, epoch) only when no write of that or an older
-// epoch is in flight there: what a child inherits never changes. A background read sees the MetaStore at some
-// moment after its start; all that was collected or edited since then stays in memory until the read is back,
-// so laying memory over what was read gives the present. Threads: the store's scheduler; MetaStore calls run
-// in the background.
+// are evicted beyond the limit, those not used lately first; pinned ones never. Only the branch's current
+// epoch is edited, except in redo. A branch is forked from (parent, epoch) only when no write of that or an
+// older epoch is in flight there: what a child inherits never changes. A background read sees the MetaStore
+// at some moment after its start; all that was collected or edited since then stays in memory until the read
+// is back, so laying memory over what was read gives the present. Threads: the store's scheduler; MetaStore
+// calls run in the background.
 #pragma once
 
 #include <cstdint>

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <catch2/catch.hpp>
 #include <cerrno>
 #include <csignal>
@@ -49,6 +50,38 @@ AlignedBuffer filled(std::size_t size, std::uint32_t seed) {
 
 bool equal(const AlignedBuffer& left, const AlignedBuffer& right) {
   return left.size() == right.size() && std::memcmp(left.data(), right.data(), left.size()) == 0;
+}
+
+// The ring registers the area of aligned buffers on the way, and knows the files by other numbers.
+TEST_CASE_METHOD(Fixture, "thousands of transfers go to their file and their place") {
+  constexpr std::uint64_t kBlocks = 64;
+  auto left = create("left", kBlocks << 12);
+  auto right = create("right", kBlocks << 12);
+  std::mt19937 random(3);
+  std::array<std::array<std::uint32_t, kBlocks>, 2> written{};
+  for (std::uint32_t i = 1; i <= 3000; ++i) {
+    // A file that is closed gives its number to the next one.
+    if (i % 500 == 0) {
+      right.reset();
+      right = create("right" + std::to_string(i), kBlocks << 12);
+      written[1] = {};
+    }
+    const std::size_t side = random() % 2;
+    BlockFile& file = side == 0 ? *left : *right;
+    const std::uint64_t block = random() % kBlocks;
+    AlignedBuffer buffer(4096);
+    if (random() % 2 == 0) {
+      std::memset(buffer.data(), 0, 4096);
+      std::memcpy(buffer.data() + 100, &i, sizeof i);
+      REQUIRE(write(file, block << 12, buffer).has_value());
+      written[side][block] = i;
+    } else {
+      REQUIRE(read(file, block << 12, buffer).has_value());
+      std::uint32_t found = 0;
+      std::memcpy(&found, buffer.data() + 100, sizeof found);
+      REQUIRE(found == written[side][block]);
+    }
+  }
 }
 
 TEST_CASE_METHOD(Fixture, "blocks come back as they were written, through O_DIRECT and past the cache") {
