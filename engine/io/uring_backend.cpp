@@ -136,7 +136,10 @@ class UringBackend final : public Backend {
     const auto* address = static_cast<const std::byte*>(call.address);
     const bool inside = address >= area_.data() && address < area_.data() + area_.size();
     if (!inside) return false;
-    if (transfers_ < kTransfersToRegister && ++transfers_ == kTransfersToRegister) register_area();
+    if (transfers_ < kTransfersToRegister) {
+      ++transfers_;
+      if (transfers_ == kTransfersToRegister) register_area();
+    }
     return registered_;
   }
 

@@ -28,7 +28,7 @@ void RunList::reserve(std::size_t count) {
 void RunList::splice(std::size_t low, std::size_t high, std::span<const LeafRun> pieces) {
   const std::size_t size = size_ - (high - low) + pieces.size();
   if (size > capacity_)
-    reserve(std::min<std::size_t>(std::max<std::size_t>(size, 2 * capacity_), kLeafBlocks));
+    reserve(std::min<std::size_t>(std::max(size, std::size_t{2} * capacity_), kLeafBlocks));
   LeafRun* const runs = data();
   if (low + pieces.size() <= high) {
     std::copy(runs + high, runs + size_, runs + low + pieces.size());
