@@ -16,7 +16,8 @@ namespace {
 
 constexpr unsigned kRingEntries = 1024;
 constexpr unsigned kBatch = 256;
-// As the engine does (io/uring_backend.cpp): it is faster than to start all at once, on this side, too.
+// As the engine does (io/uring_backend.cpp), with the numbers that are best on this side: faster than to
+// start all at once.
 constexpr unsigned kStartAtLeast = 4;
 constexpr unsigned kStartPart = 8;
 constexpr std::uint64_t kFillBytes = std::uint64_t{1} << 20;

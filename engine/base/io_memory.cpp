@@ -9,6 +9,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/pooled.h"
 #include "coppice/types.h"
 
 namespace coppice {
@@ -20,12 +21,6 @@ constexpr std::size_t kAreaBlocks = kAreaBytes / kBlockBytes;
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 // Powers of two from a block to 1 MiB.
 constexpr std::size_t kClasses = 9;
-
-#if defined(__has_feature)
-constexpr bool kPooled = !__has_feature(address_sanitizer);  // so that it sees use after free
-#else
-constexpr bool kPooled = true;
-#endif
 
 struct Free {
   Free* next;

@@ -5,18 +5,14 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/pooled.h"
+
 namespace coppice {
 
 namespace {
 
 constexpr std::size_t kFirstChunkBytes = std::size_t{16} << 10;
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
-
-#if defined(__has_feature)
-constexpr bool kPooled = !__has_feature(address_sanitizer);  // so that it sees use after free
-#else
-constexpr bool kPooled = true;
-#endif
 
 }  // namespace
 

@@ -5,17 +5,11 @@
 #include <cstdint>
 #include <new>
 
+#include "base/pooled.h"
+
 namespace coppice::detail {
 
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool kPooled = false;  // so that use after free and leaks of frames are seen
-#elif defined(__has_feature)
-constexpr bool kPooled = !__has_feature(address_sanitizer);
-#else
-constexpr bool kPooled = true;
-#endif
 
 constexpr std::size_t kClassBytes = 64;
 constexpr std::size_t kClasses = 128;  // up to 8 KiB

@@ -32,9 +32,9 @@ class LeafCache {
   [[nodiscard]] Entry* exact(const LeafKey& key) const;
   [[nodiscard]] Entry* inherited(BranchId branch, LeafIndex leaf) const;
 
-  // Puts it in its chain; its version is not there yet.
   using Made = ObjectPool<Entry>::Pointer;
   Made make() { return pool_.make(); }
+  // Puts it in its chain; its version is not there yet.
   Entry* insert(Made entry);
   // Out of its chain. Freed when nothing holds it any more, see release().
   void remove(Entry* entry);
