@@ -58,8 +58,10 @@ enum class Mutation : std::uint8_t {
   kTailNotVerified,         // the journal's tail is taken without a look at the data
   kSnapshotOverLost,        // a snapshot stands though a write of its epoch was lost
   kLostFreesForgotten,      // what a lost write freed is not freed by the next one that stands
+  kLostFreesAnywhere,       // … or by whoever replaces it, also where an older version goes on with it
   // Reclaim.
   kSweepNotResumed,  // a sweep that was cut short waits its turn
+  kSweptUnpinned,    // a fork's versions may leave memory between the record and its effect
   kCursorApart,      // a step's cursor is journaled apart from what it frees
 };
 

@@ -11,7 +11,6 @@
 #include <map>
 #include <set>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "disk/parts.h"
 #include "map/meta_store.h"
@@ -63,7 +62,8 @@ class TailRedo {
   Redo& redo_;
   const TailProof& proof_;
   std::uint64_t lost_blocks_ = 0;
-  std::unordered_set<std::uint64_t> lost_frees_;  // blocks that lost writes would have freed
+  std::unordered_map<std::uint64_t, Epoch>
+      lost_frees_;  // blocks that lost writes would have freed, and whose
   std::map<std::pair<LeafIndex, Epoch>, std::vector<LeafKey>>
       lost_deletions_;                                          // … and versions, by leaf and epoch
   std::set<std::uint32_t> lost_epochs_;                         // tags of epochs that lost a mapping

@@ -65,7 +65,9 @@ bool contains(const std::vector<PhysicalRun>& runs, PhysicalBlock block) {
 }  // namespace
 
 // What stood at the record's blocks before it. A block that stands frees what it replaces, if the record says
-// so or an earlier one did that was lost; a lost one leaves that to whoever comes next.
+// so or an earlier one of the same epoch did that was lost; a lost one leaves that to whoever comes next.
+// Behind a snapshot nobody takes it over: the version that lost the write goes on with the block, and its
+// nodes free it.
 Task<Result<>> TailRedo::settle_old(const MapRecord& record, const std::vector<bool>& stands, bool whole) {
   const View view{record.branch, record.epoch};
   for (std::uint64_t i = 0; i < record.count; ++i) {
@@ -78,11 +80,14 @@ Task<Result<>> TailRedo::settle_old(const MapRecord& record, const std::vector<b
     if (record.physical.value != 0 && old.physical == record.physical.next(i)) continue;
     const bool frees = !whole && contains(record.freed, old.physical);
     if (!stands[i]) {
-      if (frees) lost_frees_.insert(old.physical.value);
+      if (frees) lost_frees_[old.physical.value] = record.epoch;
       continue;
     }
     if (mutated(Mutation::kLostFreesForgotten)) continue;
-    const bool inherited = lost_frees_.erase(old.physical.value) != 0;
+    const auto left = lost_frees_.find(old.physical.value);
+    const bool inherited =
+        left != lost_frees_.end() && (left->second == record.epoch || mutated(Mutation::kLostFreesAnywhere));
+    if (inherited) lost_frees_.erase(left);
     if (!frees && !inherited) continue;
     auto freed = redo_.free({{old.physical, 1}});
     if (!freed) co_return freed;

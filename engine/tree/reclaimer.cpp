@@ -23,9 +23,12 @@ struct Reclaimer::Step {
   explicit Step(LeafMap& source) : map(source) {}
   Step(const Step&) = delete;
   Step& operator=(const Step&) = delete;
-  ~Step() {
+  ~Step() { let_go(); }
+  void let_go() {
     for (CachedLeaf* leaf : own) map.unpin(leaf);
     for (CachedLeaf* leaf : child) map.unpin(leaf);
+    own.clear();
+    child.clear();
   }
 };
 
@@ -187,12 +190,14 @@ std::optional<ReclaimRecord> Reclaimer::judge(NodeId id, const std::vector<LeafM
 // Blocks of one leaf of a node with several children that none of them sees. Once a child does not see a
 // block it never will, so the children are asked one after the other; but a snapshot taken meanwhile puts a
 // new child in a head's place, which may see more than the head does by now: then all are asked again.
-Task<Result<>> Reclaimer::judge_leaf(NodeId id, LeafIndex index, ReclaimRecord& into) {
+// The node's own leaf stays pinned in `step`: publishing the record must find the version in memory.
+Task<Result<>> Reclaimer::judge_leaf(NodeId id, LeafIndex index, Step& step, ReclaimRecord& into) {
   const TreeNode& node = *tree_.node(id);
   const View view = tree_.view_of(node);
   const Epoch ancestor = parent_epoch(tree_, node);
   auto own = co_await load_own(view, index);
   if (!own) co_return std::unexpected(own.error());
+  step.own.push_back(*own);
   const LeafKey key = version_of(**own);
   Result<> status;
   std::uint64_t mask = 0;
@@ -221,16 +226,17 @@ Task<Result<>> Reclaimer::judge_leaf(NodeId id, LeafIndex index, ReclaimRecord& 
     if (some != mask) into.versions.push_back({key.branch, key.leaf, key.version, mask & ~some});
     append_runs((*own)->leaf, mask, into.freed);
   }
-  map_.unpin(*own);
   co_return status;
 }
 
 Task<Result<>> Reclaimer::step_with_children(NodeId id, const std::vector<LeafMap::Change>& changes) {
+  Step step(map_);
   ReclaimRecord record;
   Result<> status;
   for (std::size_t i = 0; i < changes.size() && status; ++i) {
-    status = co_await judge_leaf(id, changes[i].leaf, record);
+    status = co_await judge_leaf(id, changes[i].leaf, step, record);
   }
+  if (mutated(Mutation::kSweptUnpinned)) step.let_go();
   if (!status || record.versions.empty()) co_return status;
   auto published = co_await publish(std::move(record));
   co_return published;
@@ -245,7 +251,8 @@ Task<Result<>> Reclaimer::publish(ReclaimRecord record) {
     auto applied = tree_.apply(record.edits);
     if (!applied) co_return applied;
   }
-  // Does not suspend for versions in memory or deleted whole.
+  // Does not suspend for versions in memory or deleted whole, and these are one or the other: a checkpoint
+  // that began in between would be behind the record and without its effect.
   for (const ReclaimedVersion& version : record.versions) {
     auto punched = co_await map_.punch_version({version.branch, version.leaf, version.version}, version.mask);
     if (!punched) co_return punched;

@@ -40,7 +40,7 @@ class Reclaimer {
   Task<Result<>> step_with_children(NodeId node, const std::vector<LeafMap::Change>& changes);
   std::optional<ReclaimRecord> judge(NodeId node, const std::vector<LeafMap::Change>& changes,
                                      const Step& step);
-  Task<Result<>> judge_leaf(NodeId node, LeafIndex index, ReclaimRecord& into);
+  Task<Result<>> judge_leaf(NodeId node, LeafIndex index, Step& step, ReclaimRecord& into);
   Task<Result<CachedLeaf*>> load_own(View view, LeafIndex index);
   Task<Result<>> load_step(NodeId node, const std::vector<LeafMap::Change>& changes, Step& step);
   Task<Result<>> finish(NodeId node);

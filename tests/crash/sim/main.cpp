@@ -1,7 +1,8 @@
 // coppice_sim: crashes of the engine, simulated from seeds.
 //
 //   coppice_sim --seeds 1000                  random programs, several crashes each
-//   coppice_sim --crash-points --seeds 4      one program per seed, cut at every step
+//   coppice_sim --seeds 1000 --branch-every 20   … and, about every 20 steps, a crash that a fork of it makes
+//   coppice_sim --crash-points --seeds 4      one life per seed, and a crash at every step of it
 //   coppice_sim --mutation NAME --seeds 500   … with one ordering rule removed: must find a violation
 //   coppice_sim --mutations                   all of them, one after the other
 // Seeds run in child processes, since a crash leaves memory behind.
@@ -20,7 +21,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
-#include <vector>
 
 #include "mutations.h"
 #include "run.h"
@@ -33,7 +33,6 @@ using namespace coppice::sim;
 struct Options {
   RunOptions run;
   std::uint64_t seeds = 400;
-  bool crash_points = false;
   bool mutations = false;
   std::uint64_t budget_seconds = 0;  // 0: none
   std::string mutation;
@@ -42,7 +41,7 @@ struct Options {
 // Written by the children, read by the parent.
 struct Totals {
   std::uint64_t seed = 0;
-  std::uint64_t cut_at = 0;
+  std::uint64_t branch = 0;
   std::uint64_t done = 0;
   std::uint64_t crashes = 0;
   std::uint64_t recoveries_cut = 0;
@@ -64,25 +63,18 @@ std::string replay_line(const Options& options, const Totals& totals) {
   std::string line =
       fmt::format("coppice_sim --seed {} --seeds 1 --crashes {} --steps {} --kind {}", totals.seed,
                   options.run.crashes, options.run.most_steps, kind_text(options.run.kinds));
-  if (totals.cut_at != 0) line += fmt::format(" --cut-at {}", totals.cut_at);
+  if (options.run.branch_every != 0) line += fmt::format(" --branch-every {}", options.run.branch_every);
+  if (totals.branch != 0) line += fmt::format(" --branch {}", totals.branch);
   if (options.run.faults) line += " --faults";
   if (!options.mutation.empty()) line += " --mutation " + options.mutation;
   return line;
 }
 
-// One job of the list: a seed, or a point at which a seed's program is cut.
-struct Job {
-  std::uint64_t seed = 0;
-  std::uint64_t cut_at = 0;
-};
-
-void run_jobs(const Options& options, std::span<const Job> jobs, Totals& totals) {
-  for (const Job& job : jobs) {
-    totals.seed = job.seed;
-    totals.cut_at = job.cut_at;
+void run_seeds(const Options& options, std::uint64_t first, std::uint64_t count, Totals& totals) {
+  for (std::uint64_t seed = first; seed < first + count; ++seed) {
+    totals.seed = seed;
     RunOptions run = options.run;
-    run.seed = job.seed;
-    run.cut_at = job.cut_at;
+    run.seed = seed;
     const RunResult result = run_seed(run);
     ++totals.done;
     totals.crashes += result.crashes;
@@ -92,20 +84,21 @@ void run_jobs(const Options& options, std::span<const Job> jobs, Totals& totals)
     totals.verbs += result.verbs;
     if (result.violation.empty()) continue;
     ++totals.violations;
+    totals.branch = result.branch;
     std::snprintf(totals.violation, sizeof totals.violation, "%s", result.violation.c_str());
     return;
   }
 }
 
-// The violation that a group of jobs found, or nothing.
-std::string run_in_child(const Options& options, std::span<const Job> jobs, Totals& totals) {
+// The violation that a group of seeds found, or nothing.
+std::string run_in_child(const Options& options, std::uint64_t first, std::uint64_t count, Totals& totals) {
   const std::uint64_t before = totals.violations;
   std::fflush(nullptr);
   const pid_t child = fork();
   if (child == 0) {
     const bool quiet = options.mutations || !options.mutation.empty();
     if (quiet && std::freopen("/dev/null", "w", stderr) == nullptr) _exit(3);
-    run_jobs(options, jobs, totals);
+    run_seeds(options, first, count, totals);
     _exit(0);
   }
   int status = 0;
@@ -118,19 +111,6 @@ std::string run_in_child(const Options& options, std::span<const Job> jobs, Tota
                              : fmt::format("the engine ended with status {}", WEXITSTATUS(status));
 }
 
-std::vector<Job> list_jobs(const Options& options) {
-  std::vector<Job> jobs;
-  for (std::uint64_t i = 0; i < options.seeds; ++i) {
-    const std::uint64_t seed = options.run.seed + i;
-    if (!options.crash_points) {
-      jobs.push_back({seed, options.run.cut_at});
-      continue;
-    }
-    for (std::uint64_t cut = 1; cut <= options.run.most_steps; ++cut) jobs.push_back({seed, cut});
-  }
-  return jobs;
-}
-
 Totals* shared_totals() {
   void* memory = mmap(nullptr, sizeof(Totals), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) std::abort();
@@ -141,19 +121,17 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Runs jobs until the first `most_violations`; tells of each.
+// Runs seeds until the first `most_violations`; tells of each.
 void run_all(const Options& options, Totals& totals, std::uint64_t most_violations, bool tell) {
   const auto start = std::chrono::steady_clock::now();
-  const std::vector<Job> jobs = list_jobs(options);
-  const std::span<const Job> all(jobs);
-  for (std::size_t done = 0; done < jobs.size();) {
-    const auto some = all.subspan(done, std::min<std::size_t>(kSeedsPerChild, jobs.size() - done));
+  for (std::uint64_t done = 0; done < options.seeds;) {
+    const std::uint64_t some = std::min(kSeedsPerChild, options.seeds - done);
     const std::uint64_t before = totals.done;
-    const std::string violation = run_in_child(options, some, totals);
+    const std::string violation = run_in_child(options, options.run.seed + done, some, totals);
     if (violation.empty()) {
-      done += some.size();
+      done += some;
     } else {
-      done += std::max<std::size_t>(1, totals.done - before);
+      done += std::max<std::uint64_t>(1, totals.done - before);
       if (tell) fmt::print("VIOLATION: {}\n  replay: {}\n", violation, replay_line(options, totals));
       if (totals.violations >= most_violations) return;
     }
@@ -219,11 +197,11 @@ bool choose_mutation(const std::string& name) {
 #endif
 
 [[noreturn]] void usage() {
-  fmt::print(
-      stderr,
-      "usage: coppice_sim [--seed N] [--seeds N] [--crashes N] [--steps N] [--cut-at N]\n"
-      "                   [--kind kill|power|both] [--faults] [--dump] [--crash-points] [--seconds N]\n"
-      "                   [--mutation NAME] [--mutations] [--list-mutations]\n");
+  fmt::print(stderr,
+             "usage: coppice_sim [--seed N] [--seeds N] [--crashes N] [--steps N]\n"
+             "                   [--kind kill|power|both] [--faults] [--dump] [--seconds N]\n"
+             "                   [--crash-points] [--branch-every N] [--branch N]\n"
+             "                   [--mutation NAME] [--mutations] [--list-mutations]\n");
   std::exit(2);
 }
 
@@ -255,8 +233,10 @@ Options parse(int count, char** arguments) {
       options.run.crashes = number(value());
     else if (name == "--steps")
       options.run.most_steps = number(value());
-    else if (name == "--cut-at")
-      options.run.cut_at = number(value());
+    else if (name == "--branch-every")
+      options.run.branch_every = number(value());
+    else if (name == "--branch")
+      options.run.branch = number(value());
     else if (name == "--seconds")
       options.budget_seconds = number(value());
     else if (name == "--kind")
@@ -266,7 +246,7 @@ Options parse(int count, char** arguments) {
     else if (name == "--faults")
       options.run.faults = true;
     else if (name == "--crash-points")
-      options.crash_points = true;
+      options.run.crashes = options.run.branch_every = 1;
     else if (name == "--mutations")
       options.mutations = true;
     else if (name == "--mutation")
@@ -277,7 +257,6 @@ Options parse(int count, char** arguments) {
     } else
       usage();
   }
-  if (options.crash_points) options.run.crashes = 1;
   return options;
 }
 

@@ -48,7 +48,9 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kTailNotVerified, "tail-not-verified"},
     {Mutation::kSnapshotOverLost, "snapshot-over-lost"},
     {Mutation::kLostFreesForgotten, "lost-frees-forgotten"},
+    {Mutation::kLostFreesAnywhere, "lost-frees-anywhere"},
     {Mutation::kSweepNotResumed, "sweep-not-resumed"},
+    {Mutation::kSweptUnpinned, "swept-unpinned"},
     {Mutation::kCursorApart, "cursor-apart"},
 });
 

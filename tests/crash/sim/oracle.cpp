@@ -42,6 +42,20 @@ const Version* find_legal(const History& history, Value value, Tick before, Coun
   return nullptr;
 }
 
+const char* text_of(Moment moment) {
+  switch (moment) {
+    case Moment::kKill:
+      return "a kill";
+    case Moment::kPower:
+      return "a power cut";
+    case Moment::kFailedSync:
+      return "a failed sync";
+    case Moment::kNone:
+      return "all that was done";
+  }
+  return "";
+}
+
 std::string complaint(const std::string& where, std::uint64_t sector, std::optional<Value> value,
                       const History& history) {
   return fmt::format("{} sector {} holds {}; it may hold{}", where, sector,
@@ -140,7 +154,7 @@ std::optional<std::string> Oracle::check_read(const DiskModel& disk, std::uint64
 
 std::optional<std::string> Oracle::check_recovered(DiskModel& disk, std::span<const std::byte> bytes,
                                                    Moment moment) {
-  const bool durable = moment != Moment::kFailedSync;
+  const bool durable = moment == Moment::kKill || moment == Moment::kPower;
   const Tick tick = now();
   writes_.push_back({tick, tick, true, durable});
   const Write* write = &writes_.back();
@@ -148,13 +162,12 @@ std::optional<std::string> Oracle::check_recovered(DiskModel& disk, std::span<co
     History& history = disk.sectors[i];
     const auto value = sector_value(sector_of(bytes, i));
     const auto counts = [&](const Write& other) {
-      return moment == Moment::kKill ? other.ok : flushed(disk, other);
+      return moment == Moment::kKill || moment == Moment::kNone ? other.ok : flushed(disk, other);
     };
     if (!value || find_legal(history, *value, kNever, counts) == nullptr) {
-      return complaint(fmt::format("after a {}, {} (flushed to {}):",
-                                   moment == Moment::kKill ? "kill" : "power cut or a failed sync", disk.name,
-                                   disk.flushed_to),
-                       i, value, history) +
+      return complaint(
+                 fmt::format("after {}, {} (flushed to {}):", text_of(moment), disk.name, disk.flushed_to), i,
+                 value, history) +
              origin(value);
     }
     if (durable) {

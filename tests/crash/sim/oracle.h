@@ -61,8 +61,8 @@ struct DiskModel {
 };
 
 // kFailedSync: a kill behind a sync that failed. As much may be lost as in a power cut, and what is seen
-// afterwards is not durable yet.
-enum class Moment : std::uint8_t { kKill, kPower, kFailedSync };
+// afterwards is not durable yet. kNone: nothing happened; all that was acknowledged is there, durable or not.
+enum class Moment : std::uint8_t { kKill, kPower, kFailedSync, kNone };
 
 class Oracle {
  public:

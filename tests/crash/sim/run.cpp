@@ -1,6 +1,13 @@
 #include "run.h"
 
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 
 namespace coppice::sim {
 
@@ -8,6 +15,21 @@ namespace {
 
 // A life of the store that does not come to its end in this many steps hangs.
 constexpr std::uint64_t kHangSteps = 3'000'000;
+
+// What a branch tells the process that it left; in memory that both see.
+struct BranchReport {
+  std::uint64_t crashes = 0;
+  std::uint64_t recoveries_cut = 0;
+  std::uint64_t closes = 0;
+  char violation[1000] = {};
+};
+
+BranchReport* shared_report() {
+  void* memory =
+      mmap(nullptr, sizeof(BranchReport), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) std::abort();
+  return new (memory) BranchReport;
+}
 
 class Run {
  public:
@@ -19,11 +41,13 @@ class Run {
 
   RunResult go() {
     shared_.dump = options_.dump;
-    for (std::uint64_t life = 0; life < options_.crashes && shared_.violation.empty(); ++life) one_life(life);
-    if (shared_.violation.empty()) last_life();
+    if (options_.branch_every != 0) choose_branch();
+    for (std::uint64_t life = 0; life < options_.crashes && going(); ++life) one_life();
+    until_branch_ = 0;
+    if (going()) last_life();
     result_.operations = shared_.operations;
     result_.verbs = shared_.verbs;
-    if (!shared_.violation.empty()) result_.violation = shared_.violation + " [after" + past_ + "]";
+    result_.violation = violation();
     return result_;
   }
 
@@ -36,8 +60,10 @@ class Run {
   // Starts a life and makes up to `most` steps of it; true if the condition came true before.
   template <class Done>
   bool step_until(Session& session, std::uint64_t most, Done done) {
-    while (!done() && shared_.violation.empty()) {
+    while (!done() && going()) {
       if (session.scheduler().steps() >= most) return false;
+      if (until_branch_ != 0 && --until_branch_ == 0) branch(session);
+      if (!going()) return false;
       if (!session.scheduler().step()) {
         if (machine_.disk.faults.fired) return false;  // it gave up
         shared_.violate("nothing is left to do, but something waits");
@@ -66,7 +92,7 @@ class Run {
     ++result_.crashes;
   }
 
-  void one_life(std::uint64_t life) {
+  void one_life() {
     auto* session = new Session(shared_);  // left behind by the crash
     if (options_.faults && rng_.once_in(2)) {
       shared_.damage_allowed = true;
@@ -75,13 +101,12 @@ class Run {
     }
     begin(*session);
     std::uint64_t most = random_steps();
-    if (life == 0 && options_.cut_at != 0) most = options_.cut_at;
-    const bool close = options_.cut_at == 0 && !options_.faults && rng_.once_in(10);
+    const bool close = !options_.faults && rng_.once_in(10);
     if (close) most = random_steps() + 3000;
     step_until(*session, most, [] { return false; });
     // The order of a checkpoint's steps matters most: many lives end within one, or just behind it.
-    if (!close && options_.cut_at == 0 && rng_.once_in(3)) to_checkpoint(*session);
-    if (!shared_.violation.empty()) return;
+    if (!close && rng_.once_in(3)) to_checkpoint(*session);
+    if (!going()) return;
     if (!close || !session->started()) return crash(*session);
     end_in_order(session);
   }
@@ -115,13 +140,83 @@ class Run {
   }
 
   void last_life() {
+    Session* session = recover();
+    if (going()) end_in_order(session);
+  }
+
+  Session* recover() {
     auto* session = new Session(shared_);
     machine_.disk.faults = {};
     shared_.damage_allowed = false;
     begin(*session);
     if (!step_until(*session, kHangSteps, [&] { return session->started(); }))
-      return shared_.violate("recovery does not come to an end: something hangs");
-    if (shared_.violation.empty()) end_in_order(session);
+      shared_.violate("recovery does not come to an end: something hangs");
+    return session;
+  }
+
+  // False: a violation was found, or a branch that was to be replayed is done.
+  [[nodiscard]] bool going() const { return shared_.violation.empty() && !replayed_; }
+  [[nodiscard]] std::string violation() const {
+    return shared_.violation.empty() ? "" : shared_.violation + " [after" + past_ + "]";
+  }
+
+  void choose_branch() { until_branch_ = rng_.between(1, 2 * options_.branch_every - 1); }
+
+  // The seed is drawn whether or not the branch is taken, so what comes behind does not depend on that.
+  void branch(Session& session) {
+    const std::uint64_t seed = rng_.next();
+    choose_branch();
+    ++branches_;
+    if (options_.branch == branches_) {
+      follow(session, seed);
+      replayed_ = true;
+    } else if (options_.branch == 0) {
+      fork_off(session, seed);
+    }
+  }
+
+  // The branch: a crash here, perhaps another one while recovering from it, and a look at all there is.
+  void follow(Session& session, std::uint64_t seed) {
+    rng_ = Rng(seed);
+    until_branch_ = 0;
+    crash(session);
+    if (rng_.once_in(4)) {
+      auto* cut = new Session(shared_);
+      begin(*cut);
+      step_until(*cut, rng_.between(1, 400), [] { return false; });
+      if (going()) crash(*cut);
+    }
+    if (!going()) return;
+    Session* recovered = recover();
+    if (going() && rng_.once_in(8)) end_in_order(recovered);
+  }
+
+  void fork_off(Session& session, std::uint64_t seed) {
+    *report_ = {};
+    std::fflush(nullptr);
+    const pid_t child = ::fork();
+    if (child < 0) std::abort();
+    if (child == 0) {
+      result_ = {};
+      follow(session, seed);
+      report_->crashes = result_.crashes;
+      report_->recoveries_cut = result_.recoveries_cut;
+      report_->closes = result_.closes;
+      std::snprintf(report_->violation, sizeof report_->violation, "%s", violation().c_str());
+      ::_exit(0);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    result_.crashes += report_->crashes;
+    result_.recoveries_cut += report_->recoveries_cut;
+    result_.closes += report_->closes;
+    if (WIFSIGNALED(status))
+      shared_.violate(fmt::format("the engine died of signal {}", WTERMSIG(status)));
+    else if (WEXITSTATUS(status) != 0)
+      shared_.violate(fmt::format("the engine ended with status {}", WEXITSTATUS(status)));
+    else if (report_->violation[0] != 0)
+      shared_.violate(report_->violation);
+    if (!shared_.violation.empty()) result_.branch = branches_;
   }
 
   RunOptions options_;
@@ -131,6 +226,10 @@ class Run {
   RunResult result_;
   Moment moment_ = Moment::kKill;
   std::string past_;
+  std::uint64_t until_branch_ = 0;  // steps; 0: no branches
+  std::uint64_t branches_ = 0;
+  bool replayed_ = false;
+  BranchReport* report_ = shared_report();
 };
 
 }  // namespace

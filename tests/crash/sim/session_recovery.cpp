@@ -146,7 +146,10 @@ Task<void> Session::check_head(DiskModel& disk, Moment moment) {
     co_return;
   }
   if (bytes.size() != disk.size_bytes) co_return;  // told already
-  if (auto wrong = shared_.oracle.check_recovered(disk, bytes, moment)) shared_.violate(*wrong);
+  if (auto wrong = shared_.oracle.check_recovered(disk, bytes, moment)) {
+    if (shared_.dump) co_await print_dump({});
+    shared_.violate(*wrong);
+  }
 }
 
 Task<void> Session::check_snapshot(DiskModel& disk, std::string name) {
@@ -232,7 +235,7 @@ Task<void> Session::finish(bool close) {
   doing_ = "waiting for the clients' last requests";
   co_await stop_clients();
   doing_ = "comparing";
-  if (shared_.violation.empty()) co_await check_all(Moment::kKill);
+  if (shared_.violation.empty()) co_await check_all(Moment::kNone);
   doing_ = "checking";
   if (shared_.violation.empty()) co_await check_store(true);
   doing_ = "closing";
