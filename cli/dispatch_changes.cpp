@@ -43,11 +43,12 @@ Task<Outcome<Json>> Dispatcher::create(Call call) {
   Params params(call.params);
   const std::string disk = params.text("disk");
   const std::uint64_t size = params.number("size");
+  const DiskPolicy policy{.strict = params.flag("strict")};
   const auto valid = all_of({params.finish(), need_disk(disk)});
   if (!valid) co_return std::unexpected(valid.error());
-  auto made = co_await store_.create_disk(disk, size);
+  auto made = co_await store_.create_disk(disk, size, policy);
   if (!made) co_return std::unexpected(made.error());
-  co_return Json{{"name", disk}, {"size", size}};
+  co_return Json{{"name", disk}, {"size", size}, {"strict", policy.strict}};
 }
 
 Task<Outcome<Json>> Dispatcher::snapshot(Call call) {
@@ -139,6 +140,17 @@ Task<Outcome<Json>> Dispatcher::resize(Call call) {
   auto resized = co_await store_.resize(disk, size);
   if (!resized) co_return std::unexpected(resized.error());
   co_return Json{{"name", disk}, {"size", size}};
+}
+
+Task<Outcome<Json>> Dispatcher::set(Call call) {
+  Params params(call.params);
+  const std::string disk = params.text("disk");
+  const DiskPolicy policy{.strict = params.yes_or_no("strict")};
+  const auto valid = all_of({params.finish(), need_disk(disk)});
+  if (!valid) co_return std::unexpected(valid.error());
+  auto changed = co_await store_.set_policy(disk, policy);
+  if (!changed) co_return std::unexpected(changed.error());
+  co_return Json{{"name", disk}, {"strict", policy.strict}};
 }
 
 Task<Outcome<Json>> Dispatcher::import(Call call) {

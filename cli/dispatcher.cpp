@@ -22,11 +22,12 @@ Dispatcher::Handler Dispatcher::handler_of(const std::string& method) {
       {"snapshot", &Dispatcher::snapshot}, {"rollback", &Dispatcher::rollback},
       {"clone", &Dispatcher::clone},       {"remove", &Dispatcher::remove},
       {"rename", &Dispatcher::rename},     {"resize", &Dispatcher::resize},
-      {"import", &Dispatcher::import},     {"export", &Dispatcher::export_},
-      {"list", &Dispatcher::list},         {"info", &Dispatcher::info},
-      {"tree", &Dispatcher::tree},         {"space", &Dispatcher::space},
-      {"pools", &Dispatcher::pools},       {"diff", &Dispatcher::diff},
-      {"check", &Dispatcher::check},       {"dump", &Dispatcher::dump},
+      {"set", &Dispatcher::set},           {"import", &Dispatcher::import},
+      {"export", &Dispatcher::export_},    {"list", &Dispatcher::list},
+      {"info", &Dispatcher::info},         {"tree", &Dispatcher::tree},
+      {"space", &Dispatcher::space},       {"pools", &Dispatcher::pools},
+      {"diff", &Dispatcher::diff},         {"check", &Dispatcher::check},
+      {"dump", &Dispatcher::dump},
   };
   const auto row = std::ranges::find(kRows, method, &Row::method);
   return row == std::end(kRows) ? nullptr : row->handler;

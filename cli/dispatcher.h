@@ -50,6 +50,7 @@ class Dispatcher {
   Task<Outcome<Json>> remove(Call call);
   Task<Outcome<Json>> rename(Call call);
   Task<Outcome<Json>> resize(Call call);
+  Task<Outcome<Json>> set(Call call);
   Task<Outcome<Json>> import(Call call);
   Task<Outcome<Json>> export_(Call call);
   // Questions (dispatch_questions.cpp)

@@ -27,17 +27,12 @@ std::string to_line(const Json& document) {
 }
 
 Json node_to_json(const NodeInfo& node) {
-  return {{"id", node.id},
-          {"parent", node.parent},
-          {"name", name_of(node)},
-          {"kind", kKindNames[static_cast<std::size_t>(node.kind)]},
-          {"disk", node.disk},
-          {"snapshot", node.snapshot},
-          {"size", node.size_bytes},
-          {"created", format_time(node.created_unix_ms)},
-          {"note", node.note},
-          {"clones", node.clones},
-          {"attachments", node.attachments}};
+  return {{"id", node.id},           {"parent", node.parent},
+          {"name", name_of(node)},   {"kind", kKindNames[static_cast<std::size_t>(node.kind)]},
+          {"disk", node.disk},       {"snapshot", node.snapshot},
+          {"size", node.size_bytes}, {"created", format_time(node.created_unix_ms)},
+          {"note", node.note},       {"strict", node.policy.strict},
+          {"clones", node.clones},   {"attachments", node.attachments}};
 }
 
 Outcome<NodeInfo> node_from_json(const Json& document) {
@@ -55,6 +50,7 @@ Outcome<NodeInfo> node_from_json(const Json& document) {
     node.note = document.at("note").get<std::string>();
     node.size_bytes = document.at("size").get<std::uint64_t>();
     node.created_unix_ms = *created;
+    node.policy.strict = document.at("strict").get<bool>();
     node.clones = document.at("clones").get<std::vector<std::string>>();
     node.attachments = document.at("attachments").get<std::uint64_t>();
     return node;

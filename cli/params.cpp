@@ -58,6 +58,11 @@ bool Params::flag(const char* key) {
   return false;
 }
 
+bool Params::yes_or_no(const char* key) {
+  if (find(key) == nullptr) complain(std::string("parameter '") + key + "' is missing");
+  return flag(key);
+}
+
 Spec Params::parse(const std::string& value) {
   auto spec = parse_spec(value);
   if (spec) return *spec;

@@ -25,6 +25,7 @@ class Params {
   std::uint64_t number(const char* key);
   std::uint64_t number_or(const char* key, std::uint64_t fallback);
   bool flag(const char* key);  // false when absent
+  bool yes_or_no(const char* key);
   Spec spec(const char* key);
   std::vector<Spec> specs(const char* key);
 

@@ -134,6 +134,7 @@ std::string Picture::remarks(const NodeInfo& node) const {
   std::string text;
   const auto add = [&text](const std::string& more) { text += (text.empty() ? "" : ", ") + more; };
   if (node.attachments != 0) add("in use");
+  if (node.policy.strict) add("strict");
   const auto parent = parent_.at(node.id);
   if (parent != kRoot) {
     const NodeInfo& from = *by_id_.at(parent);

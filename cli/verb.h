@@ -23,6 +23,7 @@ Verb du_verb(CLI::App& program);
 Verb rm_verb(CLI::App& program);
 Verb rename_verb(CLI::App& program);
 Verb resize_verb(CLI::App& program);
+Verb set_verb(CLI::App& program);
 Verb snapshot_verb(CLI::App& program);
 Verb rollback_verb(CLI::App& program);
 Verb clone_verb(CLI::App& program);

@@ -38,6 +38,7 @@ std::string render(const Json& info) {
   table.add({info.value("kind", ""), info.value("name", "")});
   table.add({"size", format_size(size) + " (" + std::to_string(size) + " bytes)"});
   table.add({"created", age(info.value("created", ""))});
+  if (info.value("strict", false)) table.add({"strict", "every write goes to a fresh block"});
   table.add(
       {"continues", from.is_string() && from != "" ? from.get<std::string>() : "nothing: it is the first"});
   if (!clones.empty()) table.add({"cloned to", joined(clones)});

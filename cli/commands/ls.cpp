@@ -13,6 +13,7 @@ std::string to_the_second(const std::string& time) {
 std::string remarks(const Json& entry) {
   std::string text;
   if (entry.value("attachments", 0U) != 0) text = "in use";
+  if (entry.value("strict", false)) text += text.empty() ? "strict" : ", strict";
   for (const auto& clone : entry.value("clones", std::vector<std::string>())) {
     text += (text.empty() ? "" : ", ") + ("cloned to " + clone);
   }

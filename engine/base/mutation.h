@@ -17,6 +17,7 @@ enum class Mutation : std::uint8_t {
   kQuarantineIgnoresReads,  // … once durable, though a read may still look at them
   kInPlaceUnproven,         // in place although the mapping is not durable yet
   kInPlaceOlderBirth,       // in place although a snapshot sees the block
+  kStrictIgnored,           // in place although the disk is strict
   kDeadNodesDontCount,      // a dead node that is not reclaimed yet keeps nothing
   kNoSuperseded,            // a version that the head leaves behind unseen is not deleted
   kUnmarkedGranule,         // in place without a durable mark
@@ -35,6 +36,7 @@ enum class Mutation : std::uint8_t {
   kEarlyWithoutSlot,    // early records take no slot in the staging file
   kEarlyNotAwaited,     // checkpoints and sweeps do not wait for early records
   kProvenWhenDurable,   // blocks count as proven without a durable batch that says so
+  kVerbUncommitted,     // a verb's record does not wait for what it builds on
   kReclaimUncommitted,  // a sweep builds on records that are not durable, and others build on it
   // Checkpoint.
   kMarkTakenLate,        // marks are cleared on disk without being taken in memory first

@@ -34,6 +34,7 @@ struct Head {
   std::string name;  // for messages
   RangeLock lock;
   FlushRhythm rhythm;
+  bool strict = false;  // the disk's policy; it changes only while nobody has the disk open
 
   [[nodiscard]] View view(const Parts& parts) const { return {branch, parts.tree.branch(branch).current}; }
 };

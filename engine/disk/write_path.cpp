@@ -59,6 +59,7 @@ class Writing {
     plan_.first = first;
     plan_.count = data.size() / kBlockBytes;
     plan_.epoch = epoch;
+    plan_.strict = head.strict;
   }
 
   Task<Result<>> prepare(LeafPins& leaves);

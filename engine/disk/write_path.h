@@ -1,5 +1,5 @@
-// Writes: in place where the head alone owns the block and its mapping is proven, else redirected to a fresh
-// block. Data is on the device, and its record staged, before the write completes.
+// Writes: in place where the head alone owns the block, its mapping is proven and the disk is not strict,
+// else redirected to a fresh block. Data is on the device, and its record staged, before the write completes.
 #pragma once
 
 #include <span>

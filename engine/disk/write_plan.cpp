@@ -34,6 +34,10 @@ void append(std::pmr::vector<WritePiece>& pieces, std::uint64_t offset, Physical
 std::uint64_t WritePlan::classify(Parts& parts, LeafPins& leaves) {
   std::uint64_t redirected = 0;
   pieces.clear();
+  if (strict && !mutated(Mutation::kStrictIgnored)) {
+    append(pieces, 0, {PhysicalBlock{0}, count}, false);
+    return count;
+  }
   for_each_leaf(first, count, [&](LeafIndex leaf, unsigned from, unsigned part, std::uint64_t offset) {
     const Leaf& map = leaves.at(leaf).leaf;
     for (unsigned done = 0; done < part;) {

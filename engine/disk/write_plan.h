@@ -24,10 +24,11 @@ struct WritePlan {
   BlockIndex first;
   std::uint64_t count = 0;
   Epoch epoch;
+  bool strict = false;  // nothing in place
   std::pmr::vector<WritePiece> pieces;
 
-  // In place: born in the branch's current epoch, by this head alone, and proven. All else is redirected;
-  // those pieces have no run yet. Returns how many blocks need one.
+  // In place: born in the branch's current epoch, by this head alone, and proven, unless the disk is strict.
+  // All else is redirected; those pieces have no run yet. Returns how many blocks need one.
   std::uint64_t classify(Parts& parts, LeafPins& leaves);
   // Gives the redirected pieces their runs, splitting where a run ends.
   void assign(const std::vector<PhysicalRun>& runs);

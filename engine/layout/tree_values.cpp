@@ -10,6 +10,7 @@ namespace coppice {
 namespace {
 
 constexpr std::uint8_t kValueFormat = 1;
+constexpr std::uint8_t kFlaggedDiskFormat = 2;
 constexpr std::size_t kIdDigits = 16;
 
 // Each value lists its fields once, in `fields`; the two visitors below write or read them in that order.
@@ -87,6 +88,15 @@ template <Of<DiskValue> T>
 void fields(T& value, auto visit) {
   visit(value.head), visit(value.created_unix_ms), visit(value.name);
 }
+// The second format of a disk.
+template <class T>
+struct Flagged {
+  T& disk;
+};
+template <class T>
+void fields(Flagged<T> value, auto visit) {
+  visit(value.disk.head), visit(value.disk.created_unix_ms), visit(value.disk.flags), visit(value.disk.name);
+}
 template <Of<CountersValue> T>
 void fields(T& value, auto visit) {
   visit(value.next_epoch), visit(value.next_branch), visit(value.next_node), visit(value.next_disk);
@@ -106,21 +116,32 @@ void fields(T& value, auto visit) {
 }
 
 template <class T>
-std::string put(const T& value) {
+std::string put(const T& value, std::uint8_t format = kValueFormat) {
   std::vector<std::byte> bytes;
-  Writer(bytes).u8(kValueFormat);
+  Writer(bytes).u8(format);
   fields(value, Put(bytes));
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 template <class T>
-std::optional<T> take(std::string_view from) {
+bool take_into(T&& value, std::string_view from, std::uint8_t format = kValueFormat) {
   Reader in(std::as_bytes(std::span(from)));
-  if (in.u8() != kValueFormat) return std::nullopt;
-  T value;
+  if (in.u8() != format) return false;
   bool valid = true;
   fields(value, Take(in, valid));
-  if (!valid || !in.ok() || !in.done()) return std::nullopt;
+  return valid && in.ok() && in.done();
+}
+
+template <class T>
+std::optional<T> take(std::string_view from) {
+  T value;
+  if (!take_into(value, from)) return std::nullopt;
+  return value;
+}
+
+std::optional<DiskValue> take_flagged_disk(std::string_view from) {
+  DiskValue value;
+  if (!take_into(Flagged<DiskValue>{value}, from, kFlaggedDiskFormat)) return std::nullopt;
   return value;
 }
 
@@ -167,7 +188,8 @@ std::string encode(const NodeValue& value) {
   return put(value);
 }
 std::string encode(const DiskValue& value) {
-  return put(value);
+  if (value.flags == 0) return put(value);
+  return put(Flagged<const DiskValue>{value}, kFlaggedDiskFormat);
 }
 std::string encode(const CountersValue& value) {
   return put(value);
@@ -189,7 +211,17 @@ std::optional<NodeValue> decode_node(std::string_view value) {
   return take<NodeValue>(value);
 }
 std::optional<DiskValue> decode_disk(std::string_view value) {
-  return take<DiskValue>(value);
+  if (auto plain = take<DiskValue>(value)) return plain;
+  auto flagged = take_flagged_disk(value);
+  if (flagged && (flagged->flags == 0 || (flagged->flags & ~kKnownDiskFlags) != 0)) return std::nullopt;
+  return flagged;
+}
+
+bool newer_disk(std::string_view value) {
+  if (value.empty()) return false;
+  if (static_cast<std::uint8_t>(value.front()) > kFlaggedDiskFormat) return true;
+  const auto flagged = take_flagged_disk(value);
+  return flagged && (flagged->flags & ~kKnownDiskFlags) != 0;
 }
 std::optional<CountersValue> decode_counters(std::string_view value) {
   return take<CountersValue>(value);

@@ -3,7 +3,7 @@
 //   "branch/<id>"  BranchValue     "node/<id>"  NodeValue     "disk/<id>"  DiskValue
 //   "counters"     CountersValue   "applied"    AppliedValue  "store"      StoreValue
 //   "suspects"     SuspectsValue
-// Ids are 16 lower-case hex digits. Each value starts with a version byte (1).
+// Ids are 16 lower-case hex digits. Each value starts with a version byte: 1, or 2 for a disk with flags.
 #pragma once
 
 #include <cstdint>
@@ -45,10 +45,17 @@ struct NodeValue {
   bool operator==(const NodeValue&) const = default;
 };
 
+// A disk's policies, in a value of version 2; a disk without any is written as it was before there were
+// flags. An engine must not write to a disk of which it does not know a flag.
+inline constexpr std::uint64_t kDiskStrict = 1;  // no block is overwritten in place
+inline constexpr std::uint64_t kKnownDiskFlags = kDiskStrict;
+
 struct DiskValue {
   std::string name;
   NodeId head;
   std::int64_t created_unix_ms = 0;
+  std::uint64_t flags = 0;
+  [[nodiscard]] bool strict() const { return (flags & kDiskStrict) != 0; }
   bool operator==(const DiskValue&) const = default;
 };
 
@@ -103,6 +110,8 @@ std::string encode(const SuspectsValue& value);
 std::optional<BranchValue> decode_branch(std::string_view value);
 std::optional<NodeValue> decode_node(std::string_view value);
 std::optional<DiskValue> decode_disk(std::string_view value);
+// A disk that can't be decoded because it has a later format, or flags that are not known here.
+bool newer_disk(std::string_view value);
 std::optional<CountersValue> decode_counters(std::string_view value);
 std::optional<AppliedValue> decode_applied(std::string_view value);
 std::optional<StoreValue> decode_store(std::string_view value);

@@ -42,7 +42,8 @@ void dump_pool(Parts& parts, std::string& into) {
 
 void dump_tree(const Tree& tree, std::string& into) {
   for (const auto& [id, disk] : tree.disks()) {
-    into += fmt::format("disk {} name={} head={}\n", id.value, disk.value.name, disk.value.head.value);
+    into += fmt::format("disk {} name={} head={}{}\n", id.value, disk.value.name, disk.value.head.value,
+                        disk.value.strict() ? " strict" : "");
   }
   for (const auto& [id, branch] : tree.branches()) {
     into += fmt::format("branch {} parent={} fork_epoch={} current={}\n", id.value, branch.parent.value,

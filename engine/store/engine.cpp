@@ -108,11 +108,12 @@ void Engine::use_journal(JournalSetup setup) {
 }
 
 // A head writes in place in its current epoch only. Above it may stand dead nodes: snapshots that were not
-// completed when the power went, whose epochs the head wrote in as well.
+// completed when the power went, whose epochs the head wrote in as well. A strict disk writes nothing in
+// place; what it wrote so before it became strict was durable by then.
 void Engine::note_suspect_epochs() {
   for (const auto& [id, disk] : tree_.disks()) {
     const TreeNode* node = tree_.node(disk.value.head);
-    if (node == nullptr) continue;
+    if (node == nullptr || disk.value.strict()) continue;
     suspect_epochs_.insert(tree_.epoch_of(*node));
     node = tree_.node(node->value.parent);
     while (node != nullptr && node->value.state == NodeState::kDead) {
@@ -130,6 +131,8 @@ std::shared_ptr<Head> Engine::head(NodeId id, const std::string& name) {
     std::erase_if(heads_, [](const auto& entry) { return entry.second.expired(); });
     heads_[id] = head;
   }
+  const TreeDisk* disk = tree_.disk(tree_.node(id)->value.disk);
+  head->strict = disk != nullptr && disk->value.strict();
   return head;
 }
 

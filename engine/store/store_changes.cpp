@@ -33,6 +33,10 @@ Outcome<> check_size(const std::string& disk, std::uint64_t size_bytes) {
   return {};
 }
 
+std::uint64_t flags_of(DiskPolicy policy) {
+  return policy.strict ? kDiskStrict : 0;
+}
+
 }  // namespace
 
 Task<Outcome<>> StoreImpl::finish(std::uint64_t position, std::string object) {
@@ -49,7 +53,8 @@ Task<Outcome<>> StoreImpl::change(std::function<Tree::Edits()> plan, std::string
   auto room = co_await parts.journal.reserve(bytes);
   if (!room) co_return refuse(room.error(), object);
   // What a verb builds on is durable before it: its record may outlive a power cut that they would not.
-  auto committed = co_await parts.journal.commit(parts.journal.staged());
+  Result<> committed;
+  if (!mutated(Mutation::kVerbUncommitted)) committed = co_await parts.journal.commit(parts.journal.staged());
   parts.journal.unreserve(bytes);
   if (!committed) co_return refuse(committed.error(), object);
   const MetaRecord record{plan()};
@@ -98,21 +103,21 @@ Outcome<> StoreImpl::require_unattached(const TreeDisk& disk, const std::string&
                                               disk.value.name, first_holder(head), verb));
 }
 
-Task<Outcome<>> StoreImpl::create_disk(std::string name, std::uint64_t size_bytes) {
+Task<Outcome<>> StoreImpl::create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy) {
   auto writable = require_writable();
   if (!writable) co_return std::unexpected(writable.error());
   co_await verbs_.lock();
-  auto done = co_await do_create(std::move(name), size_bytes);
+  auto done = co_await do_create(std::move(name), size_bytes, policy);
   verbs_.unlock();
   co_return done;
 }
 
-Task<Outcome<>> StoreImpl::do_create(std::string name, std::uint64_t size_bytes) {
+Task<Outcome<>> StoreImpl::do_create(std::string name, std::uint64_t size_bytes, DiskPolicy policy) {
   auto checked = require_free_name(name);
   if (checked) checked = check_size(name, size_bytes);
   if (!checked) co_return checked;
   const std::int64_t now = now_ms();
-  const auto plan = [&] { return engine_->tree().plan_disk(name, size_bytes, now); };
+  const auto plan = [&] { return engine_->tree().plan_disk(name, size_bytes, flags_of(policy), now); };
   auto done = co_await change(plan, "disk " + name);
   co_return done;
 }
@@ -427,6 +432,28 @@ Task<Outcome<>> StoreImpl::do_resize(std::string name, std::uint64_t size_bytes)
   // have no room for the block that is cut in two.
   auto cleared = co_await clear_beyond(**disk, size_bytes, old_size);
   if (!cleared && cleared.error().kind != ErrorKind::kNoSpace) co_return cleared;
+  co_return done;
+}
+
+Task<Outcome<>> StoreImpl::set_policy(std::string disk, DiskPolicy policy) {
+  auto writable = require_writable();
+  if (!writable) co_return std::unexpected(writable.error());
+  co_await verbs_.lock();
+  auto done = co_await do_set_policy(std::move(disk), policy);
+  verbs_.unlock();
+  co_return done;
+}
+
+// Nobody writes, and change() commits first: what was written in place is durable before a record says that
+// nothing of this disk is. The next device sees the policy.
+Task<Outcome<>> StoreImpl::do_set_policy(std::string name, DiskPolicy policy) {
+  auto disk = require_disk(name);
+  if (!disk) co_return std::unexpected(disk.error());
+  if ((*disk)->value.flags == flags_of(policy)) co_return Outcome<>{};
+  auto free = require_unattached(**disk, "changing how it is written");
+  if (!free) co_return free;
+  const auto plan = [&, id = (*disk)->id] { return engine_->tree().plan_flags(id, flags_of(policy)); };
+  auto done = co_await change(plan, "disk " + name);
   co_return done;
 }
 

@@ -21,13 +21,14 @@ class StoreImpl final : public Store {
   ~StoreImpl() override = default;
 
   [[nodiscard]] std::string read_only() const override;
-  Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes) override;
+  Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy) override;
   Task<Outcome<>> snapshot(std::vector<Spec> specs, std::string note) override;
   Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
   Task<Outcome<>> rename(Spec from, std::string to) override;
   Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) override;
+  Task<Outcome<>> set_policy(std::string disk, DiskPolicy policy) override;
   Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
   Task<Outcome<NodeInfo>> info(Spec spec) override;
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) override;
@@ -60,12 +61,13 @@ class StoreImpl final : public Store {
   Task<Outcome<>> finish(std::uint64_t position, std::string object);
 
   // The bodies of the verbs that change something, one at a time.
-  Task<Outcome<>> do_create(std::string name, std::uint64_t size_bytes);
+  Task<Outcome<>> do_create(std::string name, std::uint64_t size_bytes, DiskPolicy policy);
   Task<Outcome<>> do_snapshot(std::vector<Spec> specs, std::string note);
   Task<Outcome<std::string>> do_rollback(Spec to, RollbackOptions options);
   Task<Outcome<>> do_clone(Spec from, std::string new_disk);
   Task<Outcome<>> do_remove(std::vector<Spec> specs, bool with_snapshots);
   Task<Outcome<>> do_rename(Spec from, std::string to);
+  Task<Outcome<>> do_set_policy(std::string name, DiskPolicy policy);
   Task<Outcome<>> do_resize(std::string disk, std::uint64_t size_bytes);
   Task<Outcome<CheckReport>> do_check(bool read_data);
   Outcome<> check_snapshot_specs(const std::vector<Spec>& specs);

@@ -57,6 +57,7 @@ NodeInfo StoreImpl::describe(const TreeNode& node) {
   info.note = node.value.note;
   info.size_bytes = node.value.size_bytes;
   info.created_unix_ms = node.value.created_unix_ms;
+  info.policy.strict = info.kind == NodeInfo::Kind::kHead && disk != nullptr && disk->value.strict();
   info.attachments = holders_of(node.id);
   for (const NodeId child_id : node.children) {
     const TreeNode& child = *tree.node(child_id);

@@ -17,6 +17,11 @@ std::unexpected<Error> damaged() {
   return fail(ErrorKind::kCorrupt, EIO, "the tree's metadata is damaged");
 }
 
+std::unexpected<Error> newer() {
+  return fail(ErrorKind::kUnsupported, EOPNOTSUPP,
+              "a disk has a policy that this version does not know: use a newer coppice");
+}
+
 }  // namespace
 
 Result<> Tree::load(MetaStore& meta) {
@@ -86,7 +91,7 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
     }
     if (edit.erase) return {};
     auto value = decode_disk(edit.value);
-    if (!value) return damaged();
+    if (!value) return newer_disk(edit.value) ? newer() : damaged();
     push_past(counters_.next_disk, *id);
     disk_names_[value->name] = DiskId{*id};
     disks_[DiskId{*id}] = {DiskId{*id}, *value};

@@ -86,7 +86,8 @@ class Tree final : public BranchParents {
   [[nodiscard]] std::vector<NodeId> dead_nodes() const;
 
   // Plans. None of them changes anything.
-  Edits plan_disk(const std::string& name, std::uint64_t size_bytes, std::int64_t now_ms) const;
+  Edits plan_disk(const std::string& name, std::uint64_t size_bytes, std::uint64_t flags,
+                  std::int64_t now_ms) const;
   // Closes the head's current epoch with a dead node (no name yet) and opens the next one.
   struct Fork {
     NodeId node;
@@ -99,10 +100,12 @@ class Tree final : public BranchParents {
   // dead where that is empty.
   [[nodiscard]] Edits plan_rollback(DiskId disk, NodeId to, const std::string& keep_as,
                                     std::int64_t now_ms) const;
+  // Its policies are those of the disk that it comes from.
   [[nodiscard]] Edits plan_clone(NodeId from, const std::string& name, std::int64_t now_ms) const;
   // The disk's name and head go; its head node becomes dead.
   [[nodiscard]] Edits plan_remove_disk(DiskId disk) const;
   [[nodiscard]] Edits plan_rename_disk(DiskId disk, const std::string& name) const;
+  [[nodiscard]] Edits plan_flags(DiskId disk, std::uint64_t flags) const;
   [[nodiscard]] Edits plan_resize(NodeId head, std::uint64_t size_bytes) const;
   [[nodiscard]] Edits plan_cursor(NodeId node, LeafIndex reclaimed_up_to) const;
   // A swept node with at most one child leaves the tree. Branches that nobody needs any more go with it; they

@@ -16,7 +16,8 @@ MetaEdit erase(std::string key) {
 
 }  // namespace
 
-Tree::Edits Tree::plan_disk(const std::string& name, std::uint64_t size_bytes, std::int64_t now_ms) const {
+Tree::Edits Tree::plan_disk(const std::string& name, std::uint64_t size_bytes, std::uint64_t flags,
+                            std::int64_t now_ms) const {
   const DiskId disk = counters_.next_disk;
   const NodeId head = counters_.next_node;
   const BranchId branch = counters_.next_branch;
@@ -27,7 +28,8 @@ Tree::Edits Tree::plan_disk(const std::string& name, std::uint64_t size_bytes, s
   node.size_bytes = size_bytes;
   node.created_unix_ms = now_ms;
   return {put(branch_key(branch), encode(BranchValue{{}, {}, counters_.next_epoch})),
-          put(node_key(head), encode(node)), put(disk_key(disk), encode(DiskValue{name, head, now_ms}))};
+          put(node_key(head), encode(node)),
+          put(disk_key(disk), encode(DiskValue{name, head, now_ms, flags}))};
 }
 
 Tree::Fork Tree::plan_fork(NodeId head_id, std::int64_t now_ms) const {
@@ -105,8 +107,9 @@ Tree::Edits Tree::plan_clone(NodeId from, const std::string& name, std::int64_t 
   head.size_bytes = origin.value.size_bytes;
   head.created_unix_ms = now_ms;
   const BranchValue line{origin.value.branch, origin.value.epoch, counters_.next_epoch};
+  const DiskValue made{name, head_id, now_ms, this->disk(origin.value.disk)->value.flags};
   return {put(branch_key(branch), encode(line)), put(node_key(head_id), encode(head)),
-          put(disk_key(disk), encode(DiskValue{name, head_id, now_ms}))};
+          put(disk_key(disk), encode(made))};
 }
 
 Tree::Edits Tree::plan_remove_disk(DiskId id) const {
@@ -121,6 +124,12 @@ Tree::Edits Tree::plan_remove_disk(DiskId id) const {
 Tree::Edits Tree::plan_rename_disk(DiskId id, const std::string& name) const {
   DiskValue value = disk(id)->value;
   value.name = name;
+  return {put(disk_key(id), encode(value))};
+}
+
+Tree::Edits Tree::plan_flags(DiskId id, std::uint64_t flags) const {
+  DiskValue value = disk(id)->value;
+  value.flags = flags;
   return {put(disk_key(id), encode(value))};
 }
 

@@ -39,6 +39,7 @@ def layout():
     kinds = ("branch", "node", "disk", "counters", "applied", "store")
     for kind, name in enumerate(kinds):
         put("tree_values", name, bytes([kind]) + golden(f"value_{name}"))
+    put("tree_values", "disk_strict", bytes([kinds.index("disk")]) + golden("value_disk_strict"))
     put("tree_values", "mask", b"\x07" + golden("mask"))
     put("tree_values", "key", b"\x08node/" + bytes(8))
 
@@ -95,7 +96,7 @@ def control():
         "space": {}, "info": {"spec": "web@a"}, "create": {"disk": "b", "size": 4096}, "remove": {"specs": ["web@a"]},
         "snapshot": {"specs": ["web@b"], "note": "x"}, "rollback": {"to": "web@a", "discard": True},
         "clone": {"from": "web@a", "disk": "c"}, "rename": {"from": "web", "to": "d"},
-        "resize": {"disk": "web", "size": 8192}, "diff": {"from": "web@a", "to": "web", "offset": 4096},
+        "resize": {"disk": "web", "size": 8192}, "set": {"disk": "web", "strict": True}, "diff": {"from": "web@a", "to": "web", "offset": 4096},
         "import": {"disk": "e", "stream": True}, "export": {"from": "web"},
     }
     for method, params in verbs.items():

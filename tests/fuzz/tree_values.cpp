@@ -25,6 +25,7 @@ void run_one(Input input) {
     case 1:
       return check(value, decode_node);
     case 2:
+      demand(!(decode_disk(value) && newer_disk(value)), "what is decoded is not newer");
       return check(value, decode_disk);
     case 3:
       return check(value, decode_counters);

@@ -134,6 +134,11 @@ class WithDaemon(StoreTest):
         self.refused("rename", disk, other, says=(other,))
         self.refused("rename", disk, "a b", says=("a b",))
         self.refused("resize", "nothing", "--size", "1M", says=("nothing",))
+        self.refused("set", "nothing", "strict=on", says=("nothing", "ls"))
+        self.refused("set", f"{disk}@a", "strict=on", says=(f"{disk}@a", "snapshot"))
+        self.refused("set", disk, "strict=yes", says=(disk, "strict=yes", "strict=on", "strict=off"))
+        self.refused("set", disk, "quick=on", says=(disk, "quick=on", "strict=on"))
+        self.refused("set", disk, says=("SETTING", "--help"))
         self.refused("rm", "nothing", says=("nothing",))
         self.refused("rm", other, "nothing", says=("nothing",))
         self.refused("rm", f"{disk}@none", says=(f"{disk}@none",))
@@ -166,7 +171,8 @@ class WithDaemon(StoreTest):
         reader = nbd.NBD()
         reader.connect_uri(self.store.uri(f"{disk}@a"))
         before = state(self.store)
-        for verb in (("rollback", f"{disk}@a"), ("rm", disk, "--snapshots"), ("resize", disk, "--size", "2M")):
+        for verb in (("rollback", f"{disk}@a"), ("rm", disk, "--snapshots"), ("resize", disk, "--size", "2M"),
+                     ("set", disk, "strict=on")):
             self.refused(*verb, says=(disk, "nbd client"))
         self.refused("rm", f"{disk}@a", says=(f"{disk}@a",))
         self.assertEqual(state(self.store), before)
@@ -175,6 +181,24 @@ class WithDaemon(StoreTest):
         # Attached until the client's socket is closed, seen from the client.
         client.shutdown()
         self.store.run("rollback", f"{disk}@a")
+
+    def test_strict_disks(self):
+        disk = self.new_disk("1M")
+        self.assertIs(self.store.json("create", f"{disk}-strict", "--size", "1M", "--strict")["strict"], True)
+        self.assertIn(b"fresh block", self.store.run("info", f"{disk}-strict").stdout)
+        self.assertNotIn(b"fresh block", self.store.run("info", disk).stdout)
+        self.write(f"{disk}-strict", "write -P 1 0 64k", "write -P 2 0 4k", "flush", "write -P 3 512 512", "read -P 3 512 512")
+        self.assertEqual(self.store.json("set", disk, "strict=on"), {"name": disk, "strict": True})
+        self.store.run("set", disk, "strict=on")
+        self.store.run("snapshot", f"{disk}@a")
+        self.store.run("clone", f"{disk}@a", f"{disk}-clone")
+        self.store.run("rollback", f"{disk}@a")
+        rows = {row["name"]: row["strict"] for row in self.store.json("ls")}
+        self.assertEqual([rows[name] for name in (disk, f"{disk}@a", f"{disk}-clone")], [True, False, True])
+        self.assertIn(b"strict", self.store.run("tree", disk).stdout)
+        self.assertIn(b"not strict", self.store.run("set", f"{disk}-clone", "strict=off").stdout)
+        self.assertIs(self.store.json("info", f"{disk}-clone")["strict"], False)
+        self.assertIs(self.store.json("info", disk)["strict"], True)
 
     def test_a_second_daemon_ends_at_once(self):
         done = self.store.run("serve", "--listen", self.store.file("other.sock"), expect=2)
@@ -201,6 +225,7 @@ class WithDaemon(StoreTest):
         documents = {
             "snapshot": ("snapshot", f"{disk}@a"), "clone": ("clone", f"{disk}@a", "keys-clone"),
             "create": ("create", "keys-new", "--size", "1M"), "resize": ("resize", "keys-new", "--size", "2M"),
+            "set": ("set", "keys-new", "strict=on"),
             "rename": ("rename", "keys-new", "keys-old"), "rm": ("rm", "keys-old"),
             "import": ("import", image, "keys-in"), "export": ("export", "keys-in", self.store.file("keys.out")),
             "rollback": ("rollback", f"{disk}@a"), "ls": ("ls",), "info": ("info", disk), "du": ("du", disk),
@@ -218,7 +243,7 @@ class WithDaemon(StoreTest):
         self.assertEqual(set(self.store.json("diff", f"{disk}@a")[0]), promised["diff"])
 
     def test_every_verb_has_help_with_an_example(self):
-        for verb in ("init create ls info du rm rename resize snapshot rollback clone tree diff import export serve "
+        for verb in ("init create ls info du rm rename resize set snapshot rollback clone tree diff import export serve "
                      "check dump").split():
             text = run(PROGRAM, verb, "--help").stdout.decode()
             self.assertIn("Example", text, verb)
@@ -247,6 +272,8 @@ class WithoutDaemon(unittest.TestCase):
         self.store.run("import", image, "disk")
         self.store.run("snapshot", "disk@a")
         self.store.run("resize", "disk", "--size", "4M")
+        self.store.run("set", "disk", "strict=on")
+        self.assertIs(self.store.json("info", "disk")["strict"], True)
         self.store.run("rollback", "disk@a", "--discard")
         self.store.run("export", "disk", self.store.file("out.raw"))
         self.assertTrue(same_files(image, self.store.file("out.raw")))

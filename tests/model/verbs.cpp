@@ -19,8 +19,10 @@ void World::create() {
   const std::string name = new_name("d");
   std::uint64_t size = (16 + below(kLargestDisk / kBlockBytes - 16)) * kBlockBytes;
   if (one_in(3)) size -= kSectorBytes * (1 + below(7));
-  note("create " + name + " " + std::to_string(size));
-  require(run(store_->create_disk(name, size)), "create " + name);
+  const DiskPolicy policy{.strict = one_in(3)};
+  note("create " + name + " " + std::to_string(size) + (policy.strict ? " strict" : ""));
+  require(run(store_->create_disk(name, size, policy)), "create " + name);
+  note_policy(name, policy.strict);
   heads_[name] = add_node({0, name, "", Content(size)});
 }
 
@@ -76,6 +78,7 @@ void World::clone() {
   note("clone " + spec.text() + " " + name);
   require(run(store_->clone(spec, name)), "clone " + spec.text());
   heads_[name] = add_node({from, name, "", nodes_.at(from).content});
+  note_policy(name, strict_.contains(spec.disk));
 }
 
 void World::rename() {
@@ -91,6 +94,8 @@ void World::rename() {
   for (const int other : nodes_of(spec.disk)) nodes_.at(other).disk = name;
   heads_[name] = node;
   heads_.erase(spec.disk);
+  note_policy(name, strict_.contains(spec.disk));
+  note_policy(spec.disk, false);
   if (devices_.contains(spec.disk)) devices_[name] = std::move(devices_[spec.disk]);
   devices_.erase(spec.disk);
 }
@@ -119,6 +124,26 @@ void World::resize() {
   content.resize(size);
   for (std::uint64_t block = old_blocks; block < content.blocks(); ++block)
     content.set_block(block, std::make_shared<Version>(Version{{}, Space::kNone}));
+}
+
+void World::set_policy() {
+  const std::string disk = some_disk();
+  const bool strict = !strict_.contains(disk);
+  const DiskPolicy policy{.strict = strict};
+  note("set " + disk + (strict ? " strict=on" : " strict=off"));
+  if (devices_.contains(disk)) {
+    require_refused(run(store_->set_policy(disk, policy)), ErrorKind::kBusy, "set of attached " + disk);
+    detach(disk);
+  }
+  require(run(store_->set_policy(disk, policy)), "set " + disk);
+  note_policy(disk, strict);
+}
+
+void World::note_policy(const std::string& disk, bool strict) {
+  if (strict)
+    strict_.insert(disk);
+  else
+    strict_.erase(disk);
 }
 
 // From here on nobody knows who shares this version of the block.
@@ -165,6 +190,7 @@ void World::remove_disk() {
   require(removed, "rm " + disk);
   for (const int node : all) drop_node(node);
   heads_.erase(disk);
+  note_policy(disk, false);
 }
 
 // By brute force: each block whose content differs has to be in, none that nobody wrote may be.
@@ -226,6 +252,8 @@ void World::check_tree() {
     const NodeInfo* info = by_spec[text];
     expect(info->size_bytes == node.content.size_bytes(), "tree: the size of " + text);
     expect((info->kind == NodeInfo::Kind::kHead) == node.snapshot.empty(), "tree: the kind of " + text);
+    expect(info->policy.strict == (node.snapshot.empty() && strict_.contains(node.disk)),
+           "tree: whether " + text + " is strict");
     const NodeInfo* parent = info->parent == 0 ? nullptr : by_id.at(info->parent);
     while (parent != nullptr && parent->kind == NodeInfo::Kind::kDeleted)
       parent = parent->parent == 0 ? nullptr : by_id.at(parent->parent);
@@ -334,6 +362,7 @@ void World::bad_input() {
   require_refused(run(store_->remove({{none, ""}}, true)), ErrorKind::kNotFound, "rm " + none);
   require_refused(run(store_->remove({{disk, none}}, true)), ErrorKind::kNotFound, "rm @" + none);
   require_refused(run(store_->resize(none, 1 << 20)), ErrorKind::kNotFound, "resize " + none);
+  require_refused(run(store_->set_policy(none, {})), ErrorKind::kNotFound, "set " + none);
   require_refused(run(store_->rename({none, ""}, "x")), ErrorKind::kNotFound, "rename " + none);
   require_refused(run(store_->info({disk, none})), ErrorKind::kNotFound, "info");
   require_refused(run(store_->open_device({none, ""}, Access::kReadOnly, {"the model"})),

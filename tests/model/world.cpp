@@ -119,6 +119,7 @@ void World::step() {
   if (choice < 865) return create();
   if (choice < 880) return rename();
   if (choice < 895) return resize();
+  if (choice < 905) return set_policy();
   if (choice < 930) return diff();
   if (choice < 960) return check_extents();
   if (choice < 970) return check_tree();

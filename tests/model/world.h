@@ -133,6 +133,8 @@ class World {
   void clone();
   void rename();
   void resize();
+  void set_policy();
+  void note_policy(const std::string& disk, bool strict);
   void blur(std::uint64_t block, const VersionPointer& version);
   void remove();
   void remove_disk();
@@ -151,6 +153,7 @@ class World {
   std::unique_ptr<Store> store_;
   std::map<int, ModelNode> nodes_;
   std::map<std::string, int> heads_;
+  std::set<std::string> strict_;  // disks
   std::map<std::string, std::unique_ptr<BlockDevice>> devices_;
   int last_node_ = 0;
   int names_ = 0;

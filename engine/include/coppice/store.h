@@ -68,6 +68,14 @@ struct OpenOptions {
   std::chrono::seconds lock_wait{20};
 };
 
+// How a disk is written; it can be changed.
+struct DiskPolicy {
+  // Every write goes to a fresh block, none over what is there: after a crash each 4 KiB block is the old one
+  // or the new one, whole. Costs space and order on the medium (docs/durability.md).
+  bool strict = false;
+  bool operator==(const DiskPolicy&) const = default;
+};
+
 struct NodeInfo {
   std::uint64_t id = 0;
   std::uint64_t parent = 0;  // 0: the root
@@ -77,6 +85,7 @@ struct NodeInfo {
   std::string note;
   std::uint64_t size_bytes = 0;
   std::int64_t created_unix_ms = 0;
+  DiskPolicy policy;                // of heads: their disk's
   std::vector<std::string> clones;  // disks (other than `disk`) that continue from this node
   std::uint64_t attachments = 0;    // open devices on it
 };
@@ -128,16 +137,19 @@ class Store {
   // kReadOnly, devices open read-only. It may become so while the store is open: a device has failed.
   [[nodiscard]] virtual std::string read_only() const = 0;
 
-  virtual Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes) = 0;
+  virtual Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy = {}) = 0;
   virtual Task<Outcome<>> snapshot(std::vector<Spec> specs, std::string note) = 0;
   // Answers the name under which the head's content was kept, or an empty one if it was discarded.
   virtual Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) = 0;
+  // The new disk has the policy of the one that it comes from.
   virtual Task<Outcome<>> clone(Spec from, std::string new_disk) = 0;
   // Removes snapshots and disks, all or none. A disk with snapshots only if `with_snapshots`.
   virtual Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) = 0;
   // A disk or a snapshot; `to` is a bare name.
   virtual Task<Outcome<>> rename(Spec from, std::string to) = 0;
   virtual Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) = 0;
+  // For all writes from then on. Nobody may have the disk open.
+  virtual Task<Outcome<>> set_policy(std::string disk, DiskPolicy policy) = 0;
 
   // Every node in an order in which parents come before their children. Of one disk: its nodes and those on
   // the paths to them.

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "sim_disk.h"
+
 namespace coppice::sim {
 
 namespace {
@@ -32,14 +34,13 @@ std::string show(const History& history) {
   return text;
 }
 
-// The version of `value` that may be seen, if any.
-template <class Counts>
-const Version* find_legal(const History& history, Value value, Tick before, Counts counts) {
-  for (const Version& each : history) {
-    if (each.value == value && each.write->start < before && !replaced(history, *each.write, counts))
-      return &each;
-  }
-  return nullptr;
+// Whether a block can hold `a` in one sector and `b` in another when every write to it is whole: each must
+// not have replaced the other, in whichever order they came.
+bool fit_together(std::uint64_t sector_a, const Write& a, std::uint64_t sector_b, const Write& b) {
+  if (&a == &b) return true;
+  const bool b_first = b.covers(sector_a);
+  const bool a_first = a.covers(sector_b);
+  return !(a_first && b_first) && !(b_first && a.end < b.start) && !(a_first && b.end < a.start);
 }
 
 const char* text_of(Moment moment) {
@@ -62,6 +63,47 @@ std::string complaint(const std::string& where, std::uint64_t sector, std::optio
                      value ? std::to_string(*value) : "garbage", show(history));
 }
 
+// What may be seen of each sector of a range.
+struct Seen {
+  std::uint64_t first = 0;
+  Tick strict_since = kNever;
+  std::vector<std::vector<const Version*>> versions;
+};
+
+template <class Counts>
+std::vector<const Version*> legal(const History& history, Value value, Counts counts) {
+  std::vector<const Version*> found;
+  for (const Version& each : history) {
+    if (each.value == value && !replaced(history, *each.write, counts)) found.push_back(&each);
+  }
+  return found;
+}
+
+// Two sectors of a block of which one write can't have left both, or nothing. What was written before the
+// disk became strict may be torn.
+std::optional<std::string> torn(const std::string& where, const Seen& seen) {
+  const auto together = [&](std::uint64_t i, std::uint64_t j) {
+    for (const Version* a : seen.versions[i]) {
+      for (const Version* b : seen.versions[j]) {
+        if (std::max(a->write->start, b->write->start) < seen.strict_since ||
+            fit_together(seen.first + i, *a->write, seen.first + j, *b->write))
+          return true;
+      }
+    }
+    return false;
+  };
+  for (std::uint64_t i = 0; i < seen.versions.size(); ++i) {
+    const std::uint64_t end = round_up(seen.first + i + 1, kSectorsPerBlock) - seen.first;
+    for (std::uint64_t j = i + 1; j < std::min<std::uint64_t>(end, seen.versions.size()); ++j) {
+      if (together(i, j)) continue;
+      return fmt::format("{} the block of sectors {} ({}) and {} ({}) is torn on a strict disk", where,
+                         seen.first + i, seen.versions[i].front()->value, seen.first + j,
+                         seen.versions[j].front()->value);
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string Oracle::origin(std::optional<Value> value) const {
@@ -82,22 +124,24 @@ std::span<const std::byte> sector_of(std::span<const std::byte> bytes, std::uint
 
 }  // namespace
 
-const Write* Oracle::base() {
+const Write* Oracle::base(std::uint64_t first, std::uint64_t count) {
   const Tick tick = now();
-  writes_.push_back({tick, tick, true, true});
+  writes_.push_back({first, count, tick, tick, true, true});
   return &writes_.back();
 }
 
-DiskModel& Oracle::add_disk(const std::string& name, std::uint64_t size_bytes) {
+DiskModel& Oracle::add_disk(const std::string& name, std::uint64_t size_bytes, bool strict) {
   auto disk = std::make_unique<DiskModel>();
   disk->name = name;
   disk->size_bytes = size_bytes;
-  disk->sectors.assign(size_bytes / kSectorBytes, History{{0, base()}});
+  const std::uint64_t sectors = size_bytes / kSectorBytes;
+  disk->sectors.assign(sectors, History{{0, base(0, sectors)}});
+  if (strict) disk->strict_since = 0;
   return *(disks[name] = std::move(disk));
 }
 
-DiskModel& Oracle::add_disk_like(const std::string& name, const SnapshotModel& from) {
-  DiskModel& disk = add_disk(name, from.size_bytes);
+DiskModel& Oracle::add_disk_like(const std::string& name, const SnapshotModel& from, bool strict) {
+  DiskModel& disk = add_disk(name, from.size_bytes, strict);
   restore(disk, from);
   return disk;
 }
@@ -105,18 +149,20 @@ DiskModel& Oracle::add_disk_like(const std::string& name, const SnapshotModel& f
 void Oracle::restore(DiskModel& disk, const SnapshotModel& from) {
   disk.size_bytes = from.size_bytes;
   disk.sectors.clear();
-  const Write* write = base();
+  const Write* write = base(0, from.values.size());
   for (const Value value : from.values) disk.sectors.push_back({{value, write}});
 }
 
 void Oracle::resize(DiskModel& disk, std::uint64_t size_bytes) {
   disk.size_bytes = size_bytes;
-  disk.sectors.resize(size_bytes / kSectorBytes, History{{0, base()}});
+  const std::uint64_t before = disk.sectors.size();
+  const std::uint64_t sectors = size_bytes / kSectorBytes;
+  disk.sectors.resize(sectors, History{{0, base(before, sectors - std::min(before, sectors))}});
 }
 
 Write* Oracle::begin_write(DiskModel& disk, std::uint64_t first, std::uint64_t count,
                            std::span<const Value> values, bool force_unit_access) {
-  writes_.push_back({now(), kNever, false, force_unit_access});
+  writes_.push_back({first, count, now(), kNever, false, force_unit_access});
   Write* write = &writes_.back();
   if (!values.empty()) origins_.push_back({values[0], disk.name, first, count, write});
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -141,40 +187,50 @@ void Oracle::prune(const DiskModel& disk, History& history) const {
 
 std::optional<std::string> Oracle::check_read(const DiskModel& disk, std::uint64_t first,
                                               std::span<const std::byte> bytes, Tick start) {
+  const std::string where = fmt::format("read of {} at {}:", disk.name, start);
+  Seen seen{first, disk.strict_since, {}};
   for (std::uint64_t i = 0; i < bytes.size() / kSectorBytes; ++i) {
     const History& history = disk.sectors[first + i];
     const auto value = sector_value(sector_of(bytes, i));
     const auto counts = [&](const Write& other) { return other.ok && other.end < start; };
-    if (!value || find_legal(history, *value, kNever, counts) == nullptr)
-      return complaint(fmt::format("read of {} at {}:", disk.name, start), first + i, value, history) +
-             origin(value);
+    if (value) seen.versions.push_back(legal(history, *value, counts));
+    if (!value || seen.versions.back().empty())
+      return complaint(where, first + i, value, history) + origin(value);
   }
-  return std::nullopt;
+  if (disk.strict_since == kNever) return std::nullopt;
+  return torn(where, seen);
 }
 
 std::optional<std::string> Oracle::check_recovered(DiskModel& disk, std::span<const std::byte> bytes,
                                                    Moment moment) {
   const bool durable = moment == Moment::kKill || moment == Moment::kPower;
   const Tick tick = now();
-  writes_.push_back({tick, tick, true, durable});
+  writes_.push_back({0, disk.sectors.size(), tick, tick, true, durable});
   const Write* write = &writes_.back();
+  const std::string where =
+      fmt::format("after {}, {} (flushed to {}):", text_of(moment), disk.name, disk.flushed_to);
+  Seen seen{0, disk.strict_since, {}};
+  std::vector<Value> values;
   for (std::uint64_t i = 0; i < disk.sectors.size(); ++i) {
-    History& history = disk.sectors[i];
+    const History& history = disk.sectors[i];
     const auto value = sector_value(sector_of(bytes, i));
     const auto counts = [&](const Write& other) {
       return moment == Moment::kKill || moment == Moment::kNone ? other.ok : flushed(disk, other);
     };
-    if (!value || find_legal(history, *value, kNever, counts) == nullptr) {
-      return complaint(
-                 fmt::format("after {}, {} (flushed to {}):", text_of(moment), disk.name, disk.flushed_to), i,
-                 value, history) +
-             origin(value);
-    }
+    if (value) seen.versions.push_back(legal(history, *value, counts));
+    if (!value || seen.versions.back().empty()) return complaint(where, i, value, history) + origin(value);
+    values.push_back(*value);
+  }
+  if (disk.strict_since != kNever) {
+    if (auto wrong = torn(where, seen)) return wrong;
+  }
+  for (std::uint64_t i = 0; i < disk.sectors.size(); ++i) {
+    History& history = disk.sectors[i];
     if (durable) {
-      history = {{*value, write}};
+      history = {{values[i], write}};
     } else {
       prune(disk, history);
-      history.push_back({*value, write});
+      history.push_back({values[i], write});
     }
   }
   return std::nullopt;
@@ -183,6 +239,7 @@ std::optional<std::string> Oracle::check_recovered(DiskModel& disk, std::span<co
 SnapshotModel Oracle::capture(const DiskModel& disk, std::shared_ptr<SnapshotSet> set) const {
   SnapshotModel snapshot;
   snapshot.size_bytes = disk.size_bytes;
+  snapshot.strict_since = disk.strict_since;
   snapshot.candidates = disk.sectors;
   snapshot.set = std::move(set);
   return snapshot;
@@ -202,19 +259,24 @@ std::optional<std::string> Oracle::check_snapshot(const std::string& name, Snaps
     values.push_back(*value);
   }
   if (snapshot.exact) return std::nullopt;
+  const std::string where = fmt::format("snapshot {} of point {}:", name, snapshot.set->point);
+  Seen may{0, snapshot.strict_since, {}};
   // Twice: what is seen moves the point in time, and that may rule out what was seen before.
   for (int round = 0; round < 2; ++round) {
+    may.versions.clear();
     for (std::uint64_t i = 0; i < sectors; ++i) {
       const History& history = snapshot.candidates[i];
       const Tick point = snapshot.set->point;
       const auto counts = [&](const Write& other) { return other.ok && other.end < point; };
-      const Version* seen = find_legal(history, values[i], kNever, counts);
-      if (seen == nullptr)
-        return complaint(fmt::format("snapshot {} of point {}:", name, point), i, values[i], history) +
-               origin(values[i]);
+      may.versions.push_back(legal(history, values[i], counts));
+      if (may.versions.back().empty()) return complaint(where, i, values[i], history) + origin(values[i]);
       // Zeroes written by different requests can't be told apart.
+      const Version* seen = may.versions.back().front();
       if (values[i] != 0) snapshot.set->point = std::max(point, seen->write->start);
     }
+  }
+  if (snapshot.strict_since != kNever) {
+    if (auto wrong = torn(where, may)) return wrong;
   }
   snapshot.exact = true;
   snapshot.values = std::move(values);

@@ -4,8 +4,9 @@
 // write to the sector - one that began after the value's own write had ended - *counts* by then. What counts
 // depends on who asks: for a read, what was acknowledged before it began; after a kill, what was
 // acknowledged; after a power cut, what was flushed. Snapshots are checked against one point in time for all
-// disks of a set, and from the first look on against exactly what was seen. It outlives crashes; nothing in
-// it belongs to a process.
+// disks of a set, and from the first look on against exactly what was seen. The blocks of a strict disk are
+// never torn, besides: their sectors together are what whole writes leave, one behind the other. It outlives
+// crashes; nothing in it belongs to a process.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +26,13 @@ using Tick = std::uint64_t;
 inline constexpr Tick kNever = UINT64_MAX;
 
 struct Write {
+  std::uint64_t first = 0;  // sectors
+  std::uint64_t count = 0;
   Tick start = 0;
   Tick end = kNever;     // acknowledged, or failed
   bool ok = false;       // acknowledged
   bool durable = false;  // by itself: FUA, or what a recovery brought
+  [[nodiscard]] bool covers(std::uint64_t sector) const { return sector >= first && sector - first < count; }
 };
 struct Version {
   Value value = 0;
@@ -45,6 +49,7 @@ struct SnapshotSet {
 struct SnapshotModel {
   std::uint64_t size_bytes = 0;
   bool exact = false;
+  Tick strict_since = kNever;        // of its disk, when it was taken
   std::vector<Value> values;         // if exact
   std::vector<History> candidates;   // else
   std::shared_ptr<SnapshotSet> set;  // else
@@ -55,6 +60,7 @@ struct DiskModel {
   std::uint64_t size_bytes = 0;
   std::uint64_t head = 0;  // its node, which tells a rollback that happened from one that didn't
   std::vector<History> sectors;
+  Tick strict_since = kNever;  // kNever: it is not
   Tick flushed_to = 0;         // writes that ended before are durable
   std::uint64_t watchers = 0;  // reads and verbs under way, which may see what is replaced meanwhile
   std::map<std::string, SnapshotModel> snapshots;
@@ -69,8 +75,8 @@ class Oracle {
   Tick now() { return ++clock_; }
   std::map<std::string, std::unique_ptr<DiskModel>> disks;
 
-  DiskModel& add_disk(const std::string& name, std::uint64_t size_bytes);
-  DiskModel& add_disk_like(const std::string& name, const SnapshotModel& from);
+  DiskModel& add_disk(const std::string& name, std::uint64_t size_bytes, bool strict);
+  DiskModel& add_disk_like(const std::string& name, const SnapshotModel& from, bool strict);
   void resize(DiskModel& disk, std::uint64_t size_bytes);
   // Each sector of the range gets a value; `values` is empty for zeroes.
   Write* begin_write(DiskModel& disk, std::uint64_t first, std::uint64_t count, std::span<const Value> values,
@@ -96,7 +102,7 @@ class Oracle {
 
  private:
   void prune(const DiskModel& disk, History& history) const;
-  const Write* base();
+  const Write* base(std::uint64_t first, std::uint64_t count);
 
   std::deque<Write> writes_;
   Tick clock_ = 0;

@@ -17,11 +17,22 @@ namespace coppice::sim {
 
 // A verb that was under way when the process died: it happened, or it did not.
 struct PendingVerb {
-  enum class Kind : std::uint8_t { kNone, kCreate, kSnapshot, kRemove, kClone, kRollback, kResize };
+  enum class Kind : std::uint8_t {
+    kNone,
+    kCreate,
+    kSnapshot,
+    kRemove,
+    kClone,
+    kRollback,
+    kResize,
+    kSetPolicy
+  };
   Kind kind = Kind::kNone;
   std::vector<Spec> specs;
   std::string name;  // of the new disk, or what a rollback keeps the head as
   std::uint64_t size = 0;
+  bool strict = false;                  // created so, or set to it
+  Tick since = 0;                       // the policy, if it was set
   std::vector<SnapshotModel> captured;  // snapshots: of each disk; rollback: of the head
   std::shared_ptr<SnapshotSet> set;
 };
@@ -103,6 +114,7 @@ class Session {
   Task<void> verb_create(Rng& rng);
   Task<void> verb_rollback(Rng& rng);
   Task<void> verb_resize(Rng& rng);
+  Task<void> verb_set_policy(Rng& rng);
   Task<void> verb_diff(Rng& rng);
   Task<void> pause(std::string name);
   Task<void> resume(std::string name);

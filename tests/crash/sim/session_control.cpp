@@ -87,6 +87,9 @@ Task<void> Session::one_verb(Rng& rng) {
   } else if (choice < 90) {
     what = "resize";
     co_await verb_resize(rng);
+  } else if (choice < 93) {
+    what = "set strict";
+    co_await verb_set_policy(rng);
   } else {
     what = "diff";
     co_await verb_diff(rng);
@@ -100,14 +103,16 @@ Task<void> Session::verb_create(Rng& rng) {
   verb = {};
   verb.name = "d" + std::to_string(++shared_.names);
   verb.size = random_size(rng);
+  verb.strict = rng.once_in(2);
   verb.kind = PendingVerb::Kind::kCreate;
-  auto done = co_await process_.store->create_disk(verb.name, verb.size);
+  const DiskPolicy policy{.strict = verb.strict};
+  auto done = co_await process_.store->create_disk(verb.name, verb.size, policy);
   conclude(done.has_value());
   if (!done) {
     failed_rightly(done.error(), "create");
     co_return;
   }
-  co_await learn_head(shared_.oracle.add_disk(verb.name, verb.size));
+  co_await learn_head(shared_.oracle.add_disk(verb.name, verb.size, verb.strict));
   start_clients(verb.name);
 }
 
@@ -198,6 +203,7 @@ Task<void> Session::verb_clone(Rng& rng) {
   verb = {};
   verb.name = "c" + std::to_string(++shared_.names);
   verb.specs = {{origin.name, snapshot}};
+  verb.strict = origin.strict_since != kNever;
   verb.kind = PendingVerb::Kind::kClone;
   auto done = co_await process_.store->clone(verb.specs[0], verb.name);
   conclude(done.has_value());
@@ -205,7 +211,7 @@ Task<void> Session::verb_clone(Rng& rng) {
     failed_rightly(done.error(), "clone");
     co_return;
   }
-  co_await learn_head(shared_.oracle.add_disk_like(verb.name, origin.snapshots[snapshot]));
+  co_await learn_head(shared_.oracle.add_disk_like(verb.name, origin.snapshots[snapshot], verb.strict));
   start_clients(verb.name);
 }
 
@@ -259,6 +265,29 @@ Task<void> Session::verb_resize(Rng& rng) {
     shared_.oracle.resize(*shared_.oracle.disks[name], verb.size);
   } else {
     failed_rightly(done.error(), "resize");
+  }
+  co_await resume(name);
+}
+
+Task<void> Session::verb_set_policy(Rng& rng) {
+  const std::string name = pick_disk(rng);
+  if (name.empty()) co_return;
+  co_await pause(name);
+  DiskModel& disk = *shared_.oracle.disks[name];
+  PendingVerb& verb = shared_.pending;
+  verb = {};
+  verb.specs = {{name, ""}};
+  verb.strict = disk.strict_since == kNever;
+  verb.since = shared_.oracle.now();
+  verb.kind = PendingVerb::Kind::kSetPolicy;
+  const DiskPolicy policy{.strict = verb.strict};
+  auto done = co_await process_.store->set_policy(name, policy);
+  conclude(done.has_value());
+  if (done) {
+    disk.strict_since = verb.strict ? verb.since : kNever;
+    co_await learn_head(disk);
+  } else {
+    failed_rightly(done.error(), "set strict");
   }
   co_await resume(name);
 }

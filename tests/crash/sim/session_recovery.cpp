@@ -48,9 +48,10 @@ Task<void> Session::settle_pending() {
   Oracle& oracle = shared_.oracle;
   if (verb.kind == Kind::kCreate || verb.kind == Kind::kClone) {
     const bool there = co_await exists({verb.name, ""});
-    if (there && verb.kind == Kind::kCreate) oracle.add_disk(verb.name, verb.size);
+    if (there && verb.kind == Kind::kCreate) oracle.add_disk(verb.name, verb.size, verb.strict);
     if (there && verb.kind == Kind::kClone)
-      oracle.add_disk_like(verb.name, oracle.disks[verb.specs[0].disk]->snapshots[verb.specs[0].snapshot]);
+      oracle.add_disk_like(verb.name, oracle.disks[verb.specs[0].disk]->snapshots[verb.specs[0].snapshot],
+                           verb.strict);
   }
   if (verb.kind == Kind::kSnapshot || verb.kind == Kind::kRemove) {
     std::size_t there = 0;
@@ -81,6 +82,11 @@ Task<void> Session::settle_pending() {
     DiskModel& disk = *oracle.disks[verb.specs[0].disk];
     auto info = co_await process_.store->info({disk.name, ""});
     if (info && info->size_bytes == verb.size) oracle.resize(disk, verb.size);
+  }
+  if (verb.kind == Kind::kSetPolicy) {
+    DiskModel& disk = *oracle.disks[verb.specs[0].disk];
+    auto info = co_await process_.store->info({disk.name, ""});
+    if (info && info->policy.strict == verb.strict) disk.strict_since = verb.strict ? verb.since : kNever;
   }
   verb = {};
   for (auto& [name, disk] : oracle.disks) disk->watchers = 0;
@@ -130,6 +136,8 @@ Task<void> Session::learn_head(DiskModel& disk) {
     co_return;
   }
   disk.head = info->id;
+  if (info->policy.strict != (disk.strict_since != kNever))
+    shared_.violate("disk " + disk.name + (info->policy.strict ? " is strict" : " is not strict any more"));
   if (info->size_bytes != disk.size_bytes)
     shared_.violate(
         fmt::format("disk {} has {} bytes, not {}", disk.name, info->size_bytes, disk.size_bytes));

@@ -102,6 +102,12 @@ TEST_CASE("verbs and failures travel") {
     const Request create{.method = "create", .params = {{"disk", "web"}, {"size", 4096}}};
     CHECK(client.call(create)->value("name", "") == "web");
     CHECK(client.call(create).error().kind == ErrorKind::kExists);
+    const Request strict{.method = "set", .params = {{"disk", "web"}, {"strict", true}}};
+    CHECK(client.call(strict)->value("strict", false));
+    const Request nothing{.method = "set", .params = {{"disk", "web"}}};
+    CHECK(client.call(nothing).error().kind == ErrorKind::kInvalid);
+    const Request snapshot{.method = "set", .params = {{"disk", "web@a"}, {"strict", true}}};
+    CHECK(client.call(snapshot).error().kind == ErrorKind::kInvalid);
     CHECK(client.call({.method = "snapshot", .params = {{"specs", {"web@a"}}}}).has_value());
     CHECK(client.call({.method = "snapshot", .params = {{"specs", {"web"}}}}).error().kind ==
           ErrorKind::kInvalid);

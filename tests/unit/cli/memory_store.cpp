@@ -73,11 +73,12 @@ MemoryStore::ImagePointer MemoryStore::find(const Spec& spec) {
   return found == images.end() ? nullptr : found->second;
 }
 
-Task<Outcome<>> MemoryStore::create_disk(std::string name, std::uint64_t size_bytes) {
+Task<Outcome<>> MemoryStore::create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy) {
   if (images.contains(name))
     co_return refuse(ErrorKind::kExists, "disk " + name + " exists: choose another name");
   if (size_bytes == 0 || size_bytes % kSectorBytes != 0) co_return refuse(ErrorKind::kInvalid, "a bad size");
   images[name] = std::make_shared<Image>(Image{std::vector<std::byte>(size_bytes)});
+  images[name]->policy = policy;
   co_return Outcome<>{};
 }
 
@@ -135,6 +136,13 @@ Task<Outcome<>> MemoryStore::resize(std::string disk, std::uint64_t size_bytes) 
   co_return Outcome<>{};
 }
 
+Task<Outcome<>> MemoryStore::set_policy(std::string disk, DiskPolicy policy) {
+  const auto image = find(Spec{disk, {}});
+  if (!image) co_return not_found(Spec{disk, {}});
+  image->policy = policy;
+  co_return Outcome<>{};
+}
+
 Task<Outcome<std::vector<NodeInfo>>> MemoryStore::tree(std::optional<std::string> disk) {
   std::vector<NodeInfo> nodes;
   for (const auto& [name, image] : images) {
@@ -154,6 +162,7 @@ Task<Outcome<NodeInfo>> MemoryStore::info(Spec spec) {
   node.snapshot = spec.snapshot;
   node.size_bytes = found->second->bytes.size();
   node.attachments = found->second->attachments;
+  node.policy = found->second->policy;
   co_return node;
 }
 

@@ -21,16 +21,18 @@ class MemoryStore final : public Store {
     std::vector<std::byte> bytes;
     std::uint64_t attachments = 0;
     std::uint64_t written_bytes = 0;  // ever, by write()
+    DiskPolicy policy = {};
   };
   using ImagePointer = std::shared_ptr<Image>;
 
-  Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes) override;
+  Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy = {}) override;
   Task<Outcome<>> snapshot(std::vector<Spec> specs, std::string note) override;
   Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
   Task<Outcome<>> rename(Spec from, std::string to) override;
   Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) override;
+  Task<Outcome<>> set_policy(std::string disk, DiskPolicy policy) override;
   Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
   Task<Outcome<NodeInfo>> info(Spec spec) override;
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) override;

@@ -30,9 +30,9 @@ bool is_one_line(const std::string& text) {
          text.ends_with('\n');
 }
 
-constexpr const char* kVerbs[] = {"init",   "create", "ls",       "info",     "du",    "rm",
-                                  "rename", "resize", "snapshot", "rollback", "clone", "tree",
-                                  "diff",   "import", "export",   "serve",    "check", "dump"};
+constexpr const char* kVerbs[] = {"init",   "create",   "ls",       "info",  "du",   "rm",   "rename",
+                                  "resize", "snapshot", "rollback", "clone", "tree", "diff", "import",
+                                  "export", "serve",    "check",    "dump",  "set"};
 
 TEST_CASE("every verb has help with an example") {
   for (const char* verb : kVerbs) {
@@ -61,6 +61,8 @@ TEST_CASE("what is not understood is refused in one line that says where help is
       {"rollback", "web@a", "--keep", "x", "--discard"},
       {"snapshot"},
       {"clone", "web@a"},
+      {"set", "web"},
+      {"create", "web", "--size", "1G", "--strict=maybe"},
   };
   for (const auto& line : lines) {
     const Ran ran = run(line);
@@ -79,6 +81,9 @@ TEST_CASE("what is refused before any store is touched") {
       {"create", "web", "--size", "10X"},
       {"create", "web", "--size", "-5"},
       {"resize", "web", "--size", "lots"},
+      {"set", "web", "strict"},
+      {"set", "web", "strict=maybe"},
+      {"set", "web", "loose=on"},
       {"diff", "web@a", "web@b", "--from", "x"},
       {"import", "/nonexistent/image", "web"},
       {"import", "/tmp", "web"},

@@ -116,6 +116,11 @@ TEST_CASE("a node survives its document") {
   const auto back = node_from_json(document);
   REQUIRE(back.has_value());
   CHECK(node_to_json(*back) == document);
+  CHECK(document["strict"] == false);
+  node.kind = NodeInfo::Kind::kHead;
+  node.policy.strict = true;
+  CHECK(node_to_json(node)["strict"] == true);
+  CHECK(node_from_json(node_to_json(node))->policy.strict);
   CHECK_FALSE(node_from_json(Json::object()).has_value());
   CHECK_FALSE(node_from_json(Json{{"id", "x"}}).has_value());
 }

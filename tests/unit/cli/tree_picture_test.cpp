@@ -84,10 +84,11 @@ TEST_CASE("trees stand apart, use and notes are told, and nothing moves the curs
   web.note = "before\nupgrade";
   auto head = node(2, 1, Kind::kHead, "web");
   head.attachments = 1;
+  head.policy.strict = true;
   const std::vector<NodeInfo> nodes = {web, head, node(3, 0, Kind::kHead, "x"), node(4, 0, Kind::kHead, "y")};
   CHECK(draw_tree(nodes, kNow) ==
         "○ web@a       1.0 GiB  1 hour ago  “before?upgrade”\n"
-        "● web (head)  1.0 GiB  1 hour ago  in use\n"
+        "● web (head)  1.0 GiB  1 hour ago  in use, strict\n"
         "\n"
         "● x (head)    1.0 GiB  1 hour ago\n"
         "● y (head)    1.0 GiB  1 hour ago\n");

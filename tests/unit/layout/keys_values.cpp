@@ -62,6 +62,7 @@ TEST_CASE("values of the tree come back, and nothing else is taken for one") {
     const auto time = static_cast<std::int64_t>(random());
     check_value(BranchValue{{number()}, {number()}, {number()}}, decode_branch, random);
     check_value(DiskValue{random_text(random, 255), {number()}, time}, decode_disk, random);
+    check_value(DiskValue{random_text(random, 255), {number()}, time, kDiskStrict}, decode_disk, random);
     check_value(CountersValue{{number()}, {number()}, {number()}, {number()}}, decode_counters, random);
     check_value(AppliedValue{number(), number(), number(), number()}, decode_applied, random);
     check_value(StoreValue{sample_uuid(static_cast<std::uint8_t>(i)), sample_uuid(1)}, decode_store, random);
@@ -84,6 +85,33 @@ TEST_CASE("a node in no known state, or a value of a later format, is refused") 
   bytes = encode(BranchValue{});
   bytes[0] = 2;
   CHECK_FALSE(decode_branch(bytes));
+}
+
+TEST_CASE("a disk without policies is written as before there were any; one encoding for each value") {
+  const DiskValue plain{"vm", {2}, 3};
+  CHECK(encode(plain)[0] == 1);
+  const DiskValue strict{"vm", {2}, 3, kDiskStrict};
+  std::string bytes = encode(strict);
+  CHECK(bytes[0] == 2);
+  CHECK(decode_disk(bytes)->strict());
+  CHECK_FALSE(decode_disk(encode(plain))->strict());
+  constexpr std::size_t kFlags = 1 + 8 + 8;
+  bytes[kFlags] = 0;  // no flags in the second format
+  CHECK_FALSE(decode_disk(bytes));
+  CHECK_FALSE(newer_disk(bytes));
+}
+
+TEST_CASE("a disk with a policy that is not known here is refused as newer, not as damaged") {
+  std::string bytes = encode(DiskValue{"vm", {2}, 3, kDiskStrict | std::uint64_t{1} << 40});
+  CHECK_FALSE(decode_disk(bytes));
+  CHECK(newer_disk(bytes));
+  CHECK_FALSE(newer_disk(bytes.substr(0, bytes.size() - 1)));
+  bytes[0] = 3;
+  CHECK_FALSE(decode_disk(bytes));
+  CHECK(newer_disk(bytes));
+  CHECK_FALSE(newer_disk(encode(DiskValue{"vm", {2}, 3, kDiskStrict})));
+  CHECK_FALSE(newer_disk(encode(DiskValue{"vm", {2}, 3})));
+  CHECK_FALSE(newer_disk(""));
 }
 
 TEST_CASE("an id is found in its key only") {

@@ -40,13 +40,14 @@ class RememberingStore final : public Store {
     co_return std::make_unique<test::MemoryDevice>(disk_, how == Access::kReadOnly);
   }
 
-  Task<Outcome<>> create_disk(std::string, std::uint64_t) override { co_return not_asked_for(); }
+  Task<Outcome<>> create_disk(std::string, std::uint64_t, DiskPolicy) override { co_return not_asked_for(); }
   Task<Outcome<>> snapshot(std::vector<Spec>, std::string) override { co_return not_asked_for(); }
   Task<Outcome<std::string>> rollback(Spec, RollbackOptions) override { co_return not_asked_for(); }
   Task<Outcome<>> clone(Spec, std::string) override { co_return not_asked_for(); }
   Task<Outcome<>> remove(std::vector<Spec>, bool) override { co_return not_asked_for(); }
   Task<Outcome<>> rename(Spec, std::string) override { co_return not_asked_for(); }
   Task<Outcome<>> resize(std::string, std::uint64_t) override { co_return not_asked_for(); }
+  Task<Outcome<>> set_policy(std::string, DiskPolicy) override { co_return not_asked_for(); }
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string>) override {
     co_return not_asked_for();
   }
