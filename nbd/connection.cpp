@@ -20,8 +20,13 @@ std::size_t charge_of(const Request& request, bool refused) {
 }  // namespace
 
 Connection::Connection(Reactor& reactor, int socket, StreamReader& reader, BlockDevice& device,
-                       ExportShape shape)
-    : socket_(socket), reader_(reader), device_(device), shape_(shape), sender_(reactor, socket, buffers_) {}
+                       ExportShape shape, std::span<const std::unique_ptr<StatusContext>> contexts)
+    : socket_(socket),
+      reader_(reader),
+      device_(device),
+      shape_(shape),
+      contexts_(contexts),
+      sender_(reactor, socket, buffers_) {}
 
 Task<void> Connection::run() {
   sender_.start();
@@ -119,15 +124,18 @@ Task<void> Connection::serve_write(Request request, AlignedBuffer payload, std::
 }
 
 Task<void> Connection::serve_status(Request request) {
-  std::vector<Extent> extents;
   const std::size_t most = request.has(kCommandReqOne) ? 1 : kMaxExtents;
-  Result<> result = co_await device_.extents(request.offset_bytes, request.length_bytes, most, extents);
-  if (result && extents.empty()) result = fail(ErrorKind::kIo, EIO, "no extents");
-  if (result) {
-    answer(status_reply(request, extents), 0);
-  } else {
-    answer(request, result, 0);
+  std::vector<ContextStatus> statuses;
+  for (const auto& context : contexts_) {
+    ContextStatus& status = statuses.emplace_back(context->id());
+    const Result<> result =
+        co_await context->describe(request.offset_bytes, request.length_bytes, most, status.stretches);
+    if (!result) {
+      answer(request, result, 0);
+      co_return;
+    }
   }
+  answer(status_reply(request, statuses), 0);
 }
 
 Task<void> Connection::serve_other(Request request) {

@@ -10,6 +10,7 @@
 
 #include "coppice/block_device.h"
 #include "coppice/reactor.h"
+#include "nbd/block_status.h"
 #include "nbd/buffer_pool.h"
 #include "nbd/reply_sender.h"
 #include "nbd/request.h"
@@ -19,7 +20,8 @@ namespace coppice::nbd {
 
 class Connection {
  public:
-  Connection(Reactor& reactor, int socket, StreamReader& reader, BlockDevice& device, ExportShape shape);
+  Connection(Reactor& reactor, int socket, StreamReader& reader, BlockDevice& device, ExportShape shape,
+             std::span<const std::unique_ptr<StatusContext>> contexts);
 
   Task<void> run();
   // No more requests are taken; those in flight are answered. run() returns soon after, unless the client
@@ -49,6 +51,7 @@ class Connection {
   StreamReader& reader_;
   BlockDevice& device_;
   ExportShape shape_;
+  std::span<const std::unique_ptr<StatusContext>> contexts_;
   BufferPool buffers_;
   ReplySender sender_;
   bool stopping_ = false;

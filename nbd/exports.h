@@ -27,6 +27,13 @@ class Exports {
   virtual Task<Outcome<std::vector<ExportInfo>>> list() = 0;
   // Looks without attaching.
   virtual Task<Outcome<ExportInfo>> describe(std::string name) = 0;
+  // Snapshots that the export can be compared with, under the names that changes() takes; the youngest
+  // `most`.
+  virtual Task<Outcome<std::vector<std::string>>> bases(std::string name, std::size_t most) = 0;
+  // The export that a base is, or a refusal.
+  virtual Outcome<std::string> base_export(std::string name, std::string since) = 0;
+  // Where the export differs from the base: in order, not overlapping.
+  virtual Task<Outcome<std::vector<DiffRange>>> changes(std::string name, std::string since) = 0;
   // The export is attached for as long as the device lives.
   virtual Task<Outcome<std::unique_ptr<BlockDevice>>> open(std::string name, Holder holder) = 0;
 };

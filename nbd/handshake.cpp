@@ -1,5 +1,6 @@
 #include "nbd/handshake.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -144,23 +145,74 @@ Task<Handshake::Next> Handshake::serve_export(ExportOption option, OptionReplies
 }
 
 Task<Handshake::Next> Handshake::serve_meta_context(MetaContextOption option, OptionReplies replies) {
-  if (option.select) allocation_of_.reset();
+  if (option.select) choice_ = {};
   if (!structured_replies_) {
     replies.refuse(OptionReplyCode::kErrorInvalid, "structured replies must be agreed on first");
     const Next next = co_await reply(std::move(replies), Next::kMore);
     co_return next;
   }
-  const auto info = co_await look_at(option.name, false);
-  if (info) {
-    const auto contexts = match_contexts(option);
-    for (const MetaContext& context : contexts) replies.meta_context(context);
-    if (option.select && !contexts.empty()) allocation_of_ = option.name;
-    replies.acknowledge();
+  auto bitmaps = co_await bitmaps_for(option);
+  if (!bitmaps) {
+    replies.refuse(reply_code(bitmaps.error()), bitmaps.error().message);
+  } else if (option.select && bitmaps->size() >= kMaxContexts) {
+    replies.refuse(OptionReplyCode::kErrorTooBig, "more than 16 metadata contexts at once");
   } else {
-    replies.refuse(reply_code(info.error()), info.error().message);
+    const auto contexts = match_contexts(option, *bitmaps);
+    for (const MetaContext& context : contexts) replies.meta_context(context);
+    if (option.select) choose(option.name, contexts);
+    replies.acknowledge();
   }
   const Next next = co_await reply(std::move(replies), Next::kMore);
   co_return next;
+}
+
+// The bitmaps that are asked for and are there. An unknown one is passed over, as the protocol has it: the
+// client sees that it did not get it, and makes a full copy.
+Task<Outcome<std::vector<std::string>>> Handshake::bitmaps_for(const MetaContextOption& option) {
+  std::vector<std::string> bitmaps;
+  const auto info = co_await look_at(option.name, false);
+  if (!info) co_return std::unexpected(info.error());
+  if (asks_for_all_bitmaps(option)) {
+    auto all = co_await exports_.bases(option.name, kMaxListedBitmaps);
+    if (!all) co_return all;
+    bitmaps = std::move(*all);
+  }
+  const std::vector<std::string> named = named_bitmaps(option);
+  for (const std::string& name : std::span(named).first(std::min(named.size(), kMaxListedBitmaps))) {
+    const auto base = exports_.base_export(option.name, name);
+    if (!base || std::ranges::find(bitmaps, name) != bitmaps.end()) continue;
+    const auto there = co_await exports_.describe(*base);
+    if (there) bitmaps.push_back(name);
+  }
+  co_return bitmaps;
+}
+
+void Handshake::choose(const std::string& export_name, const std::vector<MetaContext>& contexts) {
+  choice_.export_name = export_name;
+  for (const MetaContext& context : contexts) {
+    if (context.id == kBaseAllocationId) {
+      choice_.allocation = true;
+    } else {
+      choice_.bitmaps.push_back({context.id, export_name, context.name.substr(kDirtyBitmap.size())});
+    }
+  }
+}
+
+Task<Outcome<>> Handshake::attach_contexts(std::string name) {
+  attached_.contexts.clear();
+  if (choice_.export_name == name) {
+    if (choice_.allocation) attached_.contexts.push_back(make_allocation_status(*attached_.device));
+    for (const DirtyBitmap& bitmap : choice_.bitmaps) {
+      const auto base = exports_.base_export(name, bitmap.since);
+      if (!base) co_return std::unexpected(base.error());
+      auto device = co_await exports_.open(*base, options_.holder);
+      if (!device) co_return std::unexpected(device.error());
+      attached_.contexts.push_back(
+          make_dirty_status(exports_, bitmap, std::move(*device), !attached_.device->read_only()));
+    }
+  }
+  attached_.shape.block_status = !attached_.contexts.empty();
+  co_return Outcome<>{};
 }
 
 Task<Handshake::Next> Handshake::refuse_oversized(OptionHeader header) {
@@ -190,8 +242,10 @@ Task<Outcome<ExportInfo>> Handshake::look_at(std::string name, bool attach) {
   info->size_bytes = (*device)->size_bytes();
   info->read_only = (*device)->read_only();
   attached_.shape = shape_of(*info);
-  attached_.shape.base_allocation = allocation_of_ == name;
+  attached_.contexts.clear();
   attached_.device = std::move(*device);
+  auto contexts = co_await attach_contexts(name);
+  if (!contexts) co_return std::unexpected(contexts.error());
   co_return info;
 }
 
@@ -199,7 +253,7 @@ ExportShape Handshake::shape_of(const ExportInfo& info) const {
   return {.size_bytes = info.size_bytes,
           .read_only = info.read_only,
           .structured_replies = structured_replies_,
-          .base_allocation = false};
+          .block_status = false};
 }
 
 }  // namespace coppice::nbd

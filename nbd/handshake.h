@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "nbd/block_status.h"
 #include "nbd/exports.h"
 #include "nbd/options.h"
 #include "nbd/request.h"
@@ -26,6 +27,7 @@ struct Deadline {
 struct Attached {
   ExportShape shape;
   std::unique_ptr<BlockDevice> device;
+  StatusContexts contexts;
 };
 
 class Handshake {
@@ -50,6 +52,9 @@ class Handshake {
   Task<Next> serve_list(OptionReplies replies);
   Task<Next> serve_export(ExportOption option, OptionReplies replies);
   Task<Next> serve_meta_context(MetaContextOption option, OptionReplies replies);
+  Task<Outcome<std::vector<std::string>>> bitmaps_for(const MetaContextOption& option);
+  void choose(const std::string& export_name, const std::vector<MetaContext>& contexts);
+  Task<Outcome<>> attach_contexts(std::string name);
   Task<Next> refuse_oversized(OptionHeader header);
   Task<Next> reply(OptionReplies replies, Next next);
   // Looks at the export for INFO, attaches it for GO and EXPORT_NAME.
@@ -68,8 +73,13 @@ class Handshake {
 
   bool no_zeroes_ = false;
   bool structured_replies_ = false;
-  // The export whose base:allocation was asked for; a choice for one export says nothing about another.
-  std::optional<std::string> allocation_of_;
+  // The contexts that were chosen; a choice for one export says nothing about another.
+  struct Choice {
+    std::string export_name;
+    bool allocation = false;
+    std::vector<DirtyBitmap> bitmaps;
+  };
+  Choice choice_;
   Attached attached_;
 };
 

@@ -122,13 +122,38 @@ std::expected<Option, OptionRefusal> parse_option(std::uint32_t code, std::span<
   return std::unexpected(OptionRefusal{OptionReplyCode::kErrorUnsupported, "option is not known"});
 }
 
-std::vector<MetaContext> match_contexts(const MetaContextOption& option) {
+std::vector<std::string> named_bitmaps(const MetaContextOption& option) {
+  std::vector<std::string> names;
+  for (const std::string& query : option.queries) {
+    if (!query.starts_with(kDirtyBitmap) || query.size() == kDirtyBitmap.size()) continue;
+    std::string name = query.substr(kDirtyBitmap.size());
+    if (std::ranges::find(names, name) == names.end()) names.push_back(std::move(name));
+  }
+  return names;
+}
+
+bool asks_for_all_bitmaps(const MetaContextOption& option) {
+  if (option.select) return false;
+  return option.queries.empty() || std::ranges::any_of(option.queries, [](const std::string& query) {
+           return query == kQemuNamespace || query == kDirtyBitmap;
+         });
+}
+
+std::vector<MetaContext> match_contexts(const MetaContextOption& option,
+                                        std::span<const std::string> bitmaps) {
   const auto asks_for_allocation = [&option](const std::string& query) {
     return query == kBaseAllocation || (!option.select && query == "base:");
   };
+  std::vector<MetaContext> contexts;
   const bool everything = !option.select && option.queries.empty();
-  if (!everything && std::ranges::none_of(option.queries, asks_for_allocation)) return {};
-  return {MetaContext{.id = option.select ? kBaseAllocationId : 0, .name = kBaseAllocation}};
+  if (everything || std::ranges::any_of(option.queries, asks_for_allocation)) {
+    contexts.push_back({.id = option.select ? kBaseAllocationId : 0, .name = std::string(kBaseAllocation)});
+  }
+  std::uint32_t id = kBaseAllocationId;
+  for (const std::string& bitmap : bitmaps) {
+    contexts.push_back({.id = option.select ? ++id : 0, .name = std::string(kDirtyBitmap) + bitmap});
+  }
+  return contexts;
 }
 
 void OptionReplies::refuse(OptionReplyCode code, std::string_view text) {

@@ -45,11 +45,16 @@ struct OptionRefusal {
 std::expected<Option, OptionRefusal> parse_option(std::uint32_t code, std::span<const std::byte> payload);
 
 struct MetaContext {
-  std::uint32_t id = 0;
-  std::string_view name;
+  std::uint32_t id = 0;  // 0 where they are only listed
+  std::string name;
 };
-// The contexts that the queries ask for, each once.
-std::vector<MetaContext> match_contexts(const MetaContextOption& option);
+// The bitmaps that the queries name, by what follows `qemu:dirty-bitmap:`, each once.
+std::vector<std::string> named_bitmaps(const MetaContextOption& option);
+// Whether all bitmaps are asked for: by a query for their namespace, or by none at all.
+bool asks_for_all_bitmaps(const MetaContextOption& option);
+// The contexts that the queries ask for, each once; `bitmaps` are those that are there.
+std::vector<MetaContext> match_contexts(const MetaContextOption& option,
+                                        std::span<const std::string> bitmaps);
 
 // One or more replies to one option, to be sent in one go.
 class OptionReplies {

@@ -103,6 +103,7 @@ enum class WireError : std::uint32_t {
 
 inline constexpr std::uint32_t kStateHole = 1 << 0;
 inline constexpr std::uint32_t kStateZero = 1 << 1;
+inline constexpr std::uint32_t kStateDirty = 1 << 0;  // of a dirty bitmap
 
 // Limits. A name is at most 4096 bytes by the protocol; the longest honest option is a list of contexts.
 inline constexpr std::uint32_t kMaxNameBytes = 4096;
@@ -113,6 +114,12 @@ inline constexpr std::uint32_t kPreferredBlockBytes = static_cast<std::uint32_t>
 
 inline constexpr std::string_view kBaseAllocation = "base:allocation";
 inline constexpr std::uint32_t kBaseAllocationId = 1;
+// QEMU's names (its docs/interop/nbd.rst): what changed since a snapshot is `qemu:dirty-bitmap:SNAPSHOT`.
+inline constexpr std::string_view kQemuNamespace = "qemu:";
+inline constexpr std::string_view kDirtyBitmap = "qemu:dirty-bitmap:";
+// More contexts than that are refused in one choice, and more bitmaps are not listed unasked.
+inline constexpr std::size_t kMaxContexts = 16;
+inline constexpr std::size_t kMaxListedBitmaps = 64;
 
 struct Greeting {
   Big64 init_magic = kInitMagic;

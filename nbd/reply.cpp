@@ -1,6 +1,5 @@
 #include "nbd/reply.h"
 
-#include <algorithm>
 #include <cstring>
 
 namespace coppice::nbd {
@@ -70,18 +69,22 @@ Reply data_reply(const Request& request, bool structured, AlignedBuffer data) {
   return reply;
 }
 
-Reply status_reply(const Request& request, std::span<const Extent> extents) {
+Reply status_reply(const Request& request, std::span<const ContextStatus> contexts) {
   Reply reply;
-  append_body(reply, Big32(kBaseAllocationId));
-  std::uint64_t left_bytes = request.length_bytes;
-  for (const Extent& extent : extents) {
-    const std::uint64_t covered = std::min(extent.length_bytes, left_bytes);
-    if (covered == 0) break;
-    left_bytes -= covered;
-    append_body(reply, StatusDescriptor{.length_bytes = static_cast<std::uint32_t>(covered),
-                                        .state = extent.allocated ? 0 : kStateHole | kStateZero});
+  for (const ContextStatus& context : contexts) {
+    const bool first = &context == &contexts.front();
+    const bool last = &context == &contexts.back();
+    const std::size_t bytes = sizeof(Big32) + context.stretches.size() * sizeof(StatusDescriptor);
+    ChunkHeader header = last_chunk(request, ChunkType::kBlockStatus, bytes);
+    if (!last) header.flags = 0;
+    if (first) {
+      append_head(reply, header);
+    } else {
+      append_body(reply, header);
+    }
+    append_body(reply, Big32(context.id));
+    for (const StatusDescriptor& stretch : context.stretches) append_body(reply, stretch);
   }
-  append_head(reply, last_chunk(request, ChunkType::kBlockStatus, reply.body.size()));
   return reply;
 }
 

@@ -1,7 +1,7 @@
 // A reply to one request, ready for the wire: a head, and what follows it.
 //
-// Reads and block status are answered with one structured chunk where structured replies were agreed on, and
-// so are errors, which then carry a text; all else is a simple reply. Pure; any thread.
+// Reads are answered with one structured chunk where structured replies were agreed on, block status with one
+// for each context, and so are errors, which then carry a text; all else is a simple reply. Pure; any thread.
 #pragma once
 
 #include <array>
@@ -29,7 +29,11 @@ Reply done_reply(const Request& request, bool structured);
 Reply error_reply(const Request& request, bool structured, WireError error, std::string_view text);
 // `length_bytes` of `data`, more than none.
 Reply data_reply(const Request& request, bool structured, AlignedBuffer data);
-// `extents` start at the request's offset; what they cover past its end is cut off.
-Reply status_reply(const Request& request, std::span<const Extent> extents);
+// Of each chosen context, what covers the request from its offset on; at least one.
+struct ContextStatus {
+  std::uint32_t id = 0;
+  std::vector<StatusDescriptor> stretches;
+};
+Reply status_reply(const Request& request, std::span<const ContextStatus> contexts);
 
 }  // namespace coppice::nbd

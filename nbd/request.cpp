@@ -77,7 +77,7 @@ std::optional<Refusal> refuse_request(const Request& request, const ExportShape&
     return Refusal{WireError::kPermission, "export is read-only"};
   }
   if ((request.flags & ~*allowed) != 0) return Refusal{WireError::kInvalid, "unknown flag for this command"};
-  if (request.command == Command::kBlockStatus && !shape.base_allocation) {
+  if (request.command == Command::kBlockStatus && !shape.block_status) {
     return Refusal{WireError::kInvalid, "block status without a metadata context"};
   }
   // Blocks without a hole are written, which is as slow as the client doing so.

@@ -28,7 +28,7 @@ struct ExportShape {
   std::uint64_t size_bytes = 0;
   bool read_only = false;
   bool structured_replies = false;
-  bool base_allocation = false;
+  bool block_status = false;  // a metadata context was chosen
 };
 
 // The flags that an export is advertised with.

@@ -103,7 +103,8 @@ Task<void> Server::converse(Session& session) {
 }
 
 Task<void> Server::transmit(Session& session, StreamReader& reader, Attached& attached) {
-  Connection connection(reactor_, session.socket, reader, *attached.device, attached.shape);
+  Connection connection(reactor_, session.socket, reader, *attached.device, attached.shape,
+                        attached.contexts);
   connection.on_no_space = [this, &session] { tell_no_space(session); };
   session.connection = &connection;
   co_await connection.run();

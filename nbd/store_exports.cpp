@@ -1,5 +1,7 @@
 #include "nbd/store_exports.h"
 
+#include <ranges>
+
 #include "coppice/bytes.h"
 
 namespace coppice::nbd {
@@ -43,6 +45,40 @@ Task<Outcome<ExportInfo>> StoreExports::describe(std::string name) {
   auto node = co_await store_.info(*spec);
   if (!node) co_return std::unexpected(node.error());
   co_return info_of(*node, !store_.read_only().empty());
+}
+
+Task<Outcome<std::vector<std::string>>> StoreExports::bases(std::string name, std::size_t most) {
+  auto spec = spec_of(name);
+  if (!spec) co_return std::unexpected(spec.error());
+  auto nodes = co_await store_.tree(spec->disk);
+  if (!nodes) co_return std::unexpected(nodes.error());
+  std::vector<std::string> names;
+  for (const NodeInfo& node : *nodes | std::views::reverse) {
+    if (names.size() == most) break;
+    const bool snapshot = node.kind == NodeInfo::Kind::kSnapshot && node.disk == spec->disk;
+    if (snapshot && node.snapshot != spec->snapshot) names.push_back(node.snapshot);
+  }
+  co_return names;
+}
+
+Outcome<std::string> StoreExports::base_export(std::string name, std::string since) {
+  auto spec = spec_of(name);
+  if (!spec) return std::unexpected(spec.error());
+  const bool bare = since.find('@') == std::string::npos;
+  auto base = parse_spec(bare ? spec->disk + "@" + since : since);
+  if (!base) return std::unexpected(base.error());
+  return base->text();
+}
+
+Task<Outcome<std::vector<DiffRange>>> StoreExports::changes(std::string name, std::string since) {
+  auto to = spec_of(name);
+  if (!to) co_return std::unexpected(to.error());
+  auto base = base_export(name, since);
+  if (!base) co_return std::unexpected(base.error());
+  auto from = parse_spec(*base);
+  if (!from) co_return std::unexpected(from.error());
+  auto found = co_await store_.diff(*from, *to, 0);
+  co_return found;
 }
 
 Task<Outcome<std::unique_ptr<BlockDevice>>> StoreExports::open(std::string name, Holder holder) {

@@ -47,14 +47,17 @@ Bytes good_handshake(std::string_view name) {
 
 void try_option(Input input) {
   const std::uint32_t code = take_byte(input);
+  const std::size_t whole = input.size();
   const auto option = parse_option(code, input);
   OptionReplies replies(code);
   if (!option) {
     replies.refuse(option.error().code, option.error().text);
   } else if (const auto* contexts = std::get_if<MetaContextOption>(&*option)) {
-    for (const MetaContext& context : match_contexts(*contexts)) replies.meta_context(context);
+    for (const MetaContext& context : match_contexts(*contexts, named_bitmaps(*contexts)))
+      replies.meta_context(context);
   }
-  demand(replies.bytes().size() <= 8192, "a reply is no longer than it has to be");
+  // A name of one letter is the worst: its reply has a longer head.
+  demand(replies.bytes().size() <= 8192 + 2 * whole, "a reply is no longer than it has to be");
 }
 
 Task<void> converse(Reactor& reactor, int socket, test::MemoryExports& exports) {

@@ -64,6 +64,59 @@ class NbdTools(StoreTest):
              (5 * MIB + 4096, 3 * MIB - 4096, 3)],
         )
 
+    def changes(self, export, snapshot):
+        """What nbdinfo sees in the dirty bitmap, and what the diff says, as ranges."""
+        found = json.loads(run(NBDINFO, f"--map=qemu:dirty-bitmap:{snapshot}", "--json", self.store.uri(export)).stdout)
+        seen = [(part["offset"], part["length"]) for part in found if part["type"] == 1]
+        self.assertEqual(sum(part["length"] for part in found), 8 * MIB)
+        disk = export.split("@")[0]
+        told = json.loads(self.store.run("diff", f"{disk}@{snapshot}", export, "--json").stdout)
+        merged = []
+        for part in told:
+            if merged and sum(merged[-1]) == part["offset"]:
+                merged[-1] = (merged[-1][0], merged[-1][1] + part["length"])
+            else:
+                merged.append((part["offset"], part["length"]))
+        self.assertEqual(seen, merged)
+        return seen
+
+    def test_a_dirty_bitmap_for_each_snapshot(self):
+        disk = self.new_disk("8M")
+        qemu_io = tool("qemu-io")
+        run(qemu_io, "-f", "raw", "-c", "write -P 1 1M 2M", self.store.uri(disk))
+        self.store.run("snapshot", f"{disk}@one")
+        run(qemu_io, "-f", "raw", "-c", "write -P 2 1M 4k", "-c", "write -P 2 7M 64k", self.store.uri(disk))
+        self.store.run("snapshot", f"{disk}@two")
+        run(qemu_io, "-f", "raw", "-c", "discard 2M 8k", "-c", "write -P 3 3M 8k", self.store.uri(disk))
+        self.assertEqual(self.changes(f"{disk}@two", "one"), [(1 * MIB, 4096), (7 * MIB, 65536)])
+        self.assertEqual(self.changes(disk, "two"), [(2 * MIB, 8192), (3 * MIB, 8192)])
+        self.assertEqual(len(self.changes(disk, "one")), 4)
+        listed = self.info(disk)["exports"][0]["contexts"]
+        self.assertEqual(listed, ["base:allocation", "qemu:dirty-bitmap:two", "qemu:dirty-bitmap:one"])
+        done = run(NBDINFO, "--map=qemu:dirty-bitmap:none", self.store.uri(disk), expect=1)
+        self.assertIn("qemu:dirty-bitmap:none", done.stderr.decode())
+        # As QEMU's own backup tools look at it: dirty is what is not "data".
+        server = self.store.daemon.socket
+        options = (f"driver=nbd,export={disk}@two,server.type=unix,server.path={server},"
+                   f"x-dirty-bitmap=qemu:dirty-bitmap:one")
+        mapped = json.loads(run(tool("qemu-img"), "map", "--output=json", "--image-opts", options).stdout)
+        dirty = [(part["start"], part["length"]) for part in mapped if not part["data"]]
+        self.assertEqual(dirty, [(1 * MIB, 4096), (7 * MIB, 65536)])
+
+    def test_a_snapshot_is_not_removed_under_its_bitmap(self):
+        disk = self.new_disk("1M")
+        self.store.run("snapshot", f"{disk}@one")
+        import nbd  # Debian has it for its own Python only
+
+        handle = nbd.NBD()
+        handle.add_meta_context("qemu:dirty-bitmap:one")
+        handle.connect_uri(self.store.uri(disk))
+        self.assertTrue(handle.can_meta_context("qemu:dirty-bitmap:one"))
+        done = self.store.run("rm", f"{disk}@one", expect=2)
+        self.assertIn("nbd client", done.stderr.decode())
+        handle.shutdown()
+        self.store.run("rm", f"{disk}@one")
+
     def test_nbdcopy_in_and_out_over_several_connections(self):
         image = random_image(self.store.file("copy.raw"), IMAGE_BYTES, seed=3)
         disk = self.new_disk(IMAGE_BYTES)

@@ -26,6 +26,24 @@ class MemoryExports final : public nbd::Exports {
     co_return info_of(name, found->second);
   }
 
+  // Bases are the disks named `disk@snapshot`; what changed since is what the test says.
+  std::map<std::string, std::vector<DiffRange>> changed;  // by the base
+  unsigned asked_for_changes = 0;
+  Task<Outcome<std::vector<std::string>>> bases(std::string name, std::size_t most) override {
+    std::vector<std::string> names;
+    for (const auto& [other, disk] : disks_) {
+      if (other.starts_with(name + "@") && names.size() < most)
+        names.push_back(other.substr(name.size() + 1));
+    }
+    co_return names;
+  }
+  Outcome<std::string> base_export(std::string name, std::string since) override {
+    return name.substr(0, name.find('@')) + "@" + since;
+  }
+  Task<Outcome<std::vector<DiffRange>>> changes(std::string name, std::string since) override {
+    ++asked_for_changes;
+    co_return changed[*base_export(name, since)];
+  }
   Task<Outcome<std::unique_ptr<BlockDevice>>> open(std::string name, Holder holder) override {
     const auto found = disks_.find(name);
     if (found == disks_.end()) co_return unknown(name);

@@ -49,7 +49,7 @@ TEST_CASE("metadata contexts are taken apart and matched") {
   const auto match = [](std::uint32_t code, const std::vector<std::string>& queries) {
     const auto option = parse_option(code, RawClient::context_payload("d", queries));
     REQUIRE(option);
-    return match_contexts(std::get<MetaContextOption>(*option));
+    return match_contexts(std::get<MetaContextOption>(*option), {});
   };
   REQUIRE(match(kSet, {"x:y", "base:allocation", "base:allocation"}).size() == 1);
   CHECK(match(kSet, {"base:allocation"})[0].id == kBaseAllocationId);
@@ -92,6 +92,27 @@ TEST_CASE("options without payload have none, and unknown options are said to be
   }
 }
 
+TEST_CASE("bitmaps are asked for by name, or all of them") {
+  const MetaContextOption named{
+      .select = true,
+      .name = "d",
+      .queries = {"qemu:dirty-bitmap:a", "base:allocation", "qemu:dirty-bitmap:a",
+                  "qemu:dirty-bitmap:", "qemu:allocation-depth", "qemu:dirty-bitmap:b"}};
+  CHECK(named_bitmaps(named) == std::vector<std::string>{"a", "b"});
+  CHECK_FALSE(asks_for_all_bitmaps(named));
+  const auto chosen = match_contexts(named, std::vector<std::string>{"b"});
+  REQUIRE(chosen.size() == 2);
+  CHECK(chosen[1].name == "qemu:dirty-bitmap:b");
+  CHECK(chosen[1].id != kBaseAllocationId);
+
+  for (const char* query : {"qemu:", "qemu:dirty-bitmap:"}) {
+    CHECK(asks_for_all_bitmaps({.select = false, .name = "d", .queries = {query}}));
+    CHECK_FALSE(asks_for_all_bitmaps({.select = true, .name = "d", .queries = {query}}));
+  }
+  CHECK(asks_for_all_bitmaps({.select = false, .name = "d", .queries = {}}));
+  CHECK_FALSE(asks_for_all_bitmaps({.select = false, .name = "d", .queries = {"base:"}}));
+}
+
 TEST_CASE("no payload upsets the parser") {
   std::mt19937 random(20240501);
   const std::vector<Bytes> honest = {
@@ -112,7 +133,8 @@ TEST_CASE("no payload upsets the parser") {
     if (const auto option = parse_option(code, exact)) {
       ++accepted;
       if (const auto* contexts = std::get_if<MetaContextOption>(&*option)) {
-        CHECK(match_contexts(*contexts).size() <= 1);
+        CHECK(match_contexts(*contexts, {}).size() <= 1);
+        CHECK(named_bitmaps(*contexts).size() <= contexts->queries.size());
       }
     } else {
       ++refused;

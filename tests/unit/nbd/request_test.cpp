@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "nbd/block_status.h"
 #include "nbd/buffer_pool.h"
 #include "nbd/reply.h"
 #include "raw_client.h"
@@ -15,9 +16,9 @@ using coppice::test::joined;
 namespace {
 
 constexpr ExportShape kWritable{
-    .size_bytes = 1 << 20, .read_only = false, .structured_replies = true, .base_allocation = true};
+    .size_bytes = 1 << 20, .read_only = false, .structured_replies = true, .block_status = true};
 constexpr ExportShape kSnapshot{
-    .size_bytes = 1 << 20, .read_only = true, .structured_replies = true, .base_allocation = true};
+    .size_bytes = 1 << 20, .read_only = true, .structured_replies = true, .block_status = true};
 
 WireError refused(Command command, std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0,
                   const ExportShape& shape = kWritable) {
@@ -110,7 +111,7 @@ TEST_CASE("flags are taken where they mean something") {
 
 TEST_CASE("block status needs its context") {
   ExportShape bare = kWritable;
-  bare.base_allocation = false;
+  bare.block_status = false;
   CHECK(refused(Command::kBlockStatus, 0, 512, 0, bare) == WireError::kInvalid);
 }
 
@@ -155,11 +156,39 @@ TEST_CASE("replies are laid out as the protocol has them") {
   CHECK(head_of(data_reply(kRead, false, AlignedBuffer(8192))).size() == sizeof(SimpleReply));
 }
 
-TEST_CASE("block status is cut to the range that was asked about") {
-  const std::vector<Extent> extents = {{512, 4096, true}, {4608, 1 << 20, false}, {1 << 21, 4096, true}};
-  const Reply reply = status_reply(kRead, extents);
-  CHECK(reply.body == joined(Big32(1), Big32(4096), Big32(0), Big32(4096), Big32(3)));
-  CHECK(head_of(reply) == joined(Big32(kStructuredReplyMagic), Big16(1), Big16(5), Big64(9), Big32(20)));
+TEST_CASE("block status has one chunk for each context, and the last one says so") {
+  const std::vector<ContextStatus> both = {{1, {{4096, 0}, {4096, 3}}}, {7, {{8192, 1}}}};
+  const Reply reply = status_reply(kRead, both);
+  CHECK(head_of(reply) == joined(Big32(kStructuredReplyMagic), Big16(0), Big16(5), Big64(9), Big32(20)));
+  CHECK(reply.body == joined(Big32(1), Big32(4096), Big32(0), Big32(4096), Big32(3),
+                             Big32(kStructuredReplyMagic), Big16(1), Big16(5), Big64(9), Big32(12), Big32(7),
+                             Big32(8192), Big32(1)));
+}
+
+namespace {
+
+using Stretches = std::vector<std::pair<std::uint32_t, std::uint32_t>>;
+
+Stretches dirty(const std::vector<DiffRange>& changes, std::uint64_t offset, std::uint64_t length,
+                std::size_t most = 100) {
+  std::vector<StatusDescriptor> found;
+  append_dirty(changes, offset, length, most, found);
+  Stretches stretches;
+  for (const StatusDescriptor& each : found) stretches.emplace_back(each.length_bytes, each.state);
+  return stretches;
+}
+
+}  // namespace
+
+TEST_CASE("changes become stretches of dirty and clean blocks, cut to the range that was asked about") {
+  CHECK(dirty({}, 4096, 8192) == Stretches{{8192, 0}});
+  const std::vector<DiffRange> changes = {{8192, 4096, false}, {12288, 4096, true}, {32768, 8192, false}};
+  CHECK(dirty(changes, 0, 65536) == Stretches{{8192, 0}, {8192, 1}, {16384, 0}, {8192, 1}, {24576, 0}});
+  CHECK(dirty(changes, 9000, 1000) == Stretches{{1000, 1}});
+  CHECK(dirty(changes, 12288, 24576) == Stretches{{4096, 1}, {16384, 0}, {4096, 1}});
+  CHECK(dirty(changes, 40960, 100) == Stretches{{100, 0}});
+  CHECK(dirty(changes, 0, 65536, 2) == Stretches{{8192, 0}, {8192, 1}});
+  CHECK(dirty(changes, 8192, 65536, 1) == Stretches{{8192, 1}});
 }
 
 TEST_CASE("buffers are reused, aligned, and not hoarded") {

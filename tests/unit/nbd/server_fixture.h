@@ -91,6 +91,20 @@ class ServerFixture {
     on_server([&] { holder = exports_.last_holder; });
     return holder;
   }
+  // What the snapshot `disk@snap` has as changes since.
+  void set_changes(std::vector<DiffRange> changes) {
+    on_server([&] { exports_.changed["disk@snap"] = std::move(changes); });
+  }
+  unsigned asked_for_changes() {
+    unsigned count = 0;
+    on_server([&] { count = exports_.asked_for_changes; });
+    return count;
+  }
+  int attached_to_snapshot() {
+    int count = 0;
+    on_server([&] { count = snapshot_->attached; });
+    return count;
+  }
   std::size_t connections() {
     std::size_t count = 0;
     on_server([&] { count = server_->connections(); });
@@ -124,7 +138,7 @@ class ServerFixture {
     auto reactor = Reactor::create();
     if (!reactor) std::abort();
     disk_ = &exports_.add(**reactor, "disk", kDiskBytes);
-    exports_.add(**reactor, "disk@snap", 1 << 20);
+    snapshot_ = &exports_.add(**reactor, "disk@snap", 1 << 20);
     (*reactor)->run(serve(**reactor, ready));
   }
 
@@ -180,6 +194,7 @@ class ServerFixture {
   nbd::ServerOptions options_;
   MemoryExports exports_;
   MemoryDisk* disk_ = nullptr;
+  MemoryDisk* snapshot_ = nullptr;
   nbd::Server* server_ = nullptr;
   std::atomic<bool> stopping_{false};
   Latch tasks_ended_{1};

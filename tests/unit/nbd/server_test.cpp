@@ -142,6 +142,7 @@ TEST_CASE("contexts need structured replies, and count for the export they were 
   CHECK(client.receive_reply().code == OptionReplyCode::kAck);
   client.send_option(OptionCode::kListMetaContext, RawClient::context_payload("disk", {}));
   CHECK(client.receive_reply().payload == joined(Big32(0), test::bytes_of_text("base:allocation")));
+  CHECK(client.receive_reply().payload == joined(Big32(0), test::bytes_of_text("qemu:dirty-bitmap:snap")));
   CHECK(client.receive_reply().code == OptionReplyCode::kAck);
   client.send_option(OptionCode::kSetMetaContext, RawClient::context_payload("none", {"base:allocation"}));
   CHECK(client.receive_reply().code == OptionReplyCode::kErrorUnknown);
@@ -152,6 +153,41 @@ TEST_CASE("contexts need structured replies, and count for the export they were 
   client.send_option(OptionCode::kGo, RawClient::export_payload("disk"));
   for (int count = 0; count < 3; ++count) static_cast<void>(client.receive_reply());
   CHECK(ask(client, Command::kBlockStatus, 0, 4096) == 22);
+}
+
+TEST_CASE("what changed since a snapshot is told beside the allocation, and the snapshot is attached") {
+  ServerFixture server;
+  server.set_changes({{8192, 4096, false}, {65536, 8192, true}});
+  const RawClient client(server.path());
+  client.greet();
+  client.send_option(OptionCode::kStructuredReply);
+  CHECK(client.receive_reply().code == OptionReplyCode::kAck);
+  client.send_option(OptionCode::kSetMetaContext,
+                     RawClient::context_payload(
+                         "disk", {"qemu:dirty-bitmap:none", "qemu:dirty-bitmap:snap", "base:allocation"}));
+  CHECK(client.receive_reply().payload == joined(Big32(1), test::bytes_of_text("base:allocation")));
+  CHECK(client.receive_reply().payload == joined(Big32(2), test::bytes_of_text("qemu:dirty-bitmap:snap")));
+  CHECK(client.receive_reply().code == OptionReplyCode::kAck);
+  client.send_option(OptionCode::kGo, RawClient::export_payload("disk"));
+  for (int count = 0; count < 3; ++count) static_cast<void>(client.receive_reply());
+  CHECK(server.attached_to_snapshot() == 1);
+
+  const auto receive_status = [&client](bool last) {
+    const auto chunk = client.receive<ChunkHeader>();
+    CHECK((chunk.flags == kChunkDone) == last);
+    return client.receive_bytes(chunk.length_bytes);
+  };
+  client.send(RawClient::request(Command::kBlockStatus, 0, 131072));
+  CHECK(receive_status(false) == joined(Big32(1), Big32(131072), Big32(kHole)));
+  CHECK(receive_status(true) == joined(Big32(2), Big32(8192), Big32(0), Big32(4096), Big32(1), Big32(53248),
+                                       Big32(0), Big32(8192), Big32(1), Big32(57344), Big32(0)));
+  // The same pass goes on; another one looks again, since the disk can be written.
+  client.send(RawClient::request(Command::kBlockStatus, 131072, 4096));
+  static_cast<void>(receive_status(false)), static_cast<void>(receive_status(true));
+  CHECK(server.asked_for_changes() == 1);
+  client.send(RawClient::request(Command::kBlockStatus, 0, 4096));
+  static_cast<void>(receive_status(false)), static_cast<void>(receive_status(true));
+  CHECK(server.asked_for_changes() == 2);
 }
 
 TEST_CASE("what is written is read, at any offset and length, by every client") {
