@@ -175,15 +175,16 @@ class Run {
     }
   }
 
-  // The branch: a crash here, perhaps another one while recovering from it, and a look at all there is.
+  // The branch: a crash here, perhaps others while recovering from it or soon afterwards, and a look at all
+  // there is.
   void follow(Session& session, std::uint64_t seed) {
     rng_ = Rng(seed);
     until_branch_ = 0;
     crash(session);
-    if (rng_.once_in(4)) {
+    while (going() && rng_.once_in(2)) {
       auto* cut = new Session(shared_);
       begin(*cut);
-      step_until(*cut, rng_.between(1, 400), [] { return false; });
+      step_until(*cut, rng_.between(1, rng_.once_in(4) ? 1000 : 300), [] { return false; });
       if (going()) crash(*cut);
     }
     if (!going()) return;
