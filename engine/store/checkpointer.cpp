@@ -40,6 +40,7 @@ Task<Result<>> Checkpointer::checkpoint() {
   if (mutated(Mutation::kDeletedEarly)) {
     MetaBatch deleted;
     parts_.map.collect_deleted(deleted);
+    (void)co_await copy_.append(deleted, 0);
     (void)co_await write_batch(deleted, true);
     parts_.map.collected_written();
   }
@@ -70,10 +71,24 @@ Task<Result<>> Checkpointer::write_start(JournalPoint start) {
     last.erase(Family::kMeta, std::string(kSuspectsKey));
   }
   auto written = co_await parts_.journal.commit(parts_.journal.staged());
+  if (written && !mutated(Mutation::kCopyBehindStart)) written = co_await copy_start(last, start);
   if (!written) co_return written;
   written = co_await write_batch(last, !mutated(Mutation::kAppliedNotSynced));
   parts_.map.collected_written();
+  if (written && mutated(Mutation::kCopyBehindStart)) {
+    written = co_await parts_.pool.write_superblocks(
+        {false, parts_.pool.superblock().open_generation, start.sequence + 1});
+    parts_.journal.trim(start);
+    if (written) written = co_await copy_start(last, start);
+  }
   co_return written;
+}
+
+// The copy holds a new start, durably, before the map does.
+Task<Result<>> Checkpointer::copy_start(const MetaBatch& batch, JournalPoint start) {
+  auto copied = co_await copy_.append(batch, start.sequence);
+  if (copied) copied = co_await copy_.seal();
+  co_return copied;
 }
 
 Task<Result<>> Checkpointer::write_map() {
@@ -88,7 +103,8 @@ Task<Result<>> Checkpointer::write_map() {
       written = co_await parts_.journal.commit(parts_.journal.staged());
       if (!written) co_return written;
     }
-    written = co_await write_batch(batch, false);
+    written = co_await copy_.append(batch, 0);
+    if (written) written = co_await write_batch(batch, false);
     parts_.map.collected_written();
     if (!written) co_return written;
   }
