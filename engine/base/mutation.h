@@ -47,7 +47,7 @@ enum class Mutation : std::uint8_t {
   kTrimEarly,            // the ring is reused before the checkpoint is durable
   kDeletedEarly,         // deleted versions leave the map before the new start of redo
   // The copy of the metadata.
-  kCopyNotSynced,       // the log is not synced before the new start of redo is written
+  kCopyNotSynced,       // a batch is given to the map before it is durable in the log
   kCopyBehindStart,     // the new start is in the log only after the ring was trimmed
   kCopySegmentUnnamed,  // a segment of the log is relied on before a superblock names it
   kCopyUnquiet,         // a base is captured while a batch is between log and map

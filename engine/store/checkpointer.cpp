@@ -71,7 +71,7 @@ Task<Result<>> Checkpointer::write_start(JournalPoint start) {
     last.erase(Family::kMeta, std::string(kSuspectsKey));
   }
   auto written = co_await parts_.journal.commit(parts_.journal.staged());
-  if (written && !mutated(Mutation::kCopyBehindStart)) written = co_await copy_start(last, start);
+  if (written && !mutated(Mutation::kCopyBehindStart)) written = co_await copy_.append(last, start.sequence);
   if (!written) co_return written;
   written = co_await write_batch(last, !mutated(Mutation::kAppliedNotSynced));
   parts_.map.collected_written();
@@ -79,16 +79,9 @@ Task<Result<>> Checkpointer::write_start(JournalPoint start) {
     written = co_await parts_.pool.write_superblocks(
         {false, parts_.pool.superblock().open_generation, start.sequence + 1});
     parts_.journal.trim(start);
-    if (written) written = co_await copy_start(last, start);
+    if (written) written = co_await copy_.append(last, start.sequence);
   }
   co_return written;
-}
-
-// The copy holds a new start, durably, before the map does.
-Task<Result<>> Checkpointer::copy_start(const MetaBatch& batch, JournalPoint start) {
-  auto copied = co_await copy_.append(batch, start.sequence);
-  if (copied) copied = co_await copy_.seal();
-  co_return copied;
 }
 
 Task<Result<>> Checkpointer::write_map() {

@@ -34,7 +34,6 @@ class Checkpointer {
   Task<Result<>> write_start(JournalPoint start);
   Task<Result<>> write_pages();
   Task<Result<>> write_batch(const MetaBatch& batch, bool sync);
-  Task<Result<>> copy_start(const MetaBatch& batch, JournalPoint start);
 
   Parts& parts_;
   MetaStore& meta_;

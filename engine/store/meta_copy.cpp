@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <utility>
 
 #include "base/mutation.h"
 
@@ -21,13 +21,6 @@ std::unexpected<Error> no_space() {
 }
 bool is_no_space(const Result<>& result) {
   return !result && result.error().kind == ErrorKind::kNoSpace;
-}
-
-std::uint64_t chain_id() {
-  const Uuid uuid = random_uuid();
-  std::uint64_t id = 0;
-  std::memcpy(&id, uuid.bytes.data(), sizeof id);
-  return id;
 }
 
 std::vector<std::byte> encoded(const MetaBatch& batch) {
@@ -128,6 +121,11 @@ void MetaCopy::keep() {
   set_place({});
 }
 
+// The generation grows with every superblock that is written, and recovery writes one.
+std::uint64_t MetaCopy::new_id() {
+  return pool_.superblock().generation << 16 | (++chains_ & 0xffff);
+}
+
 void MetaCopy::set_place(const MetaCopyPlace& place) {
   place_ = place;
   pool_.set_meta_copy(place);
@@ -147,17 +145,10 @@ Task<Result<>> MetaCopy::append(const MetaBatch& batch, std::uint64_t applied) {
     const std::vector<std::byte> payload = encoded(batch);
     done = co_await put(log_, payload, applied);
     applied_ = std::max(applied_, applied);
+    if (done && !mutated(Mutation::kCopyNotSynced)) done = co_await pool_.sync_all();
+    if (done) set_mark();
     if (is_no_space(done)) done = co_await drop_full();
   }
-  lock_.unlock();
-  co_return done;
-}
-
-Task<Result<>> MetaCopy::seal() {
-  co_await lock_.lock();
-  Result<> done;
-  if (active() && !mutated(Mutation::kCopyNotSynced)) done = co_await pool_.sync_all();
-  if (done && active()) set_mark();
   lock_.unlock();
   co_return done;
 }
@@ -292,7 +283,7 @@ Task<Result<bool>> MetaCopy::begin_locked(MetaStore& meta) {
   if (active()) {
     done = co_await log.leave_segments();
   } else {
-    log_ = MetaChain(pool_, chain_id());
+    log_ = MetaChain(pool_, new_id());
     place_ = {.base = {}, .log = {}, .log_first = 1, .log_sequence = 0, .mark = {}};
   }
   auto capture = std::make_unique<Capture>();
@@ -310,7 +301,7 @@ Task<Result<bool>> MetaCopy::begin_locked(MetaStore& meta) {
 }
 
 Task<Result<>> MetaCopy::write_base(const bool& stop, Pace pace, std::uint64_t most_bytes) {
-  MetaChain base(pool_, chain_id());
+  MetaChain base(pool_, new_id());
   auto done = co_await fill_base(base, stop, pace, most_bytes);
   if (done) done = co_await switch_to(base);
   capture_.reset();

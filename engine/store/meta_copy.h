@@ -2,8 +2,7 @@
 //
 // Invariant: base and log together hold every batch that the MetaStore was given, up to a checkpoint whose start
 // of redo the ring still reaches; so RocksDB may be lost. Three orders keep it (docs/durability.md, "The copy
-// of the metadata"): a batch is in the log before it is in the MetaStore, and synced there before a new start
-// is; what a superblock names is durable before it, and what it named is used for nothing else before a later
+// of the metadata"): a batch is durable in the log before the MetaStore is given it; what a superblock names is durable before it, and what it named is used for nothing else before a later
 // one is. The blocks are busy, never owned: no record and no bitmap page knows them, the superblock alone does.
 // Where the pool has no space the copy is given up, and made again when there is some.
 // Threads: the store's scheduler; it is not on the path of a write or a flush.
@@ -45,11 +44,10 @@ class MetaCopy {
   // Its blocks are busy from now on. Before anything is allocated, and again behind what may have freed them.
   void keep();
 
-  // Behind a commit of all that the batch speaks of, and before the MetaStore is given it. `applied`: the batch
-  // of the journal behind which redo starts then, or 0.
+  // Behind a commit of all that the batch speaks of, and before the MetaStore is given it: durable when it
+  // returns, and the next superblock says so. `applied`: the batch of the journal behind which redo starts
+  // then, or 0.
   Task<Result<>> append(const MetaBatch& batch, std::uint64_t applied);
-  // All of the log is durable, and the next superblock says how far it reaches.
-  Task<Result<>> seal();
 
   // A base is due: there is none, or the log has outgrown it.
   [[nodiscard]] bool wants_base() const;
@@ -86,6 +84,7 @@ class MetaCopy {
   Task<Result<>> drop_full();
   void set_place(const MetaCopyPlace& place);
   void free(const std::vector<PhysicalRun>& runs);
+  [[nodiscard]] std::uint64_t new_id();
   void set_mark();
   void hold_off();
   void tell(const std::string& text) const {
@@ -102,6 +101,7 @@ class MetaCopy {
   MetaCopyPlace place_;
   MetaChain base_;
   MetaChain log_;
+  std::uint64_t chains_ = 0;      // begun by this process
   std::uint64_t applied_ = 0;     // in the log
   std::uint64_t generation_ = 0;  // counts drops: a base being made notices
   std::unique_ptr<Capture> capture_;

@@ -23,6 +23,7 @@ class Run {
     if (shared_.violation.empty()) last_life();
     result_.operations = shared_.operations;
     result_.verbs = shared_.verbs;
+    result_.maps_lost = machine_.maps_lost;
     if (!shared_.violation.empty()) result_.violation = shared_.violation + " [after" + past_ + "]";
     return result_;
   }
@@ -63,6 +64,7 @@ class Run {
     if (!session.started()) past_ += "(recovering)";
     past_ += machine_.disk.faults.what;
     machine_.crash(kind);
+    if (machine_.lose_map) past_ += "(map lost)";
     ++result_.crashes;
   }
 
