@@ -54,6 +54,7 @@ enum class Mutation : std::uint8_t {
   kCopySwitchedEarly,   // a superblock names a base that is not durable
   kCopyFreedEarly,      // the old base is freed before a superblock names the new one
   kCopyDroppedLate,     // … and a copy given up, before one forgets it
+  kCopyTrustsUnsynced,  // frames behind the mark are gone on from without being written again
   kCopyNotKept,         // its blocks are not taken at the open
   kRedoFreesAtOnce,     // what redo frees may be handed out before recovery is complete
   // Recovery.

@@ -58,7 +58,8 @@ class MetaChain {
     return {segments_.front().number, 1, sequence, 0, sequence != 0};
   }
   // The frame at `at`, which moves behind it; nothing at the chain's end.
-  Task<Result<std::optional<Piece>>> read(Point& at) const;
+  enum class Found : std::uint8_t { kLeft, kWrittenBack };
+  Task<Result<std::optional<Piece>>> read(Point& at, Found found = Found::kLeft) const;
 
  private:
   struct Segment {

@@ -36,7 +36,7 @@ std::vector<std::byte> encoded(const MetaBatch& batch) {
 
 // The MetaStore as it was at one moment.
 struct MetaCopy::Capture {
-  std::vector<std::unique_ptr<MetaIterator>> families;
+  Families families;
   std::size_t at = 0;
   std::uint64_t log_segment = 0;   // where the log goes on from it,
   std::uint64_t log_sequence = 0;  // behind this frame
@@ -80,7 +80,9 @@ Task<Result<>> MetaCopy::find_end(std::uint64_t applied) {
   MetaChain::Point end = at;
   applied_ = place_.mark.applied;
   while (true) {
-    auto piece = co_await log->read(at);
+    // No sync is known to have covered it: after one that failed it may be there to see, and nowhere else.
+    auto piece = co_await log->read(at, mutated(Mutation::kCopyTrustsUnsynced) ? MetaChain::Found::kLeft
+                                                                               : MetaChain::Found::kWrittenBack);
     if (!piece) co_return std::unexpected(piece.error());
     if (!*piece) break;
     // What was cut short within a batch is written over.
@@ -257,9 +259,20 @@ bool MetaCopy::wants_base() const {
   return renew_ || !whole() || log_.blocks() > std::max(base_.blocks(), options_.least_log_blocks);
 }
 
+MetaCopy::Families MetaCopy::look(MetaStore& meta) {
+  Families families;
+  for (const Family family : {Family::kLeaf, Family::kChange, Family::kMeta}) {
+    families.push_back(meta.iterate(family, Reach::kAll));
+    families.back()->seek("");
+  }
+  return families;
+}
+
 Task<Result<bool>> MetaCopy::begin_base(MetaStore& meta) {
+  Families captured;
+  if (mutated(Mutation::kCopyUnquiet)) captured = co_await in_background(scheduler_, [&meta] { return look(meta); });
   co_await lock_.lock();
-  auto begun = co_await begin_locked(meta);
+  auto begun = co_await begin_locked(meta, std::move(captured));
   if (!begun && begun.error().kind == ErrorKind::kNoSpace) {
     hold_off();
     begun = false;
@@ -268,16 +281,8 @@ Task<Result<bool>> MetaCopy::begin_base(MetaStore& meta) {
   co_return begun;
 }
 
-Task<Result<bool>> MetaCopy::begin_locked(MetaStore& meta) {
+Task<Result<bool>> MetaCopy::begin_locked(MetaStore& meta, Families captured) {
   if (making_base_) co_return false;
-  const auto look = [&meta] {
-    std::vector<std::unique_ptr<MetaIterator>> families;
-    for (const Family family : {Family::kLeaf, Family::kChange, Family::kMeta}) {
-      families.push_back(meta.iterate(family, Reach::kAll));
-      families.back()->seek("");
-    }
-    return families;
-  };
   MetaChain& log = log_;
   Result<> done;
   if (active()) {
@@ -286,15 +291,15 @@ Task<Result<bool>> MetaCopy::begin_locked(MetaStore& meta) {
     log_ = MetaChain(pool_, new_id());
     place_ = {.base = {}, .log = {}, .log_first = 1, .log_sequence = 0, .mark = {}};
   }
-  auto capture = std::make_unique<Capture>();
-  if (mutated(Mutation::kCopyUnquiet)) capture->families = co_await in_background(scheduler_, look);
   if (done) done = co_await extend(log);
   if (!done && log_.empty()) log_ = MetaChain(pool_, 0);
   if (!done) co_return std::unexpected(done.error());
+  auto capture = std::make_unique<Capture>();
   capture->log_segment = log_.last_number();
   capture->log_sequence = log_.point().sequence;
   capture->generation = generation_;
-  if (!mutated(Mutation::kCopyUnquiet)) capture->families = co_await in_background(scheduler_, look);
+  capture->families = std::move(captured);
+  if (capture->families.empty()) capture->families = co_await in_background(scheduler_, [&meta] { return look(meta); });
   capture_ = std::move(capture);
   making_base_ = true;
   co_return true;

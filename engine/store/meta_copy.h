@@ -76,7 +76,9 @@ class MetaCopy {
   Task<Result<std::vector<PhysicalRun>>> take(std::uint64_t chain_blocks);
   Task<Result<>> extend(MetaChain& chain);
   Task<Result<>> put(MetaChain& chain, std::span<const std::byte> payload, std::uint64_t applied);
-  Task<Result<bool>> begin_locked(MetaStore& meta);
+  using Families = std::vector<std::unique_ptr<MetaIterator>>;
+  static Families look(MetaStore& meta);
+  Task<Result<bool>> begin_locked(MetaStore& meta, Families captured);
   Task<Result<>> fill_base(MetaChain& base, const bool& stop, Pace pace, std::uint64_t most_bytes);
   Task<Result<>> switch_to(MetaChain& base);
   Task<Result<>> switch_locked(MetaChain& base);

@@ -44,6 +44,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kCopySwitchedEarly, "copy-switched-early"},
     {Mutation::kCopyFreedEarly, "copy-freed-early"},
     {Mutation::kCopyDroppedLate, "copy-dropped-late"},
+    {Mutation::kCopyTrustsUnsynced, "copy-trusts-unsynced"},
     {Mutation::kCopyNotKept, "copy-not-kept"},
     {Mutation::kRedoFreesAtOnce, "redo-frees-at-once"},
     {Mutation::kEpochNotNoted, "epoch-not-noted"},

@@ -209,6 +209,7 @@ Task<void> Session::compare_copy() {
   const auto copied = make_memory_meta_store();
   MetaStore* into = copied.get();
   auto read = co_await read_copy(pool, into);
+  if (fault()) co_return;
   if (!read) {
     shared_.violate(std::string("the copy of the map can't be read: ") + read.error().text);
     co_return;
