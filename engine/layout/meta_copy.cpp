@@ -83,15 +83,16 @@ std::uint64_t seal_meta_frame(MetaFrame frame, PhysicalBlock address, std::span<
   const std::size_t end = kMetaFrameHeaderBytes + frame.payload_bytes;
   assert(bytes.size() >= end);
   std::ranges::fill(bytes.subspan(end), std::byte{0});
-  WireFrame wire = {.magic = kFrameMagic,
-                    .hash = 0,
-                    .chain = frame.chain,
-                    .sequence = frame.sequence,
-                    .previous_hash = frame.previous_hash,
-                    .payload_bytes = frame.payload_bytes,
-                    .flags = frame.flags,
-                    .payload_hash = hash64(bytes.subspan(kMetaFrameHeaderBytes, frame.payload_bytes), frame.sequence),
-                    .applied = frame.applied};
+  WireFrame wire = {
+      .magic = kFrameMagic,
+      .hash = 0,
+      .chain = frame.chain,
+      .sequence = frame.sequence,
+      .previous_hash = frame.previous_hash,
+      .payload_bytes = frame.payload_bytes,
+      .flags = frame.flags,
+      .payload_hash = hash64(bytes.subspan(kMetaFrameHeaderBytes, frame.payload_bytes), frame.sequence),
+      .applied = frame.applied};
   wire.hash = hash_of(wire, address);
   store_struct(wire, bytes);
   return wire.hash;
@@ -101,7 +102,8 @@ std::optional<MetaFrameView> peek_meta_frame(std::span<const std::byte> block, P
   if (block.size() < kMetaFrameHeaderBytes) return std::nullopt;
   const auto wire = load_struct<WireFrame>(block);
   if (wire.magic != kFrameMagic || wire.hash != hash_of(wire, address)) return std::nullopt;
-  if (wire.payload_bytes > kMaxMetaFrameBytes - kMetaFrameHeaderBytes || wire.sequence == 0) return std::nullopt;
+  if (wire.payload_bytes > kMaxMetaFrameBytes - kMetaFrameHeaderBytes || wire.sequence == 0)
+    return std::nullopt;
   return MetaFrameView{{wire.chain, wire.sequence, wire.previous_hash, wire.payload_bytes, wire.flags,
                         wire.payload_hash, wire.applied},
                        wire.hash};

@@ -2,9 +2,9 @@
 //
 // Two chains. The *base* is all that the MetaStore held at one moment; the *log* is every batch written to it
 // since. A chain is a list of segments, found from the last one backwards: each begins with a head, a block
-// that names its runs of blocks and the segment before it. Frames fill the segments one behind the other, each
-// with the hash of its predecessor; a batch is one or more frames, the last of which says so. Numbers stand
-// in FORMAT.md. Pure.
+// that names its runs of blocks and the segment before it. Frames fill the segments one behind the other,
+// each with the hash of its predecessor; a batch is one or more frames, the last of which says so. Numbers
+// stand in FORMAT.md. Pure.
 #pragma once
 
 #include <cstddef>
@@ -24,8 +24,8 @@ namespace coppice {
 // In member 0's superblock. The mark is the end of the log when it was last synced: what is behind it is
 // looked for at the open.
 struct MetaCopyPlace {
-  PhysicalBlock base;           // head of its last segment; 0: no base yet, so no copy
-  PhysicalBlock log;            // … of the log's; 0: there is nothing
+  PhysicalBlock base;              // head of its last segment; 0: no base yet, so no copy
+  PhysicalBlock log;               // … of the log's; 0: there is nothing
   std::uint64_t log_first = 0;     // the log's segments below this number are in the base
   std::uint64_t log_sequence = 0;  // of the last frame in them
   struct Mark {
@@ -44,9 +44,9 @@ inline constexpr std::size_t kMaxSegmentRuns = 248;
 
 struct MetaSegment {
   Uuid store;
-  std::uint64_t chain = 0;   // a number that no other chain of the pool has
-  std::uint64_t number = 0;  // 1, 2, 3 …
-  PhysicalBlock previous;    // its head; 0 for the first
+  std::uint64_t chain = 0;        // a number that no other chain of the pool has
+  std::uint64_t number = 0;       // 1, 2, 3 …
+  PhysicalBlock previous;         // its head; 0 for the first
   std::vector<PhysicalRun> runs;  // at most kMaxSegmentRuns; the head is the first block of the first one
   bool operator==(const MetaSegment&) const = default;
 };

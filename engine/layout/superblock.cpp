@@ -50,8 +50,7 @@ static_assert(WireStruct<WireSuperblock> && sizeof(WireSuperblock) == 232);
 static_assert(offsetof(WireSuperblock, version) == 32 && offsetof(WireSuperblock, generation) == 64);
 static_assert(offsetof(WireSuperblock, flags) == 88 && offsetof(WireSuperblock, journal_offset_bytes) == 96);
 static_assert(offsetof(WireSuperblock, slab_blocks) == 120 &&
-              offsetof(WireSuperblock, created_unix_ms) == 152 &&
-              offsetof(WireSuperblock, copy_base) == 160);
+              offsetof(WireSuperblock, created_unix_ms) == 152 && offsetof(WireSuperblock, copy_base) == 160);
 
 // A member's bytes are addressed by the block number in a PhysicalBlock.
 constexpr std::uint64_t kMaxMemberBytes = kBlockBytes << PhysicalBlock::kMemberShift;

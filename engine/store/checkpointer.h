@@ -3,9 +3,9 @@
 //
 // Fuzzy: writes go on. Everything that is copied is first covered by a commit of the journal and only then
 // written, so nothing on disk is ever ahead of the journal; redo from the checkpoint's start over a half-done
-// one gives the right state, since records are absolute. All that goes to RocksDB goes through here, and to the
-// copy of the metadata in the pool first (meta_copy.h). The last batch carries the new start and is synced;
-// only then is the ring trimmed and are idle granules' marks cleared.
+// one gives the right state, since records are absolute. All that goes to RocksDB goes through here, and to
+// the copy of the metadata in the pool first (meta_copy.h). The last batch carries the new start and is
+// synced; only then is the ring trimmed and are idle granules' marks cleared.
 #pragma once
 
 #include "disk/parts.h"

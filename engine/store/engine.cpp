@@ -39,7 +39,8 @@ Engine::Engine(Scheduler& scheduler, std::unique_ptr<Pool> pool, EngineSources s
       space_freed_(scheduler),
       gate_(scheduler),
       copy_(scheduler, *pool_, allocator_, notice_) {
-  copy_.set_take([this](std::uint64_t count, std::vector<PhysicalRun>& into) { return take_for_copy(count, into); });
+  copy_.set_take(
+      [this](std::uint64_t count, std::vector<PhysicalRun>& into) { return take_for_copy(count, into); });
 }
 
 Engine::~Engine() = default;
@@ -50,7 +51,8 @@ JournalPlace Engine::place() {
 }
 
 std::string Engine::map_failure(const Error& error) const {
-  return fmt::format("the store's map: {}; {}", error.text, map_remedy(pool_->superblock().meta_copy.whole()));
+  return fmt::format("the store's map: {}; {}", error.text,
+                     map_remedy(pool_->superblock().meta_copy.whole()));
 }
 
 // Reads what the last checkpoint left; answers where redo starts.
@@ -282,7 +284,8 @@ Task<void> Engine::renew_copy(const bool& stop, MetaCopy::Pace pace, std::uint64
   if (!done) journal_->stop(done.error());
 }
 
-// The short life of a command makes a small base at its end; a large one is for who runs long, if it can wait.
+// The short life of a command makes a small base at its end; a large one is for who runs long, if it can
+// wait.
 Task<void> Engine::tidy_copy() {
   constexpr std::uint64_t kSmall = std::uint64_t{8} << 20;
   if (read_only() || !recovered_ || !wants_copy_base()) co_return;

@@ -55,7 +55,8 @@ class Engine {
   [[nodiscard]] std::string map_failure(const Error& error) const;
   // An empty store has nothing to lose, and may have no slab yet.
   [[nodiscard]] bool wants_copy_base() const { return !tree_.disks().empty() && copy_.wants_base(); }
-  // A new base for the copy of the metadata. A failure of the pool stops the store; else nothing depends on it.
+  // A new base for the copy of the metadata. A failure of the pool stops the store; else nothing depends on
+  // it.
   Task<void> renew_copy(const bool& stop, MetaCopy::Pace pace, std::uint64_t most_bytes);
   [[nodiscard]] bool read_only() const { return sources_.read_only; }
   [[nodiscard]] const Counters& counters() const { return counters_; }

@@ -29,8 +29,8 @@ Task<Result<MetaChain>> MetaChain::find(Pool& pool, PhysicalBlock last, std::uin
     auto segment = decode_meta_segment(into.first<kBlockBytes>(), at);
     if (!segment) co_return std::unexpected(segment.error());
     const bool begins = chain.empty();
-    const bool follows = begins || (segment->chain == chain.id_ &&
-                                    segment->number + 1 == chain.segments_.back().number);
+    const bool follows =
+        begins || (segment->chain == chain.id_ && segment->number + 1 == chain.segments_.back().number);
     const bool inside = std::ranges::all_of(segment->runs, [&](const PhysicalRun& run) {
       return pool.locate(run.first) && pool.locate(run.first.next(run.count - 1));
     });
@@ -59,7 +59,8 @@ std::vector<PhysicalRun> MetaChain::runs() const {
 }
 
 const MetaChain::Segment* MetaChain::segment(std::uint64_t number) const {
-  if (segments_.empty() || number < segments_.front().number || number > segments_.back().number) return nullptr;
+  if (segments_.empty() || number < segments_.front().number || number > segments_.back().number)
+    return nullptr;
   return &segments_[number - segments_.front().number];
 }
 
@@ -111,7 +112,8 @@ Task<Result<>> MetaChain::add_segment(std::vector<PhysicalRun> runs) {
 std::uint64_t MetaChain::room_blocks() {
   if (empty()) return 0;
   const bool full = point_.block >= segment(point_.segment)->blocks;
-  if (full && point_.segment < last_number()) point_ = {point_.segment + 1, 1, point_.sequence, point_.hash, false};
+  if (full && point_.segment < last_number())
+    point_ = {point_.segment + 1, 1, point_.sequence, point_.hash, false};
   return segment(point_.segment)->blocks - point_.block;
 }
 
@@ -125,7 +127,8 @@ Task<Result<>> MetaChain::leave_segments() {
   co_return Result<>{};
 }
 
-Task<Result<>> MetaChain::write(std::span<const std::byte> payload, std::uint32_t flags, std::uint64_t applied) {
+Task<Result<>> MetaChain::write(std::span<const std::byte> payload, std::uint32_t flags,
+                                std::uint64_t applied) {
   const Segment& into = *segment(point_.segment);
   const std::uint64_t blocks = meta_frame_blocks(payload.size());
   AlignedBuffer bytes(blocks * kBlockBytes);

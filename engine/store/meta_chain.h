@@ -2,7 +2,8 @@
 //
 // Writes go past the page cache and are durable with the pool's next sync. A segment counts when what names
 // it is durable: a superblock, or the head of a later one. A reader ends at the first frame that does not
-// continue the chain, so what a crash left of a frame is no frame. Threads: the store's scheduler; one writer.
+// continue the chain, so what a crash left of a frame is no frame. Threads: the store's scheduler; one
+// writer.
 #pragma once
 
 #include <cstdint>

@@ -13,7 +13,8 @@ namespace {
 constexpr std::uint64_t kMostSegmentBlocks = 8192;
 constexpr std::uint64_t kSegmentShare = 8;  // of the chain so far
 constexpr std::size_t kChunkBytes = std::size_t{120} << 10;
-constexpr std::uint64_t kSpareShare = 16;  // of the pool is free before a copy is made again
+constexpr std::uint64_t kSpareShare =
+    64;  // of the pool, or a quarter of a slab, is free before it is tried again
 constexpr std::chrono::milliseconds kLongestPause{100};
 
 std::unexpected<Error> no_space() {
@@ -52,8 +53,8 @@ struct MetaCopy::Capture {
         ++at;
         continue;
       }
-      append_meta_entry(static_cast<std::uint8_t>(MetaBatch::Operation::Kind::kPut), static_cast<std::uint8_t>(at),
-                        iterator.key(), iterator.value(), payload);
+      append_meta_entry(static_cast<std::uint8_t>(MetaBatch::Operation::Kind::kPut),
+                        static_cast<std::uint8_t>(at), iterator.key(), iterator.value(), payload);
       iterator.next();
     }
     return payload;
@@ -81,8 +82,9 @@ Task<Result<>> MetaCopy::find_end(std::uint64_t applied) {
   applied_ = place_.mark.applied;
   while (true) {
     // No sync is known to have covered it: after one that failed it may be there to see, and nowhere else.
-    auto piece = co_await log->read(at, mutated(Mutation::kCopyTrustsUnsynced) ? MetaChain::Found::kLeft
-                                                                               : MetaChain::Found::kWrittenBack);
+    auto piece =
+        co_await log->read(at, mutated(Mutation::kCopyTrustsUnsynced) ? MetaChain::Found::kLeft
+                                                                      : MetaChain::Found::kWrittenBack);
     if (!piece) co_return std::unexpected(piece.error());
     if (!*piece) break;
     // What was cut short within a batch is written over.
@@ -116,9 +118,11 @@ void MetaCopy::keep() {
     for (const PhysicalRun& run : chain->runs()) nobodys = allocator_.keep(run) && nobodys;
   }
   if (nobodys) return;
-  // Nothing may be written to it. Its blocks stay busy until the next open; the superblock forgets it with the
-  // next checkpoint.
-  tell("the copy of the metadata in the pool is of another time, or it is not known what is free: it is made anew");
+  // Nothing may be written to it. Its blocks stay busy until the next open; the superblock forgets it with
+  // the next checkpoint.
+  tell(
+      "the copy of the metadata in the pool is of another time, or it is not known what is free: it is made "
+      "anew");
   base_ = log_ = MetaChain(pool_, 0);
   set_place({});
 }
@@ -246,7 +250,8 @@ Task<Result<bool>> MetaCopy::give_up() {
 // What it took the last time, twice, and some for the writers.
 void MetaCopy::hold_off() {
   not_before_ = scheduler_.now() + options_.retry;
-  needed_blocks_ = 2 * blocks() + allocator_.data_blocks() / kSpareShare;
+  needed_blocks_ =
+      2 * blocks() + std::min(allocator_.data_blocks() / kSpareShare, pool_.superblock().slab_blocks / 4);
 }
 
 bool MetaCopy::log_is_long() const {
@@ -255,7 +260,7 @@ bool MetaCopy::log_is_long() const {
 
 bool MetaCopy::wants_base() const {
   if (making_base_ || scheduler_.now() < not_before_) return false;
-  if (allocator_.free_blocks() < needed_blocks_ && !pool_.can_grow()) return false;
+  if (allocator_.free_blocks() < needed_blocks_) return false;
   return renew_ || !whole() || log_.blocks() > std::max(base_.blocks(), options_.least_log_blocks);
 }
 
@@ -270,7 +275,8 @@ MetaCopy::Families MetaCopy::look(MetaStore& meta) {
 
 Task<Result<bool>> MetaCopy::begin_base(MetaStore& meta) {
   Families captured;
-  if (mutated(Mutation::kCopyUnquiet)) captured = co_await in_background(scheduler_, [&meta] { return look(meta); });
+  if (mutated(Mutation::kCopyUnquiet))
+    captured = co_await in_background(scheduler_, [&meta] { return look(meta); });
   co_await lock_.lock();
   auto begun = co_await begin_locked(meta, std::move(captured));
   if (!begun && begun.error().kind == ErrorKind::kNoSpace) {
@@ -299,7 +305,8 @@ Task<Result<bool>> MetaCopy::begin_locked(MetaStore& meta, Families captured) {
   capture->log_sequence = log_.point().sequence;
   capture->generation = generation_;
   capture->families = std::move(captured);
-  if (capture->families.empty()) capture->families = co_await in_background(scheduler_, [&meta] { return look(meta); });
+  if (capture->families.empty())
+    capture->families = co_await in_background(scheduler_, [&meta] { return look(meta); });
   capture_ = std::move(capture);
   making_base_ = true;
   co_return true;
@@ -348,7 +355,8 @@ Task<Result<>> MetaCopy::fill_base(MetaChain& base, const bool& stop, Pace pace,
     if (pace == Pace::kAtOnce) continue;
     const auto least = std::chrono::nanoseconds(payload.size() * 1'000'000'000 / options_.bytes_per_second);
     const auto took = scheduler_.now() - began;
-    co_await sleep_for(scheduler_, std::min<std::chrono::nanoseconds>(std::max(least - took, took), kLongestPause));
+    co_await sleep_for(scheduler_,
+                       std::min<std::chrono::nanoseconds>(std::max(least - took, took), kLongestPause));
   }
   if (base.room_blocks() == 0) {
     auto added = co_await extend(base);
@@ -359,8 +367,8 @@ Task<Result<>> MetaCopy::fill_base(MetaChain& base, const bool& stop, Pace pace,
   co_return written;
 }
 
-// The base is durable before a superblock names it; that one is, before what it no longer names is freed. Then
-// `base` is what was left.
+// The base is durable before a superblock names it; that one is, before what it no longer names is freed.
+// Then `base` is what was left.
 Task<Result<>> MetaCopy::switch_to(MetaChain& base) {
   co_await lock_.lock();
   auto done = co_await switch_locked(base);

@@ -1,11 +1,12 @@
 // MetaCopy: the copy of the metadata in the pool, kept while the store runs (layout/meta_copy.h).
 //
-// Invariant: base and log together hold every batch that the MetaStore was given, up to a checkpoint whose start
-// of redo the ring still reaches; so RocksDB may be lost. Three orders keep it (docs/durability.md, "The copy
-// of the metadata"): a batch is durable in the log before the MetaStore is given it; what a superblock names is durable before it, and what it named is used for nothing else before a later
-// one is. The blocks are busy, never owned: no record and no bitmap page knows them, the superblock alone does.
-// Where the pool has no space the copy is given up, and made again when there is some.
-// Threads: the store's scheduler; it is not on the path of a write or a flush.
+// Invariant: base and log together hold every batch that the MetaStore was given, up to a checkpoint whose
+// start of redo the ring still reaches; so RocksDB may be lost. Three orders keep it (docs/durability.md,
+// "The copy of the metadata"): a batch is durable in the log before the MetaStore is given it; what a
+// superblock names is durable before it, and what it named is used for nothing else before a later one is.
+// The blocks are busy, never owned: no record and no bitmap page knows them, the superblock alone does. Where
+// the pool has no space the copy is given up, and made again when there is some. Threads: the store's
+// scheduler; it is not on the path of a write or a flush.
 #pragma once
 
 #include <chrono>
@@ -22,8 +23,8 @@
 namespace coppice {
 
 struct CopyOptions {
-  std::uint64_t segment_blocks = 64;      // at least, if there are so many
-  std::uint64_t least_log_blocks = 1024;  // a log below this is never made into a new base
+  std::uint64_t segment_blocks = 64;                         // at least, if there are so many
+  std::uint64_t least_log_blocks = 1024;                     // a log below this is never made into a new base
   std::uint64_t bytes_per_second = std::uint64_t{32} << 20;  // of a base that is made beside other work
   std::chrono::nanoseconds retry = std::chrono::seconds(30);
 };

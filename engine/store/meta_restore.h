@@ -1,5 +1,5 @@
-// Reading the copy of the metadata that the pool's superblock names: to verify it, or to make a MetaStore of it.
-// Nothing of the pool is written. Threads: the store's scheduler.
+// Reading the copy of the metadata that the pool's superblock names: to verify it, or to make a MetaStore of
+// it. Nothing of the pool is written. Threads: the store's scheduler.
 #pragma once
 
 #include <cstdint>

@@ -88,8 +88,8 @@ Result<> Redo::apply_edits(const std::vector<MetaEdit>& edits) {
   return applied;
 }
 
-// They stay in quarantine as long as recovery may be done again: a record of the tail that maps one of them must
-// find its content there.
+// They stay in quarantine as long as recovery may be done again: a record of the tail that maps one of them
+// must find its content there.
 Result<> Redo::free(const std::vector<PhysicalRun>& runs) {
   for (const PhysicalRun& run : runs) {
     if (!allocator_.contains(run)) return damaged();

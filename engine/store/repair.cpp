@@ -1,5 +1,5 @@
-// A map that is lost or damaged, made anew beside the old one from the copy in the pool, then put in its place.
-// Nothing of the pool is written: the redo of the journal follows when the store is opened.
+// A map that is lost or damaged, made anew beside the old one from the copy in the pool, then put in its
+// place. Nothing of the pool is written: the redo of the journal follows when the store is opened.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -100,8 +100,9 @@ Task<Outcome<>> make_map(Pool& pool, std::string path, std::shared_ptr<SpaceRese
   if (!found) co_return refuse(found.error(), "making the map anew");
   const std::string wrong = misfit(**meta, pool.superblock());
   if (!wrong.empty())
-    co_return refuse(ErrorKind::kCorrupt,
-                     fmt::format("the copy in the pool can't be used ({}): restore the store from a backup", wrong));
+    co_return refuse(
+        ErrorKind::kCorrupt,
+        fmt::format("the copy in the pool can't be used ({}): restore the store from a backup", wrong));
   co_return Outcome<>{};
 }
 
@@ -114,7 +115,8 @@ Task<Outcome<RepairReport>> repair_store(Reactor& reactor, OpenOptions options) 
   const OpenFile open_file = [&reactor](const std::string& file, BlockFileOptions how) {
     return open_block_file(reactor, file, how);
   };
-  PoolOptions pool_options{directory->pools, directory->store, open_file, options.notice, options.lock_wait, false};
+  PoolOptions pool_options{directory->pools, directory->store,  open_file,
+                           options.notice,   options.lock_wait, false};
   auto pool = co_await Pool::open(reactor, std::move(pool_options));
   if (!pool) co_return std::unexpected(pool.error());
   auto damage = damage_of(directory->map_path(), (*pool)->superblock());
@@ -128,8 +130,9 @@ Task<Outcome<RepairReport>> repair_store(Reactor& reactor, OpenOptions options) 
   auto done = co_await make_map(**pool, made, std::move(reserve));
   if (!done) {
     fs::remove_all(made, ignored);
-    co_return refuse(done.error().kind, fmt::format("{} is damaged or missing ({}), and can't be made anew: {}",
-                                                    directory->map_path(), *damage, done.error().message));
+    co_return refuse(done.error().kind,
+                     fmt::format("{} is damaged or missing ({}), and can't be made anew: {}",
+                                 directory->map_path(), *damage, done.error().message));
   }
   auto kept = put_in_place(*directory, made);
   if (!kept) co_return std::unexpected(kept.error());

@@ -1,11 +1,14 @@
 """Every kind of damage of docs/durability.md, one at a time: exact data, EIO for what is lost and nothing else, a
 read-only store with the reason, or a refusal with the reason."""
+import errno
 import os
 import shutil
 import subprocess
 import unittest
 
-from coppice import MIB, Daemon, run
+import nbd
+
+from coppice import MIB, Daemon, Store, run, wait_until
 from damaged import BLOCK, PLACES, RING, DamagedStore, batches, flip, overwrite, tree_of, zero
 
 
@@ -492,6 +495,51 @@ class Repair(Damage):
                     newest, at = generation, int.from_bytes(block[184:192], "little")
         self.assertNotEqual(at, 0)
         return at * BLOCK
+
+
+class FullPool(unittest.TestCase):
+    """Where the pool is full the copy of the map gives its space to the writers, and comes back with space."""
+
+    def setUp(self):
+        self.store = Store("full-pool", init=False)
+        self.addCleanup(self.store.remove)
+        self.store.run("init", "--pool", os.path.join(self.store.path, "pool") + ":64M")
+        self.store.run("create", "disk", "--size", "1G")
+        self.store.serve()
+        self.client = nbd.NBD()
+        self.client.connect_uri(self.store.uri("disk"))
+
+    def copy(self):
+        return self.store.json("check")["metadata_copy"]
+
+    def fill(self):
+        """In pieces that get smaller: to the last block."""
+        at = 0
+        for piece in (1 * MIB, 65536, BLOCK):
+            try:
+                while True:
+                    self.client.pwrite(b"x" * piece, at)
+                    at += piece
+            except nbd.Error as error:
+                self.assertEqual(error.errnum, errno.ENOSPC)
+        return at
+
+    def test_full(self):
+        wait_until(lambda: self.copy() == "whole", "the first copy")
+        written = self.fill()
+        pool, = self.store.json("dump")["pools"]
+        self.assertEqual(pool["used"], pool["size"])
+        self.assertEqual(written, pool["size"])
+        self.assertEqual(self.copy(), "none")
+        with open(self.store.file("daemon.log"), encoding="utf-8") as log:
+            self.assertIn("the copy of the metadata in it is given up", log.read())
+        self.client.trim(16 * MIB, 0)
+        self.client.flush()
+        del self.client
+        self.store.daemon.stop()
+        wait_until(lambda: self.copy() == "whole", "the copy again")
+        shutil.rmtree(self.store.path + "/map")
+        self.assertIn(b"made anew", self.store.run("check", "--repair", "--data").stdout)
 
 
 class Members(Damage):

@@ -109,7 +109,7 @@ struct RollbackOptions {
 struct CheckReport {
   std::uint64_t leaves = 0;
   std::uint64_t blocks = 0;
-  std::uint64_t unverifiable = 0;     // blocks whose checksum is lost: they can't be read
+  std::uint64_t unverifiable = 0;  // blocks whose checksum is lost: they can't be read
   // The copy of the map in the pool, from which repair_store() would make it anew: "whole", "none" (not made
   // yet, or no space for it), "damaged" (a problem, too).
   std::string metadata_copy;
@@ -177,8 +177,8 @@ class Store {
 // Makes the directory and its pools. Refuses what exists.
 Task<Outcome<>> init_store(Reactor& reactor, InitOptions options,
                            std::function<void(const std::string&)> notice);
-// Makes the map of a store that nobody has open anew from the copy in its pool, if it is lost or damaged. What
-// was there is kept under another name. The pool is not written.
+// Makes the map of a store that nobody has open anew from the copy in its pool, if it is lost or damaged.
+// What was there is kept under another name. The pool is not written.
 Task<Outcome<RepairReport>> repair_store(Reactor& reactor, OpenOptions options);
 Task<Outcome<std::unique_ptr<Store>>> open_store(Reactor& reactor, OpenOptions options);
 

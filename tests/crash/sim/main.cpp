@@ -169,10 +169,11 @@ int run_plain(const Options& options) {
   Totals& totals = *shared_totals();
   run_all(options, totals, options.mutation.empty() ? kMostViolations : 1, true);
   fmt::print(
-      "{} runs, {} crashes simulated ({} of them during recovery), {} maps lost and made anew, {} clean closes, "
+      "{} runs, {} crashes simulated ({} of them during recovery), {} maps lost and made anew, {} clean "
+      "closes, "
       "{} requests, {} verbs, {} violations, {:.1f} s\n",
-      totals.done, totals.crashes, totals.recoveries_cut, totals.maps_lost, totals.closes, totals.operations, totals.verbs,
-      totals.violations, seconds_since(start));
+      totals.done, totals.crashes, totals.recoveries_cut, totals.maps_lost, totals.closes, totals.operations,
+      totals.verbs, totals.violations, seconds_since(start));
   return totals.violations == 0 ? 0 : 1;
 }
 

@@ -28,7 +28,7 @@ struct RunResult {
   std::uint64_t operations = 0;
   std::uint64_t verbs = 0;
   std::uint64_t maps_lost = 0;  // and made anew from the pool
-  bool ended = false;  // the life that was to be cut ended before
+  bool ended = false;           // the life that was to be cut ended before
   std::string violation;
 };
 RunResult run_seed(const RunOptions& options);

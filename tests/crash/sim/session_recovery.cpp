@@ -236,7 +236,8 @@ Task<void> Session::compare_copy() {
       fmt::print("map:  {}\ncopy: {}\n", text(*a), text(*b));
       std::fflush(stdout);
     }
-    shared_.violate(fmt::format("the copy of the map differs from it in family {}", static_cast<int>(family)));
+    shared_.violate(
+        fmt::format("the copy of the map differs from it in family {}", static_cast<int>(family)));
     co_return;
   }
 }

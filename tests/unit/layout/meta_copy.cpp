@@ -47,7 +47,8 @@ TEST_CASE("a frame is known by its place, and its payload by its sequence") {
   CHECK(found->frame.sequence == 81);
   CHECK(found->frame.applied == 42);
   CHECK_FALSE(peek_meta_frame(bytes, address.next()));
-  const auto payload = std::span<const std::byte>(bytes).subspan(kMetaFrameHeaderBytes, found->frame.payload_bytes);
+  const auto payload =
+      std::span<const std::byte>(bytes).subspan(kMetaFrameHeaderBytes, found->frame.payload_bytes);
   CHECK(payload_fits(found->frame, payload));
   MetaFrame other = found->frame;
   ++other.sequence;
@@ -70,8 +71,9 @@ TEST_CASE("entries are taken only as they are written") {
     Bytes payload;
     const std::uint64_t count = below(random, 4);
     for (std::uint64_t k = 0; k < count; ++k)
-      append_meta_entry(static_cast<std::uint8_t>(below(random, 4)), static_cast<std::uint8_t>(below(random, 3)),
-                        random_text(random, 40), random_text(random, 600), payload);
+      append_meta_entry(static_cast<std::uint8_t>(below(random, 4)),
+                        static_cast<std::uint8_t>(below(random, 3)), random_text(random, 40),
+                        random_text(random, 600), payload);
     const auto whole = decode_meta_entries(payload);
     REQUIRE(whole);
     REQUIRE(whole->size() == count);
@@ -79,7 +81,8 @@ TEST_CASE("entries are taken only as they are written") {
     const auto found = decode_meta_entries(harmed);
     if (!found) continue;
     Bytes again;
-    for (const MetaEntry& entry : *found) append_meta_entry(entry.kind, entry.family, entry.key, entry.value, again);
+    for (const MetaEntry& entry : *found)
+      append_meta_entry(entry.kind, entry.family, entry.key, entry.value, again);
     CHECK(again == harmed);
   }
 }

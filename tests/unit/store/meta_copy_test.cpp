@@ -1,5 +1,5 @@
-// The copy of the metadata on a real pool, beside a MetaStore that is given the same batches: what is read back
-// is always what that one holds.
+// The copy of the metadata on a real pool, beside a MetaStore that is given the same batches: what is read
+// back is always what that one holds.
 #include "store/meta_copy.h"
 
 #include <map>
@@ -96,7 +96,8 @@ struct CopyFixture : test::PoolFixture {
   Result<CopyFound> read() { return run(read_copy(*pool, nullptr)); }
 };
 
-TEST_CASE_METHOD(CopyFixture, "base and log together are the metadata, through bases, segments and processes") {
+TEST_CASE_METHOD(CopyFixture,
+                 "base and log together are the metadata, through bases, segments and processes") {
   CHECK(read().error().kind == ErrorKind::kNotFound);
   write(3000);  // before there is a base nothing is kept
   make_base();
