@@ -63,7 +63,7 @@ Outcome<int> check(bool data, bool repairs, Context& context) {
   if (!repaired) return std::unexpected(repaired.error());
   auto report = context.session.call(Request{.method = "check", .params = {{"data", data}}});
   if (!report) return std::unexpected(report.error());
-  if (repairs) (*report)["repaired"] = *repaired;
+  (*report)["repaired"] = *repaired;
   context.print(*report, render);
   return report->value("problems", Json::array()).empty() ? kYes : kNo;
 }
