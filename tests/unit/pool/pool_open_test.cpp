@@ -174,78 +174,77 @@ TEST_CASE_METHOD(Fixture, "a newer format, in whichever way it says so") {
 }
 
 TEST_CASE_METHOD(Fixture, "a feature that one must know to write leaves the pool readable") {
-  rewrite(paths[0], [](Superblock& superblock) {
-    superblock.ro_compat = 2;  // 1 is known });
-    refused(paths, ErrorKind::kReadOnly,
-            "pool file " + paths[0] +
-                " was written by a newer coppice, which alone can write it: use that version");
-    PoolOptions options{paths, {}, opener(), {}, std::chrono::seconds(1), true};
-    auto opened = run(Pool::open(*reactor, std::move(options)));
-    REQUIRE(opened.has_value());
-    // What is written stays in memory, over what the file holds.
-    AlignedBuffer block(kBlockBytes);
-    std::memset(block.data(), 0x5a, kBlockBytes);
-    const PhysicalBlock at = (*opened)->slab_start(0, 0).next(100);
-    must(write_blocks((*opened)->file(0), at.offset_bytes(), block.span()));
-    AlignedBuffer two(2 * kBlockBytes);
-    must(read_blocks((*opened)->file(0), at.offset_bytes(), two.span()));
-    CHECK(std::memcmp(two.data(), block.data(), kBlockBytes) == 0);
-    CHECK(std::memcmp(two.data() + kBlockBytes, block.data(), kBlockBytes) != 0);
-    auto second = run(Pool::open(*reactor, {paths, {}, opener(), {}, std::chrono::seconds(1), true}));
-    CHECK(second.has_value());  // readers share the lock
+  rewrite(paths[0], [](Superblock& superblock) { superblock.ro_compat = 2; });
+  refused(paths, ErrorKind::kReadOnly,
+          "pool file " + paths[0] +
+              " was written by a newer coppice, which alone can write it: use that version");
+  PoolOptions options{paths, {}, opener(), {}, std::chrono::seconds(1), true};
+  auto opened = run(Pool::open(*reactor, std::move(options)));
+  REQUIRE(opened.has_value());
+  // What is written stays in memory, over what the file holds.
+  AlignedBuffer block(kBlockBytes);
+  std::memset(block.data(), 0x5a, kBlockBytes);
+  const PhysicalBlock at = (*opened)->slab_start(0, 0).next(100);
+  must(write_blocks((*opened)->file(0), at.offset_bytes(), block.span()));
+  AlignedBuffer two(2 * kBlockBytes);
+  must(read_blocks((*opened)->file(0), at.offset_bytes(), two.span()));
+  CHECK(std::memcmp(two.data(), block.data(), kBlockBytes) == 0);
+  CHECK(std::memcmp(two.data() + kBlockBytes, block.data(), kBlockBytes) != 0);
+  auto second = run(Pool::open(*reactor, {paths, {}, opener(), {}, std::chrono::seconds(1), true}));
+  CHECK(second.has_value());  // readers share the lock
 }
 
 TEST_CASE_METHOD(Fixture, "a damaged pool, and a file that never was one") {
-    close();
-    SECTION("all superblocks damaged") {
-      for (const std::uint64_t offset : kSuperblockOffsets) overwrite(paths[0], offset + 64, 64, '\x77');
-      refused(paths, ErrorKind::kCorrupt,
-              "pool file " + paths[0] +
-                  " is damaged: none of its superblocks is valid: restore it from a backup");
-    }
-    SECTION("no superblock") {
-      for (const std::uint64_t offset : kSuperblockOffsets) overwrite(paths[0], offset, 4096, '\x77');
-      refused(paths, ErrorKind::kInvalid,
-              "pool file " + paths[0] + " is not a coppice pool: it holds no superblock");
-    }
-    SECTION("a layout that can't be") {
-      rewrite(paths[0], [](Superblock& superblock) { superblock.slab_blocks = 5000; });
-      refused(paths, ErrorKind::kCorrupt,
-              "pool file " + paths[0] + " is damaged: its superblock describes an impossible layout");
-    }
+  close();
+  SECTION("all superblocks damaged") {
+    for (const std::uint64_t offset : kSuperblockOffsets) overwrite(paths[0], offset + 64, 64, '\x77');
+    refused(
+        paths, ErrorKind::kCorrupt,
+        "pool file " + paths[0] + " is damaged: none of its superblocks is valid: restore it from a backup");
+  }
+  SECTION("no superblock") {
+    for (const std::uint64_t offset : kSuperblockOffsets) overwrite(paths[0], offset, 4096, '\x77');
+    refused(paths, ErrorKind::kInvalid,
+            "pool file " + paths[0] + " is not a coppice pool: it holds no superblock");
+  }
+  SECTION("a layout that can't be") {
+    rewrite(paths[0], [](Superblock& superblock) { superblock.slab_blocks = 5000; });
+    refused(paths, ErrorKind::kCorrupt,
+            "pool file " + paths[0] + " is damaged: its superblock describes an impossible layout");
+  }
 }
 
 TEST_CASE_METHOD(Fixture, "a pool in use is waited for, told once, then refused by name") {
-    notices.clear();
-    const auto started = std::chrono::steady_clock::now();
-    const auto opened = try_open(paths, std::chrono::seconds{1});
-    const auto waited = std::chrono::steady_clock::now() - started;
-    REQUIRE_FALSE(opened.has_value());
-    CHECK(opened.error().kind == ErrorKind::kBusy);
-    CHECK(opened.error().message ==
-          "pool file " + paths[0] + " is in use by another process: stop it, or use the store through it");
-    CHECK(waited >= std::chrono::milliseconds{950});
-    REQUIRE(notices.size() == 1);
-    CHECK(notices[0].starts_with("waiting for the pool's lock: "));
+  notices.clear();
+  const auto started = std::chrono::steady_clock::now();
+  const auto opened = try_open(paths, std::chrono::seconds{1});
+  const auto waited = std::chrono::steady_clock::now() - started;
+  REQUIRE_FALSE(opened.has_value());
+  CHECK(opened.error().kind == ErrorKind::kBusy);
+  CHECK(opened.error().message ==
+        "pool file " + paths[0] + " is in use by another process: stop it, or use the store through it");
+  CHECK(waited >= std::chrono::milliseconds{950});
+  REQUIRE(notices.size() == 1);
+  CHECK(notices[0].starts_with("waiting for the pool's lock: "));
 }
 
 Task<Outcome<std::unique_ptr<Pool>>> open_later(Scheduler& scheduler, PoolOptions options) {
-    auto opened = co_await Pool::open(scheduler, std::move(options));
-    co_return opened;
+  auto opened = co_await Pool::open(scheduler, std::move(options));
+  co_return opened;
 }
 
 Task<void> close_after(Scheduler& scheduler, std::unique_ptr<Pool>& pool) {
-    co_await sleep_for(scheduler, std::chrono::milliseconds{200});
-    pool.reset();
+  co_await sleep_for(scheduler, std::chrono::milliseconds{200});
+  pool.reset();
 }
 
 TEST_CASE_METHOD(Fixture, "a pool that becomes free while it is waited for is opened") {
-    notices.clear();
-    spawn(close_after(*reactor, pool));
-    auto opened = run(open_later(*reactor, {paths, store, opener(), notice(), std::chrono::seconds{20}}));
-    REQUIRE(opened.has_value());
-    CHECK(notices.size() == 1);
-    CHECK(pool == nullptr);
+  notices.clear();
+  spawn(close_after(*reactor, pool));
+  auto opened = run(open_later(*reactor, {paths, store, opener(), notice(), std::chrono::seconds{20}}));
+  REQUIRE(opened.has_value());
+  CHECK(notices.size() == 1);
+  CHECK(pool == nullptr);
 }
 
 }  // namespace
