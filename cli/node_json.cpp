@@ -117,6 +117,8 @@ Json check_to_json(const CheckReport& report) {
   return {{"leaves", report.leaves},
           {"blocks", report.blocks},
           {"unverifiable", report.unverifiable},
+          {"metadata_copy", report.metadata_copy},
+          {"metadata_copy_bytes", report.metadata_copy_bytes},
           {"problems", report.problems}};
 }
 

@@ -45,6 +45,8 @@ struct Parts {
   std::function<Task<Result<>>()> checkpoint;
   // A deleted node's space is still on its way back: waiting may help a full pool.
   std::function<bool()> reclaim_under_way;
+  // The copy of the metadata gives its space to a writer that finds none. False if it had none.
+  std::function<Task<Result<bool>>()> give_up_copy;
   // Written once per lost block: disk, byte offset and physical address.
   std::function<void(const char* what, std::uint64_t offset_bytes, PhysicalBlock address)> report;
 };

@@ -53,11 +53,22 @@ Task<Result<>> take_blocks(Parts& parts, std::uint64_t count, PhysicalBlock goal
       continue;
     }
     if (!parts.reclaim_under_way()) {
+      auto given = co_await parts.give_up_copy();
+      if (!given) co_return std::unexpected(given.error());
+      if (*given) continue;
       co_return fail(ErrorKind::kNoSpace, ENOSPC, "the pool is full");
     }
     co_await parts.space_freed.wait();
   }
   co_return Result<>{};
+}
+
+Task<Result<bool>> take_spare_blocks(Parts& parts, std::uint64_t count, std::vector<PhysicalRun>& into) {
+  if (parts.allocator.allocate(count, PhysicalBlock{0}, into)) co_return true;
+  if (!parts.pool.can_grow() && !parts.allocator.can_take_back()) co_return false;
+  auto grown = co_await grow(parts, count);
+  if (!grown && grown.error().kind != ErrorKind::kNoSpace) co_return std::unexpected(grown.error());
+  co_return grown&& parts.allocator.allocate(count, PhysicalBlock{0}, into);
 }
 
 }  // namespace coppice

@@ -11,5 +11,7 @@ namespace coppice {
 // nothing is on its way back; nothing is taken then.
 Task<Result<>> take_blocks(Parts& parts, std::uint64_t count, PhysicalBlock goal,
                            std::vector<PhysicalRun>& into);
+// The same for what can do without: false where it would have to wait or be refused.
+Task<Result<bool>> take_spare_blocks(Parts& parts, std::uint64_t count, std::vector<PhysicalRun>& into);
 
 }  // namespace coppice

@@ -35,12 +35,22 @@ struct WireSuperblock {
   std::uint64_t max_slabs;
   std::uint64_t journal_tail_sequence;
   std::int64_t created_unix_ms;
+  // The copy of the metadata; zeroes in stores from before there was one.
+  std::uint64_t copy_base;
+  std::uint64_t copy_log;
+  std::uint64_t copy_log_first;
+  std::uint64_t copy_log_sequence;
+  std::uint64_t copy_mark_segment;
+  std::uint64_t copy_mark_block;
+  std::uint64_t copy_mark_sequence;
+  std::uint64_t copy_mark_hash;
+  std::uint64_t copy_mark_applied;
 };
-static_assert(WireStruct<WireSuperblock> && sizeof(WireSuperblock) == 160);
+static_assert(WireStruct<WireSuperblock> && sizeof(WireSuperblock) == 232);
 static_assert(offsetof(WireSuperblock, version) == 32 && offsetof(WireSuperblock, generation) == 64);
 static_assert(offsetof(WireSuperblock, flags) == 88 && offsetof(WireSuperblock, journal_offset_bytes) == 96);
 static_assert(offsetof(WireSuperblock, slab_blocks) == 120 &&
-              offsetof(WireSuperblock, created_unix_ms) == 152);
+              offsetof(WireSuperblock, created_unix_ms) == 152 && offsetof(WireSuperblock, copy_base) == 160);
 
 // A member's bytes are addressed by the block number in a PhysicalBlock.
 constexpr std::uint64_t kMaxMemberBytes = kBlockBytes << PhysicalBlock::kMemberShift;
@@ -88,6 +98,15 @@ Superblock from_wire(const WireSuperblock& wire) {
       .max_slabs = wire.max_slabs,
       .journal_tail_sequence = wire.journal_tail_sequence,
       .created_unix_ms = wire.created_unix_ms,
+      .meta_copy = {.base = {wire.copy_base},
+                    .log = {wire.copy_log},
+                    .log_first = wire.copy_log_first,
+                    .log_sequence = wire.copy_log_sequence,
+                    .mark = {.segment = wire.copy_mark_segment,
+                             .block = wire.copy_mark_block,
+                             .sequence = wire.copy_mark_sequence,
+                             .hash = wire.copy_mark_hash,
+                             .applied = wire.copy_mark_applied}},
   };
 }
 
@@ -116,6 +135,15 @@ void encode_superblock(const Superblock& superblock, std::span<std::byte, kBlock
       .max_slabs = superblock.max_slabs,
       .journal_tail_sequence = superblock.journal_tail_sequence,
       .created_unix_ms = superblock.created_unix_ms,
+      .copy_base = superblock.meta_copy.base.value,
+      .copy_log = superblock.meta_copy.log.value,
+      .copy_log_first = superblock.meta_copy.log_first,
+      .copy_log_sequence = superblock.meta_copy.log_sequence,
+      .copy_mark_segment = superblock.meta_copy.mark.segment,
+      .copy_mark_block = superblock.meta_copy.mark.block,
+      .copy_mark_sequence = superblock.meta_copy.mark.sequence,
+      .copy_mark_hash = superblock.meta_copy.mark.hash,
+      .copy_mark_applied = superblock.meta_copy.mark.applied,
   };
   seal_block(kMagic, wire, into);
 }

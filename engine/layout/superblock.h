@@ -12,6 +12,7 @@
 #include "base/uuid.h"
 #include "coppice/result.h"
 #include "coppice/types.h"
+#include "layout/meta_copy.h"
 
 namespace coppice {
 
@@ -22,7 +23,9 @@ inline constexpr std::uint64_t kSuperblockAreaBytes = 4u << 20;
 inline constexpr std::uint32_t kMaxMembers = 256;
 // Feature bits known to this version. An unknown incompat bit: refuse; ro_compat: open read-only.
 inline constexpr std::uint64_t kKnownIncompat = 0;
-inline constexpr std::uint64_t kKnownRoCompat = 0;
+// The pool holds a copy of the metadata: who does not know it would write over it.
+inline constexpr std::uint64_t kRoCompatMetaCopy = 1;
+inline constexpr std::uint64_t kKnownRoCompat = kRoCompatMetaCopy;
 
 enum class ChecksumAlgorithm : std::uint32_t { kXxh3Low32 = 1 };
 
@@ -48,6 +51,7 @@ struct Superblock {
   std::uint64_t max_slabs = 0;              // for members that don't grow: how many fit
   std::uint64_t journal_tail_sequence = 0;  // batches below have been overwritten or may be
   std::int64_t created_unix_ms = 0;
+  MetaCopyPlace meta_copy;  // member 0 only
   bool operator==(const Superblock&) const = default;
 };
 

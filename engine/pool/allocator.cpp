@@ -178,6 +178,21 @@ void Allocator::release(PhysicalRun run) {
   set_free(run);
 }
 
+bool Allocator::keep(PhysicalRun run) {
+  if (!contains(run)) return false;
+  const Found found = find(run.first);
+  Slab& slab = *found.slab;
+  bool nobodys = true;
+  for_each_word(found.index, run.count, [&](std::uint64_t word, std::uint64_t mask) {
+    const std::uint64_t taken = count_bits(mask & ~slab.busy[word]);
+    slab.free -= taken;
+    free_ -= taken;
+    slab.busy[word] |= mask;
+    nobodys &= (slab.owned[word] & mask) == 0;
+  });
+  return nobodys;
+}
+
 void Allocator::own(PhysicalRun run) {
   assert(contains(run));
   const Found found = find(run.first);

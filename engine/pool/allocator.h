@@ -61,6 +61,10 @@ class Allocator {
   // Gives back what allocate() took and no record names.
   void cancel(PhysicalRun run);
 
+  // Takes the run, whatever of it is free: the copy of the metadata stands there, which no record names.
+  // False if a block of it is owned. Idempotent.
+  bool keep(PhysicalRun run);
+
   // A record that names the run was staged: it becomes owned (redo: also busy).
   void own(PhysicalRun run);
   // A record that frees the run was staged: no longer owned, still busy (quarantine) until release().

@@ -15,6 +15,7 @@ namespace coppice {
 Pool::Pool(Scheduler& scheduler, std::vector<Member> members)
     : scheduler_(scheduler),
       members_(std::move(members)),
+      meta_copy_(members_.front().superblock.meta_copy),
       superblock_lock_(scheduler),
       kept_room_bytes_(members_.size()) {}
 
@@ -28,12 +29,33 @@ SlabLayout Pool::slab_layout(std::uint64_t member) const {
   return {members_[member].superblock.slab_blocks};
 }
 
+// Of the generation that follows, otherwise as it is.
+Superblock Pool::next_superblock(std::uint64_t member) const {
+  Superblock next = members_[member].superblock;
+  next.generation = next_generation(next.generation);
+  if (member != 0) return next;
+  next.meta_copy = meta_copy_;
+  next.ro_compat &= ~kRoCompatMetaCopy;
+  if (meta_copy_.log.value != 0) next.ro_compat |= kRoCompatMetaCopy;
+  return next;
+}
+
+Task<Result<>> Pool::write_meta_copy() {
+  co_await superblock_lock_.lock();
+  SuperblockWrite next{members_.front().file.get(), next_superblock(0)};
+  const std::span<const SuperblockWrite> one(&next, 1);
+  auto written = co_await write_superblocks_to(one, SuperblockPlaces::kOfGeneration);
+  if (written) members_.front().superblock = next.superblock;
+  superblock_lock_.unlock();
+  co_return written;
+}
+
 Task<Result<>> Pool::write_superblocks(Mark mark) {
   co_await superblock_lock_.lock();
   std::vector<SuperblockWrite> writes;
-  for (const Member& member : members_) {
-    Superblock next = member.superblock;
-    next.generation = next_generation(next.generation);
+  for (std::uint64_t i = 0; i < members_.size(); ++i) {
+    const Member& member = members_[i];
+    Superblock next = next_superblock(i);
     next.clean = mark.clean;
     next.open_generation = mark.open_generation;
     next.journal_tail_sequence = mark.journal_tail_sequence;
@@ -115,8 +137,7 @@ Task<Result<Pool::NewSlab>> Pool::add_slab_to(std::uint64_t index) {
   auto synced = co_await sync_files(std::move(files));
   if (!synced) co_return std::unexpected(synced.error());
 
-  SuperblockWrite next{member.file.get(), member.superblock};
-  next.superblock.generation = next_generation(next.superblock.generation);
+  SuperblockWrite next{member.file.get(), next_superblock(index)};
   ++next.superblock.slab_count;
   const std::span<const SuperblockWrite> one(&next, 1);
   auto named = co_await write_superblocks_to(one, SuperblockPlaces::kOfGeneration);

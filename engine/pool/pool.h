@@ -102,6 +102,10 @@ class Pool {
     std::uint64_t journal_tail_sequence = 0;
   };
   Task<Result<>> write_superblocks(Mark mark);
+  // Where the copy of the metadata stands, from the next superblock on that is written; write_meta_copy()
+  // writes one and syncs it.
+  void set_meta_copy(const MetaCopyPlace& place) { meta_copy_ = place; }
+  Task<Result<>> write_meta_copy();
 
   // Adds a slab to a member with room (a growing file is extended, its space reserved): header and empty
   // metadata pages on disk, then the superblock, all synced. The slab that was made ready comes first.
@@ -156,8 +160,10 @@ class Pool {
   Task<Result<Ahead>> prepare_locked(std::uint64_t most_bytes);
   Task<Result<NewSlab>> add_slab_locked();
   Task<Result<NewSlab>> add_slab_to(std::uint64_t member);
+  [[nodiscard]] Superblock next_superblock(std::uint64_t member) const;
   Scheduler& scheduler_;
   std::vector<Member> members_;
+  MetaCopyPlace meta_copy_;
   bool writes_back_ = false;
   bool newer_may_be_lost_ = false;
   AsyncMutex superblock_lock_;                  // superblocks are written by checkpoints and by growth

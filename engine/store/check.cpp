@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "coppice/aligned_buffer.h"
 #include "layout/keys.h"
+#include "store/meta_restore.h"
 #include "store/store_impl.h"
 
 namespace coppice {
@@ -80,6 +81,7 @@ class Checker {
   Task<Result<>> check_checksums();
   Task<Result<>> check_data();
   Task<Result<>> check_blocks(PhysicalRun run, std::span<std::byte> buffer);
+  Task<void> check_copy();
 
   Scheduler& scheduler_;
   Engine& engine_;
@@ -257,13 +259,31 @@ Task<Result<>> Checker::check_data() {
   co_return Result<>{};
 }
 
+// The copy of the map in the pool, read as a repair would. It may get a new base meanwhile: then once more.
+Task<void> Checker::check_copy() {
+  Pool& pool = engine_.parts().pool;
+  while (true) {
+    const PhysicalBlock base = pool.superblock().meta_copy.base;
+    auto found = co_await read_copy(pool, nullptr);
+    if (!found && base != pool.superblock().meta_copy.base) continue;
+    report_.metadata_copy = found ? "whole" : "damaged";
+    if (found) report_.metadata_copy_bytes = found->bytes;
+    if (!found && found.error().kind == ErrorKind::kNotFound) report_.metadata_copy = "none";
+    if (report_.metadata_copy != "damaged") co_return;
+    problem(fmt::format("{}: it is made anew when the store runs", found.error().text));
+    engine_.copy().renew();
+    co_return;
+  }
+}
+
 Task<Outcome<CheckReport>> Checker::run(bool read_data) {
   auto captured = co_await capture();
   if (!captured) co_return refuse(captured.error(), "the store");
   check_tree();
   auto read = co_await check_versions();
-  if (!read) co_return refuse(read.error(), "the store's map");
+  if (!read) co_return refuse(read.error().kind, engine_.map_failure(read.error()));
   check_allocation();
+  co_await check_copy();
   blocks_.reserve(claims_.size());
   for (const auto& [physical, claim] : claims_) blocks_.push_back(physical);
   std::sort(blocks_.begin(), blocks_.end());

@@ -40,6 +40,7 @@ Task<Result<>> Checkpointer::checkpoint() {
   if (mutated(Mutation::kDeletedEarly)) {
     MetaBatch deleted;
     parts_.map.collect_deleted(deleted);
+    (void)co_await copy_.append(deleted, 0);
     (void)co_await write_batch(deleted, true);
     parts_.map.collected_written();
   }
@@ -70,9 +71,16 @@ Task<Result<>> Checkpointer::write_start(JournalPoint start) {
     last.erase(Family::kMeta, std::string(kSuspectsKey));
   }
   auto written = co_await parts_.journal.commit(parts_.journal.staged());
+  if (written && !mutated(Mutation::kCopyBehindStart)) written = co_await copy_.append(last, start.sequence);
   if (!written) co_return written;
   written = co_await write_batch(last, !mutated(Mutation::kAppliedNotSynced));
   parts_.map.collected_written();
+  if (written && mutated(Mutation::kCopyBehindStart)) {
+    written = co_await parts_.pool.write_superblocks(
+        {false, parts_.pool.superblock().open_generation, start.sequence + 1});
+    parts_.journal.trim(start);
+    if (written) written = co_await copy_.append(last, start.sequence);
+  }
   co_return written;
 }
 
@@ -88,7 +96,8 @@ Task<Result<>> Checkpointer::write_map() {
       written = co_await parts_.journal.commit(parts_.journal.staged());
       if (!written) co_return written;
     }
-    written = co_await write_batch(batch, false);
+    written = co_await copy_.append(batch, 0);
+    if (written) written = co_await write_batch(batch, false);
     parts_.map.collected_written();
     if (!written) co_return written;
   }

@@ -3,23 +3,29 @@
 //
 // Fuzzy: writes go on. Everything that is copied is first covered by a commit of the journal and only then
 // written, so nothing on disk is ever ahead of the journal; redo from the checkpoint's start over a half-done
-// one gives the right state, since records are absolute. The last batch carries the new start and is synced;
-// only then is the ring trimmed and are idle granules' marks cleared.
+// one gives the right state, since records are absolute. All that goes to RocksDB goes through here, and to
+// the copy of the metadata in the pool first (meta_copy.h). The last batch carries the new start and is
+// synced; only then is the ring trimmed and are idle granules' marks cleared.
 #pragma once
 
 #include "disk/parts.h"
 #include "map/meta_store.h"
+#include "store/meta_copy.h"
 
 namespace coppice {
 
 class Checkpointer {
  public:
-  Checkpointer(Parts& parts, MetaStore& meta) : parts_(parts), meta_(meta), running_(parts.scheduler) {}
+  Checkpointer(Parts& parts, MetaStore& meta, MetaCopy& copy)
+      : parts_(parts), meta_(meta), copy_(copy), running_(parts.scheduler) {}
 
   // One at a time; a second caller waits and then makes its own.
   Task<Result<>> run();
   // Whether a full file system below the map is waited for, or is a failure. Patient while the store is open.
   void set_patient(bool patient) { patient_ = patient; }
+  // From pause() to resume() no batch is on its way to the map.
+  Task<void> pause() { co_await running_.lock(); }
+  void resume() { running_.unlock(); }
   [[nodiscard]] bool running() const { return running_.held(); }
 
  private:
@@ -31,6 +37,7 @@ class Checkpointer {
 
   Parts& parts_;
   MetaStore& meta_;
+  MetaCopy& copy_;
   AsyncMutex running_;
   bool patient_ = false;
 };

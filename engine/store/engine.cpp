@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/mutation.h"
+#include "disk/space.h"
 
 namespace coppice {
 
@@ -36,7 +37,11 @@ Engine::Engine(Scheduler& scheduler, std::unique_ptr<Pool> pool, EngineSources s
       staging_(std::move(sources_.staging)),
       growing_(scheduler),
       space_freed_(scheduler),
-      gate_(scheduler) {}
+      gate_(scheduler),
+      copy_(scheduler, *pool_, allocator_, notice_) {
+  copy_.set_take(
+      [this](std::uint64_t count, std::vector<PhysicalRun>& into) { return take_for_copy(count, into); });
+}
 
 Engine::~Engine() = default;
 
@@ -45,21 +50,26 @@ JournalPlace Engine::place() {
   return {&pool_->file(0), superblock.journal_offset_bytes, superblock.journal_bytes};
 }
 
+std::string Engine::map_failure(const Error& error) const {
+  return fmt::format("the store's map: {}; {}", error.text,
+                     map_remedy(pool_->superblock().meta_copy.whole()));
+}
+
 // Reads what the last checkpoint left; answers where redo starts.
 Task<Outcome<JournalPoint>> Engine::load() {
   const Superblock& superblock = pool_->superblock();
   auto stored = sources_.meta->get(Family::kMeta, kStoreKey);
-  if (!stored) co_return refuse(stored.error(), "the store's map");
+  if (!stored) co_return refuse(stored.error().kind, map_failure(stored.error()));
   const auto identity = *stored ? decode_store(**stored) : std::nullopt;
   if (!identity || identity->store != superblock.store || identity->metadata != superblock.metadata) {
     co_return refuse(
         ErrorKind::kCorrupt,
-        fmt::format("the store's map belongs to another store than pool {}: bring back the right one",
-                    pool_->file(0).path()));
+        fmt::format("the store's map belongs to another store than pool {}: bring back the right one, or {}",
+                    pool_->file(0).path(), map_remedy(superblock.meta_copy.whole())));
   }
   JournalPoint from{0, 0, 0, kFirstPosition};
   auto applied = sources_.meta->get(Family::kMeta, kAppliedKey);
-  if (!applied) co_return refuse(applied.error(), "the store's map");
+  if (!applied) co_return refuse(applied.error().kind, map_failure(applied.error()));
   if (*applied) {
     auto value = decode_applied(**applied);
     if (!value) co_return refuse(ErrorKind::kCorrupt, "the store's map: where the journal begins is damaged");
@@ -69,11 +79,12 @@ Task<Outcome<JournalPoint>> Engine::load() {
     co_return refuse(
         ErrorKind::kCorrupt,
         fmt::format("the store's map is older (batch {}) than the pool's journal reaches back ({}): it "
-                    "was restored from a copy; bring back the newest one",
-                    from.sequence, superblock.journal_tail_sequence));
+                    "was restored from a copy; bring back the newest one, or {}",
+                    from.sequence, superblock.journal_tail_sequence,
+                    map_remedy(superblock.meta_copy.whole())));
   }
   auto suspects = sources_.meta->get(Family::kMeta, kSuspectsKey);
-  if (!suspects) co_return refuse(suspects.error(), "the store's map");
+  if (!suspects) co_return refuse(suspects.error().kind, map_failure(suspects.error()));
   if (*suspects) {
     auto value = decode_suspects(**suspects);
     if (!value)
@@ -81,11 +92,12 @@ Task<Outcome<JournalPoint>> Engine::load() {
     suspect_epochs_.insert(value->epochs.begin(), value->epochs.end());
   }
   auto loaded = tree_.load(*sources_.meta);
-  if (!loaded) co_return refuse(loaded.error(), "the store's map");
+  if (!loaded) co_return refuse(loaded.error().kind, map_failure(loaded.error()));
   loaded = co_await allocator_.load();
   if (!loaded) co_return refuse(loaded.error(), "the pool's allocation bitmap");
   auto fits = co_await examine_age(from);
   if (!fits) co_return std::unexpected(fits.error());
+  if (!read_only()) co_await copy_.open(from.sequence);
   co_return from;
 }
 
@@ -94,13 +106,14 @@ void Engine::use_journal(JournalSetup setup) {
   parts_.reset(new Parts{scheduler_, *pool_, allocator_, checksums_, granules_, pending_, *journal_, map_,
                          tree_, counters_, growing_, space_freed_, gate_, suspect_epochs_,
                          [this] { return checkpointer_->run(); }, [this] { return reclaiming; },
+                         [this] { return copy_.give_up(); },
                          [this](const char* what, std::uint64_t offset, PhysicalBlock address) {
                            if (notice_) {
                              notice_(fmt::format("{} at byte {} of a disk: block {} of pool {}", what, offset,
                                                  address.block(), pool_->file(address.member()).path()));
                            }
                          }});
-  checkpointer_ = std::make_unique<Checkpointer>(*parts_, *sources_.meta);
+  checkpointer_ = std::make_unique<Checkpointer>(*parts_, *sources_.meta, copy_);
   reclaimer_ = std::make_unique<Reclaimer>(tree_, map_, *journal_, allocator_, pending_, gate_);
   journal_->on_durable([this] {
     if (pending_.settle(journal_->proven())) space_freed_.wake_all();
@@ -220,6 +233,7 @@ Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
   if (!in_flight) co_return refuse(in_flight.error(), "reading the blocks that were being written");
 
   if (past.power_cut) note_suspect_epochs();
+  copy_.keep();
   pool_->end_write_back();
   if (past.tail.end_position != 0 && !mutated(Mutation::kTailNotJournaled)) {
     // The tail keeps its positions, so that a second recovery knows which of its records the journal has.
@@ -249,7 +263,38 @@ Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
   if (!done) co_return refuse(done.error(), "opening the pool");
   staging_.restamp({sources_.boot, store, generation}, point.position);
   use_journal(setup(point, point, point.sequence));
+  redo.release_freed();
+  copy_.keep();
+  recovered_ = true;
   co_return Outcome<>{};
+}
+
+// A pool grows for it as for data, but not before it is known what is free.
+Task<Result<bool>> Engine::take_for_copy(std::uint64_t count, std::vector<PhysicalRun>& into) {
+  if (allocator_.allocate(count, PhysicalBlock{0}, into)) co_return true;
+  if (!recovered_) co_return false;
+  auto taken = co_await take_spare_blocks(*parts_, count, into);
+  co_return taken;
+}
+
+Task<void> Engine::renew_copy(const bool& stop, MetaCopy::Pace pace, std::uint64_t most_bytes) {
+  if (!mutated(Mutation::kCopyUnquiet)) co_await checkpointer_->pause();
+  auto begun = co_await copy_.begin_base(*sources_.meta);
+  if (!mutated(Mutation::kCopyUnquiet)) checkpointer_->resume();
+  Result<> done;
+  if (!begun) done = std::unexpected(begun.error());
+  if (begun && *begun) done = co_await copy_.write_base(stop, pace, most_bytes);
+  if (!done) journal_->stop(done.error());
+}
+
+// The short life of a command makes a small base at its end; a large one is for who runs long, if it can
+// wait.
+Task<void> Engine::tidy_copy() {
+  constexpr std::uint64_t kSmall = std::uint64_t{8} << 20;
+  if (read_only() || !recovered_ || !wants_copy_base()) co_return;
+  const bool stop = false;
+  const std::uint64_t most = copy_.log_is_long() ? UINT64_MAX : kSmall;
+  co_await renew_copy(stop, MetaCopy::Pace::kAtOnce, most);
 }
 
 Task<Outcome<>> Engine::start() {
@@ -264,6 +309,7 @@ Task<Outcome<>> Engine::start() {
 }
 
 Task<Outcome<>> Engine::stop() {
+  co_await tidy_copy();
   auto done = co_await checkpointer_->run();
   if (done) done = co_await granules_.clear_all();
   if (done) {

@@ -14,6 +14,7 @@
 #include "journal/staging.h"
 #include "map/space_reserve.h"
 #include "store/checkpointer.h"
+#include "store/meta_copy.h"
 #include "store/recovery.h"
 #include "store/store_directory.h"
 #include "tree/reclaimer.h"
@@ -49,6 +50,14 @@ class Engine {
   [[nodiscard]] MetaStore& meta() { return *sources_.meta; }
   [[nodiscard]] Tree& tree() { return tree_; }
   [[nodiscard]] LeafMap& map() { return map_; }
+  [[nodiscard]] MetaCopy& copy() { return copy_; }
+  // What is wrong with the map, and what to do about it.
+  [[nodiscard]] std::string map_failure(const Error& error) const;
+  // An empty store has nothing to lose, and may have no slab yet.
+  [[nodiscard]] bool wants_copy_base() const { return !tree_.disks().empty() && copy_.wants_base(); }
+  // A new base for the copy of the metadata. A failure of the pool stops the store; else nothing depends on
+  // it.
+  Task<void> renew_copy(const bool& stop, MetaCopy::Pace pace, std::uint64_t most_bytes);
   [[nodiscard]] bool read_only() const { return sources_.read_only; }
   [[nodiscard]] const Counters& counters() const { return counters_; }
   [[nodiscard]] std::size_t cache_bytes() const { return cache_bytes_; }
@@ -85,6 +94,8 @@ class Engine {
   Task<Result<>> journal_tail(const std::vector<Record>& records);
   void note_suspect_epochs();
   void use_journal(JournalSetup setup);
+  Task<Result<bool>> take_for_copy(std::uint64_t count, std::vector<PhysicalRun>& into);
+  Task<void> tidy_copy();
 
   Scheduler& scheduler_;
   EngineSources sources_;
@@ -102,6 +113,8 @@ class Engine {
   AsyncMutex growing_;
   WaitQueue space_freed_;
   LeafGate gate_;
+  MetaCopy copy_;
+  bool recovered_ = false;
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<Parts> parts_;
   std::unique_ptr<Checkpointer> checkpointer_;

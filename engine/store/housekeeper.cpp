@@ -38,6 +38,9 @@ void Housekeeper::start() {
   engine_.reclaiming = engine_.reclaimer().has_work();
   spawn(reclaim());
   space_.start();
+  engine_.copy().set_options(options_.copy);
+  running_.add();
+  spawn(keep_copy());
   engine_.checkpointer().set_patient(true);
   if (engine_.parts().granules.any_suspect()) {
     running_.add();
@@ -130,6 +133,20 @@ Task<void> Housekeeper::tick() {
       co_await parts.journal.commit(parts.journal.staged());
     }
     if (parts.pending.settle(parts.journal.proven())) parts.space_freed.wake_all();
+  }
+  running_.done();
+}
+
+// The copy of the metadata gets a new base when its log has outgrown the old one.
+Task<void> Housekeeper::keep_copy() {
+  const auto settled = scheduler_.now() + options_.space.settle;
+  while (!stopping_ && scheduler_.now() < settled) co_await ticks_.wait();
+  while (!stopping_ && !engine_.parts().journal.failed()) {
+    if (engine_.wants_copy_base()) {
+      co_await engine_.renew_copy(stopping_, MetaCopy::Pace::kBackground, UINT64_MAX);
+    } else {
+      co_await ticks_.wait();
+    }
   }
   running_.done();
 }

@@ -19,6 +19,7 @@ struct HousekeepingOptions {
   // Blocks that are unproven or in quarantine before a commit: 64 MiB.
   std::uint64_t pending_blocks = (std::uint64_t{64} << 20) / kBlockBytes;
   SpaceOptions space;
+  CopyOptions copy;
 };
 
 class Housekeeper {
@@ -38,6 +39,7 @@ class Housekeeper {
   Task<void> pace();
   Task<void> reclaim();
   Task<void> scrub_suspects();
+  Task<void> keep_copy();
   Task<void> checkpoint();
   [[nodiscard]] bool wants_commit() const;
   [[nodiscard]] bool wants_proof() const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/mutation.h"
 #include "disk/publish.h"
 
 namespace coppice {
@@ -87,14 +88,21 @@ Result<> Redo::apply_edits(const std::vector<MetaEdit>& edits) {
   return applied;
 }
 
-// Everything in the journal is durable, so nothing needs quarantine.
+// They stay in quarantine as long as recovery may be done again: a record of the tail that maps one of them
+// must find its content there.
 Result<> Redo::free(const std::vector<PhysicalRun>& runs) {
   for (const PhysicalRun& run : runs) {
     if (!allocator_.contains(run)) return damaged();
     allocator_.disown(run);
-    allocator_.release(run);
+    freed_.push_back(run);
   }
+  if (mutated(Mutation::kRedoFreesAtOnce)) release_freed();
   return {};
+}
+
+void Redo::release_freed() {
+  for (const PhysicalRun& run : freed_) allocator_.release(run);
+  freed_.clear();
 }
 
 Task<Result<std::vector<Record>>> settle_in_flight(Allocator& allocator, ChecksumPages& checksums,

@@ -25,6 +25,8 @@ class Redo final : public RecordSink {
       : tree_(tree), map_(map), allocator_(allocator), checksums_(checksums) {}
   Task<Result<>> apply(const Record& record) override;
   [[nodiscard]] std::uint64_t applied() const { return applied_; }
+  // What records freed may be handed out: when no redo will go over them again.
+  void release_freed();
 
  private:
   friend class TailRedo;
@@ -40,6 +42,7 @@ class Redo final : public RecordSink {
   Allocator& allocator_;
   ChecksumPages& checksums_;
   std::uint64_t applied_ = 0;
+  std::vector<PhysicalRun> freed_;
 };
 
 // Redo of records whose data may be missing. A block whose content is not what its record says was never

@@ -49,6 +49,11 @@ Outcome<> sync_path(const std::string& path) {
 
 }  // namespace
 
+std::string map_remedy(bool pool_has_copy) {
+  if (!pool_has_copy) return "restore the store from a backup";
+  return "run 'coppice check --repair', which makes the map anew from its copy in the pool";
+}
+
 bool store_exists(const std::string& path) {
   std::error_code ignored;
   return std::filesystem::exists(file_of(path), ignored);

@@ -24,6 +24,9 @@ struct StoreDirectory {
   [[nodiscard]] std::string reserve_path() const { return path + "/reserve"; }
 };
 
+// What to do about a map that is lost or damaged.
+std::string map_remedy(bool pool_has_copy);
+
 Outcome<StoreDirectory> read_store_directory(const std::string& path);
 // Atomic and durable: the store exists from then on.
 Outcome<> write_store_directory(const StoreDirectory& directory);

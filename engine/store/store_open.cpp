@@ -142,8 +142,8 @@ Task<Outcome<std::unique_ptr<Store>>> open_directory(Reactor& reactor, const Sto
                     : open_rocks_meta_store(directory.map_path(), false, reason, reserve);
   if (!meta) {
     co_return refuse(meta.error().kind,
-                     fmt::format("{}: the map can't be opened: {}; restore the store from a backup",
-                                 directory.map_path(), reason));
+                     fmt::format("{}: the map can't be opened: {}; {}", directory.map_path(), reason,
+                                 map_remedy((*pool)->superblock().meta_copy.whole())));
   }
   if (reads) meta = make_overlay_meta_store(std::move(*meta));
   Result<std::unique_ptr<StagingMemory>> staging =

@@ -12,6 +12,7 @@ COPPICE_KILL_ROUNDS (50), COPPICE_KILL_SEED (random, printed).
 """
 import os
 import random
+import shutil
 import select
 import sys
 import time
@@ -191,6 +192,7 @@ class KillTest:
         self.count = 0
         self.windows = []  # (name, window, whether the command said it was done)
         self.recoveries_killed = 0
+        self.maps_lost = 0
         for number in range(DISKS):
             disk = Disk(f"disk{number}", random.Random(self.chance.random()))
             self.store.run("create", disk.name, "--size", str(DISK_BYTES))
@@ -273,7 +275,31 @@ class KillTest:
             time.sleep(self.chance.random() * 0.15)
             daemon.kill()
             self.recoveries_killed += 1
+        if self.chance.random() < 0.25:
+            self.lose_map()
         self.store.serve()
+
+    def lose_map(self):
+        """The map goes, or a part of it; what the pool has of it makes up for that."""
+        folder = os.path.join(self.store.path, "map")
+        tables = [name for name in os.listdir(folder) if name.endswith(".sst")]
+        how = self.chance.choice(["all", "CURRENT", "table" if tables else "all"])
+        if how == "all":
+            shutil.rmtree(folder)
+        elif how == "CURRENT":
+            os.remove(os.path.join(folder, how))
+        else:
+            path = os.path.join(folder, self.chance.choice(tables))
+            with open(path, "r+b") as table:
+                table.seek(self.chance.randrange(max(os.path.getsize(path) // 2, 1)))
+                table.write(self.chance.randbytes(600))
+        done = self.store.run("check", "--repair").stdout.decode()
+        if how != "table" and "made anew" not in done:
+            raise Lost(f"the map is damaged ({how}), and was not made anew: {done}")
+        self.maps_lost += 1
+        for name in os.listdir(self.store.path):
+            if name.startswith("map.damaged"):
+                shutil.rmtree(os.path.join(self.store.path, name))
 
     def compare(self, everything=False):
         for disk in self.disks:
@@ -379,7 +405,7 @@ def main():
         raise
     acknowledged = sum(disk.acknowledged for disk in test.disks)
     print(f"kill -9: {rounds} rounds, seed {seed}: {acknowledged} acknowledged requests, none lost; {test.count} snapshots "
-          f"taken under load, {test.recoveries_killed} recoveries killed; {time.monotonic() - began:.0f} s")
+          f"taken under load, {test.recoveries_killed} recoveries killed, {test.maps_lost} maps lost and made anew; {time.monotonic() - began:.0f} s")
     return 0
 
 

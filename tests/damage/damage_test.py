@@ -1,11 +1,14 @@
 """Every kind of damage of docs/durability.md, one at a time: exact data, EIO for what is lost and nothing else, a
 read-only store with the reason, or a refusal with the reason."""
+import errno
 import os
 import shutil
 import subprocess
 import unittest
 
-from coppice import MIB, Daemon, Store, run
+import nbd
+
+from coppice import MIB, Daemon, Store, run, wait_until
 from damaged import BLOCK, PLACES, QEMU_IO, RING, DamagedStore, batches, flip, overwrite, tree_of, zero
 
 
@@ -157,7 +160,7 @@ class Clean(Damage):
                 self.assertNotIn(b'"unverifiable": 0,', done.stdout)
 
     def test_data_block(self):
-        flip(self.store.pool, self.store.data() + 100)
+        flip(self.store.pool, self.store.block_of(1) + 100)
         lost = self.lost()
         self.assertEqual(max(len(blocks) for blocks in lost.values()), 1, lost)
         self.assertIn("checksum mismatch", self.log)
@@ -420,6 +423,169 @@ class Suspects(unittest.TestCase):
         self.assertTrue(self.read("plain"))
         self.assertFalse(self.read("strict"))
         self.store.daemon.kill()
+
+
+class Repair(Damage):
+    """The map is lost or damaged: refused with the remedy, made anew from the pool, everything as it was."""
+    state = "killed"
+
+    def repaired(self, says="made anew", folder_left=True):
+        done = self.store.run("check", "--repair", "--data").stdout.decode()
+        self.assertIn(says, done)
+        self.assertIn("copy of the metadata in the pool: whole", done)
+        self.assertIn("all is well", done)
+        kept = self.store.path + "/map.damaged"
+        self.assertEqual(os.path.isdir(kept), folder_left)
+        if folder_left:
+            self.assertIn(kept, done)
+        self.exact()
+
+    def refused_with_the_remedy(self):
+        for options in ((), ("--read-only",)):
+            self.assertIn("check --repair", self.refused("map", options=options))
+
+    def test_nothing_to_do(self):
+        done = self.store.run("check", "--repair", "--json").stdout
+        self.assertIn(b'"repaired": null', done)
+        self.assertFalse(os.path.exists(self.store.path + "/map.damaged"))
+        self.exact()
+
+    def test_folder(self):
+        shutil.rmtree(self.store.path + "/map")
+        self.refused_with_the_remedy()
+        self.repaired(folder_left=False)
+
+    def test_current_and_manifest(self):
+        folder = self.store.path + "/map"
+        for damage in ("CURRENT", "MANIFEST"):
+            self.store.restore()
+            for name in os.listdir(folder):
+                if name.startswith(damage):
+                    os.remove(os.path.join(folder, name))
+            self.refused_with_the_remedy()
+            self.repaired()
+
+    def test_tables(self):
+        folder = self.store.path + "/map"
+        tables = [name for name in os.listdir(folder) if name.endswith(".sst")]
+        self.assertTrue(tables)
+        for name in tables:
+            for damage in ("cut", "noise"):
+                self.store.restore()
+                path = os.path.join(folder, name)
+                if damage == "cut":
+                    os.truncate(path, os.path.getsize(path) // 2)
+                else:
+                    overwrite(path, 0, os.urandom(os.path.getsize(path) // 3))
+                self.repaired()
+
+    def test_log_cut(self):
+        folder = self.store.path + "/map"
+        for name in os.listdir(folder):
+            if name.endswith(".log"):
+                os.truncate(os.path.join(folder, name), 0)
+        done = self.store.run("check", "--repair", "--data")
+        self.assertIn(b"all is well", done.stdout)
+        self.exact()
+
+    def test_another_stores_map(self):
+        other = DamagedStore("clean")
+        try:
+            shutil.rmtree(self.store.path + "/map")
+            shutil.copytree(other.path + "/map", self.store.path + "/map")
+        finally:
+            other.remove()
+        self.refused_with_the_remedy()
+        self.repaired(says="belongs to another store")
+
+    def test_twice(self):
+        """A repaired store goes on as any other, and can be repaired again."""
+        for _ in range(2):
+            shutil.rmtree(self.store.path + "/map")
+            self.store.run("check", "--repair")
+            self.store.run("create", "more", "--size", "1M")
+            self.store.run("rm", "more")
+        self.exact()
+
+    def test_read_only(self):
+        before = tree_of(self.store.path)
+        done = self.store.run("--read-only", "check", "--repair", expect=2)
+        self.assertIn(b"--read-only", done.stderr)
+        self.assertEqual(tree_of(self.store.path), before)
+
+    def test_damaged_copy(self):
+        """With a whole map it is found and made anew; without one nothing is shown."""
+        place = self.copy_place()
+        flip(self.store.pool, place + 100)
+        done = self.store.run("check", expect=None)
+        self.assertIn("copy of the metadata", (done.stdout + done.stderr).decode())
+        self.store.run("check")
+        self.exact()
+        self.store.restore()
+        flip(self.store.pool, self.copy_place() + 100)
+        shutil.rmtree(self.store.path + "/map")
+        before = tree_of(self.store.path)
+        done = self.store.run("check", "--repair", expect=2)
+        self.assertIn(b"can't be made anew", done.stderr)
+        self.assertEqual(tree_of(self.store.path), before)
+
+    def copy_place(self):
+        """Where the last segment of the log begins, as the newest superblock says."""
+        newest, at = 0, 0
+        with open(self.store.pool, "rb") as file:
+            for place in PLACES:
+                file.seek(place)
+                block = file.read(BLOCK)
+                generation = int.from_bytes(block[80:88], "little")
+                if generation > newest:
+                    newest, at = generation, int.from_bytes(block[184:192], "little")
+        self.assertNotEqual(at, 0)
+        return at * BLOCK
+
+
+class FullPool(unittest.TestCase):
+    """Where the pool is full the copy of the map gives its space to the writers, and comes back with space."""
+
+    def setUp(self):
+        self.store = Store("full-pool", init=False)
+        self.addCleanup(self.store.remove)
+        self.store.run("init", "--pool", os.path.join(self.store.path, "pool") + ":64M")
+        self.store.run("create", "disk", "--size", "1G")
+        self.store.serve()
+        self.client = nbd.NBD()
+        self.client.connect_uri(self.store.uri("disk"))
+
+    def copy(self):
+        return self.store.json("check")["metadata_copy"]
+
+    def fill(self):
+        """In pieces that get smaller: to the last block."""
+        at = 0
+        for piece in (1 * MIB, 65536, BLOCK):
+            try:
+                while True:
+                    self.client.pwrite(b"x" * piece, at)
+                    at += piece
+            except nbd.Error as error:
+                self.assertEqual(error.errnum, errno.ENOSPC)
+        return at
+
+    def test_full(self):
+        wait_until(lambda: self.copy() == "whole", "the first copy")
+        written = self.fill()
+        pool, = self.store.json("dump")["pools"]
+        self.assertEqual(pool["used"], pool["size"])
+        self.assertEqual(written, pool["size"])
+        self.assertEqual(self.copy(), "none")
+        with open(self.store.file("daemon.log"), encoding="utf-8") as log:
+            self.assertIn("the copy of the metadata in it is given up", log.read())
+        self.client.trim(16 * MIB, 0)
+        self.client.flush()
+        del self.client
+        self.store.daemon.stop()
+        wait_until(lambda: self.copy() == "whole", "the copy again")
+        shutil.rmtree(self.store.path + "/map")
+        self.assertIn(b"made anew", self.store.run("check", "--repair", "--data").stdout)
 
 
 class Members(Damage):

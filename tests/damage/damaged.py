@@ -123,6 +123,15 @@ class DamagedStore(Store):
     def data(self):
         return self.slab(3 + 2 * self.bitmap_pages() + 2 * -(-self.number(136) // 1020))
 
+    def block_of(self, value):
+        """Where a block of that content stands in the pool."""
+        with open(self.pool, "rb") as file:
+            file.seek(self.data())
+            while block := file.read(BLOCK):
+                if block == bytes([value]) * BLOCK:
+                    return file.tell() - BLOCK
+        raise AssertionError(f"no block holds {value}")
+
     def names(self):
         return list(self.expected)
 

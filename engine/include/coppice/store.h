@@ -118,8 +118,18 @@ struct RollbackOptions {
 struct CheckReport {
   std::uint64_t leaves = 0;
   std::uint64_t blocks = 0;
-  std::uint64_t unverifiable = 0;     // blocks whose checksum is lost: they can't be read
+  std::uint64_t unverifiable = 0;  // blocks whose checksum is lost: they can't be read
+  // The copy of the map in the pool, from which repair_store() would make it anew: "whole", "none" (not made
+  // yet, or no space for it), "damaged" (a problem, too).
+  std::string metadata_copy;
+  std::uint64_t metadata_copy_bytes = 0;
   std::vector<std::string> problems;  // empty: all invariants hold
+};
+
+struct RepairReport {
+  bool repaired = false;  // false: the map is whole, nothing was done
+  std::string damage;     // what was wrong with it
+  std::string kept;       // where the old one is now; empty if there was none
 };
 
 enum class Access : std::uint8_t { kReadOnly, kReadWrite };
@@ -179,6 +189,9 @@ class Store {
 // Makes the directory and its pools. Refuses what exists.
 Task<Outcome<>> init_store(Reactor& reactor, InitOptions options,
                            std::function<void(const std::string&)> notice);
+// Makes the map of a store that nobody has open anew from the copy in its pool, if it is lost or damaged.
+// What was there is kept under another name. The pool is not written.
+Task<Outcome<RepairReport>> repair_store(Reactor& reactor, OpenOptions options);
 Task<Outcome<std::unique_ptr<Store>>> open_store(Reactor& reactor, OpenOptions options);
 
 }  // namespace coppice

@@ -5,6 +5,7 @@
 
 #include "layout/superblock.h"
 #include "layout/tree_values.h"
+#include "store/meta_restore.h"
 
 namespace coppice::sim {
 
@@ -66,6 +67,11 @@ Shape random_shape(Rng& rng) {
   space.step_bytes = rng.between(1, 64) * kBlockBytes;
   space.unit_blocks = rng.between(4, 32);
   space.spare_blocks = rng.between(2, 200);
+  CopyOptions& copy = shape.housekeeping.copy;
+  copy.segment_blocks = rng.between(2, 16);
+  copy.least_log_blocks = rng.between(4, 60);
+  copy.bytes_per_second = rng.between(1, 400) << 20;
+  copy.retry = microseconds(rng.between(100, 20000));
   if (rng.once_in(5)) shape.flush_order = FlushOrder::kConservative;
   return shape;
 }
@@ -113,12 +119,33 @@ void Machine::format() {
 
 void Machine::crash(Crash kind) {
   disk.faults = {};
+  lose_map = rng.once_in(3);
   if (kind == Crash::kKill) return disk.kill(rng);
   disk.power_cut(rng);
   meta.power_cut(rng);
   boot = make_uuid(rng.next(), 1);
   // The file may hold anything of its past.
   if (rng.once_in(2)) std::fill(staging.begin(), staging.end(), std::byte{0});
+}
+
+// As `check --repair` does it: beside the old one, then in its place.
+Task<Outcome<>> Process::restore_map(Pool& pool) {
+  auto fresh = make_memory_meta_store();
+  MetaStore* into = fresh.get();
+  auto read = co_await read_copy(pool, into);
+  if (!read) co_return refuse(read.error(), "the map's copy");
+  machine.meta.lose();
+  const auto lost = machine.meta.open();
+  MetaBatch all;
+  for (const Family family : {Family::kLeaf, Family::kChange, Family::kMeta}) {
+    auto iterator = fresh->iterate(family, Reach::kAll);
+    for (iterator->seek(""); iterator->valid(); iterator->next())
+      all.put(family, std::string(iterator->key()), std::string(iterator->value()));
+  }
+  (void)lost->write(all, true);
+  machine.lose_map = false;
+  ++machine.maps_lost;
+  co_return Outcome<>{};
 }
 
 Task<Outcome<>> Process::open() {
@@ -133,6 +160,10 @@ Task<Outcome<>> Process::open() {
   PoolOptions options{paths, machine.store, open_file, notice, std::chrono::seconds(1)};
   auto pool = co_await Pool::open(scheduler, std::move(options));
   if (!pool) co_return std::unexpected(pool.error());
+  if (machine.lose_map && (*pool)->superblock().meta_copy.whole()) {
+    auto made = co_await restore_map(**pool);
+    if (!made) co_return made;
+  }
   EngineSources sources{open_file, machine.meta.open(), std::make_unique<LentStaging>(machine.staging),
                         machine.boot, machine.shape.flush_order};
   auto made = std::make_unique<Engine>(scheduler, std::move(*pool), std::move(sources),

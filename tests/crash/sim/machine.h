@@ -43,6 +43,8 @@ class Machine {
   const Shape shape;
   SimDisk disk;
   SimMeta meta;
+  bool lose_map = false;        // at the next open, if the pool holds a copy of it
+  std::uint64_t maps_lost = 0;  // and made anew from that
   std::vector<std::byte> staging;
   Uuid boot;
   const Uuid store;
@@ -61,6 +63,8 @@ struct Process {
 
   // Opens the store; housekeeping is not started yet.
   Task<Outcome<>> open();
+  // The map is lost, and made anew from the pool.
+  Task<Outcome<>> restore_map(Pool& pool);
 };
 
 }  // namespace coppice::sim

@@ -48,6 +48,7 @@ struct Totals {
   std::uint64_t closes = 0;
   std::uint64_t operations = 0;
   std::uint64_t verbs = 0;
+  std::uint64_t maps_lost = 0;
   std::uint64_t violations = 0;
   char violation[1000] = {};
 };
@@ -82,6 +83,7 @@ void run_seeds(const Options& options, std::uint64_t first, std::uint64_t count,
     totals.closes += result.closes;
     totals.operations += result.operations;
     totals.verbs += result.verbs;
+    totals.maps_lost += result.maps_lost;
     if (result.violation.empty()) continue;
     ++totals.violations;
     totals.branch = result.branch;
@@ -147,10 +149,11 @@ int run_plain(const Options& options) {
   Totals& totals = *shared_totals();
   run_all(options, totals, options.mutation.empty() ? kMostViolations : 1, true);
   fmt::print(
-      "{} runs, {} crashes simulated ({} of them during recovery), {} clean closes, {} requests, {} verbs, "
-      "{} violations, {:.1f} s\n",
-      totals.done, totals.crashes, totals.recoveries_cut, totals.closes, totals.operations, totals.verbs,
-      totals.violations, seconds_since(start));
+      "{} runs, {} crashes simulated ({} of them during recovery), {} maps lost and made anew, {} clean "
+      "closes, "
+      "{} requests, {} verbs, {} violations, {:.1f} s\n",
+      totals.done, totals.crashes, totals.recoveries_cut, totals.maps_lost, totals.closes, totals.operations,
+      totals.verbs, totals.violations, seconds_since(start));
   return totals.violations == 0 ? 0 : 1;
 }
 

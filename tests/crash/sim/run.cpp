@@ -21,6 +21,7 @@ struct BranchReport {
   std::uint64_t crashes = 0;
   std::uint64_t recoveries_cut = 0;
   std::uint64_t closes = 0;
+  std::uint64_t maps_lost = 0;
   char violation[1000] = {};
 };
 
@@ -48,6 +49,7 @@ class Run {
     result_.operations = shared_.operations;
     result_.verbs = shared_.verbs;
     result_.violation = violation();
+    result_.maps_lost += machine_.maps_lost;
     return result_;
   }
 
@@ -89,6 +91,7 @@ class Run {
     if (!session.started()) past_ += "(recovering)";
     past_ += machine_.disk.faults.what;
     machine_.crash(kind);
+    if (machine_.lose_map) past_ += "(map lost)";
     ++result_.crashes;
   }
 
@@ -199,10 +202,12 @@ class Run {
     if (child < 0) std::abort();
     if (child == 0) {
       result_ = {};
+      machine_.maps_lost = 0;
       follow(session, seed);
       report_->crashes = result_.crashes;
       report_->recoveries_cut = result_.recoveries_cut;
       report_->closes = result_.closes;
+      report_->maps_lost = machine_.maps_lost;
       std::snprintf(report_->violation, sizeof report_->violation, "%s", violation().c_str());
       ::_exit(0);
     }
@@ -211,6 +216,7 @@ class Run {
     result_.crashes += report_->crashes;
     result_.recoveries_cut += report_->recoveries_cut;
     result_.closes += report_->closes;
+    result_.maps_lost += report_->maps_lost;
     if (WIFSIGNALED(status))
       shared_.violate(fmt::format("the engine died of signal {}", WTERMSIG(status)));
     else if (WEXITSTATUS(status) != 0)

@@ -7,6 +7,7 @@
 
 #include "coppice/aligned_buffer.h"
 #include "session.h"
+#include "store/meta_restore.h"
 
 namespace coppice::sim {
 
@@ -208,6 +209,47 @@ Task<void> Session::check_store(bool running) {
     if (shared_.dump) co_await print_dump(*report);
     shared_.violate(fmt::format("check ({}) found {} problems: {} ({})", running ? "running" : "recovered",
                                 report->problems.size(), report->problems.front(), process_.notices));
+  }
+  if (!running && shared_.violation.empty()) co_await compare_copy();
+}
+
+// With nobody at work, behind a checkpoint: the copy in the pool is the map, key by key.
+Task<void> Session::compare_copy() {
+  Pool& pool = process_.engine->parts().pool;
+  if (!pool.superblock().meta_copy.whole()) co_return;
+  const auto copied = make_memory_meta_store();
+  MetaStore* into = copied.get();
+  auto read = co_await read_copy(pool, into);
+  if (fault()) co_return;
+  if (!read) {
+    shared_.violate(std::string("the copy of the map can't be read: ") + read.error().text);
+    co_return;
+  }
+  for (const Family family : {Family::kLeaf, Family::kChange, Family::kMeta}) {
+    auto a = process_.engine->meta().iterate(family, Reach::kAll);
+    auto b = copied->iterate(family, Reach::kAll);
+    a->seek("");
+    b->seek("");
+    while (a->valid() && b->valid() && a->key() == b->key() && a->value() == b->value()) {
+      a->next();
+      b->next();
+    }
+    if (!a->valid() && !b->valid()) continue;
+    if (shared_.dump) {
+      const auto text = [](MetaIterator& at) {
+        std::string out;
+        if (!at.valid()) return out;
+        for (const char c : at.key()) out += fmt::format("{:02x}", static_cast<unsigned char>(c));
+        out += " = ";
+        for (const char c : at.value()) out += fmt::format("{:02x}", static_cast<unsigned char>(c));
+        return out;
+      };
+      fmt::print("map:  {}\ncopy: {}\n", text(*a), text(*b));
+      std::fflush(stdout);
+    }
+    shared_.violate(
+        fmt::format("the copy of the map differs from it in family {}", static_cast<int>(family)));
+    co_return;
   }
 }
 

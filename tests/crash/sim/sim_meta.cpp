@@ -35,6 +35,12 @@ void SimMeta::make_durable(std::size_t batches) {
   unsynced_.clear();
 }
 
+void SimMeta::lose() {
+  unsynced_.clear();
+  visible_ = make_memory_meta_store();
+  durable_ = make_memory_meta_store();
+}
+
 void SimMeta::power_cut(Rng& rng) {
   if (unsynced_.empty()) return;
   make_durable(rng.below(unsynced_.size() + 1));

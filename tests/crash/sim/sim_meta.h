@@ -15,6 +15,8 @@ class SimMeta {
  public:
   SimMeta() : visible_(make_memory_meta_store()), durable_(make_memory_meta_store()) {}
   void power_cut(Rng& rng);
+  // The directory is gone: empty, and open again.
+  void lose();
   // What a process is given.
   std::unique_ptr<MetaStore> open();
 

@@ -173,7 +173,7 @@ Task<Outcome<std::vector<PoolInfo>>> MemoryStore::pools() {
   co_return std::vector<PoolInfo>{};
 }
 Task<Outcome<CheckReport>> MemoryStore::check(bool) {
-  co_return CheckReport{.leaves = 1, .blocks = 2, .problems = {}};
+  co_return CheckReport{.leaves = 1, .blocks = 2, .metadata_copy = "whole", .problems = {}};
 }
 Task<Outcome<std::string>> MemoryStore::dump() {
   co_return std::string("nothing\n");

@@ -60,6 +60,20 @@ TEST_CASE("golden: superblock and slab") {
   check_golden("slab_header", block);
 }
 
+TEST_CASE("golden: the copy of the metadata") {
+  Bytes block(kBlockBytes);
+  const std::span<std::byte, kBlockBytes> into(block.data(), kBlockBytes);
+  Superblock superblock = sample_superblock();
+  superblock.ro_compat = kRoCompatMetaCopy;
+  superblock.meta_copy = sample_meta_copy();
+  encode_superblock(superblock, into);
+  check_golden("superblock_meta_copy", block);
+  CHECK(decode_superblock(into) == superblock);
+  encode_meta_segment(sample_meta_segment(), into);
+  check_golden("meta_segment", block);
+  check_golden("meta_frame", sample_meta_frame());
+}
+
 TEST_CASE("golden: page") {
   Bytes block(kBlockBytes);
   const PageBytes page(block.data(), kBlockBytes);

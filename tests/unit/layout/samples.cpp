@@ -30,7 +30,41 @@ Superblock sample_superblock() {
           .slab_count = 3,
           .max_slabs = 0,
           .journal_tail_sequence = 99,
-          .created_unix_ms = 1'700'000'000'123};
+          .created_unix_ms = 1'700'000'000'123,
+          .meta_copy = {}};
+}
+
+MetaCopyPlace sample_meta_copy() {
+  return {.base = PhysicalBlock::of(0, 123'456),
+          .log = PhysicalBlock::of(1, 99),
+          .log_first = 4,
+          .log_sequence = 77,
+          .mark = {.segment = 5, .block = 9, .sequence = 80, .hash = 0x0123456789abcdef, .applied = 41}};
+}
+
+MetaSegment sample_meta_segment() {
+  return {.store = sample_uuid(0x10),
+          .chain = 65'537,
+          .number = 5,
+          .previous = PhysicalBlock::of(0, 4711),
+          .runs = {{PhysicalBlock::of(1, 99), 60}, {PhysicalBlock::of(0, 77'777), 4}}};
+}
+
+Bytes sample_meta_frame() {
+  Bytes payload;
+  append_meta_entry(0, 2, "disk/0000000000000001", "vm", payload);
+  append_meta_entry(1, 0, "gone", "", payload);
+  Bytes frame(kBlockBytes);
+  std::memcpy(frame.data() + kMetaFrameHeaderBytes, payload.data(), payload.size());
+  seal_meta_frame({.chain = 65'537,
+                   .sequence = 81,
+                   .previous_hash = 0x0123456789abcdef,
+                   .payload_bytes = static_cast<std::uint32_t>(payload.size()),
+                   .flags = MetaFrame::kEnd,
+                   .payload_hash = 0,
+                   .applied = 42},
+                  PhysicalBlock::of(1, 108), frame);
+  return frame;
 }
 
 SlabHeader sample_slab_header() {

@@ -23,6 +23,10 @@ inline constexpr std::uint64_t kStamp = 0x5354414d50;
 
 Uuid sample_uuid(std::uint8_t first);
 Superblock sample_superblock();
+MetaCopyPlace sample_meta_copy();
+MetaSegment sample_meta_segment();
+// Sealed at PhysicalBlock::of(1, 108).
+Bytes sample_meta_frame();
 SlabHeader sample_slab_header();
 Leaf sample_leaf();
 MapRecord sample_map();

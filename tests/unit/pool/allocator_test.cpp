@@ -282,5 +282,33 @@ TEST_CASE_METHOD(Fixture, "release keeps what a later record owns again") {
   CHECK(allocator.owned(runs[0].first.next(2)));
 }
 
+TEST_CASE_METHOD(test::PoolFixture, "what is kept is handed out no more, and is nobody's") {
+  make_pool(1);
+  Allocator allocator(*pool);
+  must(allocator.load());
+  std::vector<PhysicalRun> taken;
+  REQUIRE(allocator.allocate(8, PhysicalBlock{0}, taken));
+  const PhysicalRun run = taken.front();
+  allocator.cancel(run);
+  const std::uint64_t free = allocator.free_blocks();
+  CHECK(allocator.keep({run.first, 4}));
+  CHECK(allocator.keep({run.first, 4}));
+  CHECK(allocator.free_blocks() == free - 4);
+  CHECK(allocator.owned_data_blocks() == 0);
+  taken.clear();
+  REQUIRE(allocator.allocate(allocator.free_blocks(), PhysicalBlock{0}, taken));
+  for (const PhysicalRun& other : taken) {
+    const bool apart =
+        run.first.value + 4 <= other.first.value || other.first.value + other.count <= run.first.value;
+    CHECK(apart);
+  }
+  for (const PhysicalRun& other : taken) allocator.cancel(other);
+  allocator.own({run.first.next(4), 1});
+  CHECK_FALSE(allocator.keep({run.first, 5}));
+  CHECK_FALSE(allocator.keep({PhysicalBlock{1}, 1}));
+  allocator.cancel({run.first, 4});
+  CHECK(allocator.free_blocks() == free - 1);
+}
+
 }  // namespace
 }  // namespace coppice

@@ -174,7 +174,7 @@ TEST_CASE_METHOD(Fixture, "a newer format, in whichever way it says so") {
 }
 
 TEST_CASE_METHOD(Fixture, "a feature that one must know to write leaves the pool readable") {
-  rewrite(paths[0], [](Superblock& superblock) { superblock.ro_compat = 1; });
+  rewrite(paths[0], [](Superblock& superblock) { superblock.ro_compat = 2; });
   refused(paths, ErrorKind::kReadOnly,
           "pool file " + paths[0] +
               " was written by a newer coppice, which alone can write it: use that version");
