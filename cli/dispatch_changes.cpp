@@ -53,17 +53,42 @@ Task<Outcome<Json>> Dispatcher::create(Call call) {
 Task<Outcome<Json>> Dispatcher::snapshot(Call call) {
   Params params(call.params);
   const std::vector<Spec> specs = params.specs("specs");
-  const std::string note = params.text_or("note", "");
+  SnapshotOptions options;
+  options.note = params.text_or("note", "");
   auto valid = params.finish();
   for (const auto& spec : specs) {
     if (valid) valid = need_snapshot(spec, "snapshot");
   }
   if (!valid) co_return std::unexpected(valid.error());
-  auto made = co_await store_.snapshot(specs, note);
+  auto made = co_await store_.snapshot(specs, options);
   if (!made) co_return std::unexpected(made.error());
   Json names = Json::array();
   for (const auto& spec : specs) names.push_back(spec.text());
   co_return Json{{"snapshots", names}};
+}
+
+Task<Outcome<Json>> Dispatcher::hold(Call call) {
+  Params params(call.params);
+  const Spec snapshot = params.spec("snapshot");
+  const std::string tag = params.text("tag");
+  const auto valid = all_of({params.finish(), need_snapshot(snapshot, "hold"), check_name(tag)});
+  if (!valid) co_return std::unexpected(valid.error());
+  auto held = co_await store_.hold(snapshot, tag);
+  if (!held) co_return std::unexpected(held.error());
+  co_return Json{{"name", snapshot.text()}, {"tag", tag}};
+}
+
+// Without a tag: the only one.
+Task<Outcome<Json>> Dispatcher::release(Call call) {
+  Params params(call.params);
+  const Spec snapshot = params.spec("snapshot");
+  const std::string tag = params.text_or("tag", "");
+  auto valid = all_of({params.finish(), need_snapshot(snapshot, "release")});
+  if (valid && !tag.empty()) valid = check_name(tag);
+  if (!valid) co_return std::unexpected(valid.error());
+  auto released = co_await store_.release(snapshot, tag);
+  if (!released) co_return std::unexpected(released.error());
+  co_return Json{{"name", snapshot.text()}, {"tag", *released}};
 }
 
 Task<Outcome<Json>> Dispatcher::rollback(Call call) {

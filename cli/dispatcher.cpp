@@ -22,6 +22,7 @@ Dispatcher::Handler Dispatcher::handler_of(const std::string& method) {
       {"snapshot", &Dispatcher::snapshot}, {"rollback", &Dispatcher::rollback},
       {"clone", &Dispatcher::clone},       {"remove", &Dispatcher::remove},
       {"rename", &Dispatcher::rename},     {"resize", &Dispatcher::resize},
+      {"hold", &Dispatcher::hold},         {"release", &Dispatcher::release},
       {"import", &Dispatcher::import},     {"export", &Dispatcher::export_},
       {"list", &Dispatcher::list},         {"info", &Dispatcher::info},
       {"tree", &Dispatcher::tree},         {"space", &Dispatcher::space},

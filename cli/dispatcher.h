@@ -45,6 +45,8 @@ class Dispatcher {
   // Disks and snapshots (dispatch_changes.cpp)
   Task<Outcome<Json>> create(Call call);
   Task<Outcome<Json>> snapshot(Call call);
+  Task<Outcome<Json>> hold(Call call);
+  Task<Outcome<Json>> release(Call call);
   Task<Outcome<Json>> rollback(Call call);
   Task<Outcome<Json>> clone(Call call);
   Task<Outcome<Json>> remove(Call call);

@@ -37,14 +37,17 @@ Json node_to_json(const NodeInfo& node) {
           {"created", format_time(node.created_unix_ms)},
           {"note", node.note},
           {"clones", node.clones},
-          {"attachments", node.attachments}};
+          {"attachments", node.attachments},
+          {"holds", node.holds}};
 }
 
 Outcome<NodeInfo> node_from_json(const Json& document) {
   // The library throws on a wrong type or a missing key; here that is one answer: not a node.
   try {
     NodeInfo node;
-    const auto kind = std::ranges::find(kKindNames, document.at("kind").get<std::string>());
+    std::string kind_name = document.at("kind").get<std::string>();
+    if (kind_name == "disk") kind_name = "head";
+    const auto kind = std::ranges::find(kKindNames, kind_name);
     const auto created = parse_time(document.at("created").get<std::string>());
     if (kind == std::end(kKindNames) || !created) return not_a_node();
     node.id = document.at("id").get<std::uint64_t>();
@@ -57,10 +60,21 @@ Outcome<NodeInfo> node_from_json(const Json& document) {
     node.created_unix_ms = *created;
     node.clones = document.at("clones").get<std::vector<std::string>>();
     node.attachments = document.at("attachments").get<std::uint64_t>();
+    node.holds = document.at("holds").get<std::vector<std::string>>();
     return node;
   } catch (const Json::exception&) {
     return not_a_node();
   }
+}
+
+Outcome<std::vector<NodeInfo>> nodes_from_json(const Json& documents) {
+  std::vector<NodeInfo> nodes;
+  for (const auto& document : documents) {
+    auto node = node_from_json(document);
+    if (!node) return std::unexpected(node.error());
+    nodes.push_back(std::move(*node));
+  }
+  return nodes;
 }
 
 Json tree_to_json(const std::vector<NodeInfo>& nodes) {

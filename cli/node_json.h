@@ -16,9 +16,11 @@ using Json = nlohmann::json;
 [[nodiscard]] std::string to_line(const Json& document);
 
 // {"id","parent","name","kind":"head|snapshot|deleted","disk","snapshot","size","created","note","clones",
-//  "attachments"}; parent 0 is the root; a deleted node has no name.
+//  "attachments","holds"}; parent 0 is the root; a deleted node has no name.
 [[nodiscard]] Json node_to_json(const NodeInfo& node);
+// From a tree or a listing, where a head is called a disk.
 [[nodiscard]] Outcome<NodeInfo> node_from_json(const Json& document);
+[[nodiscard]] Outcome<std::vector<NodeInfo>> nodes_from_json(const Json& documents);
 
 // {"nodes":[…],"heads":[{"disk","at","id"}]}: `at` is the node that the head continues from (0: none), `id`
 // its own among the nodes.

@@ -24,6 +24,8 @@ Verb rm_verb(CLI::App& program);
 Verb rename_verb(CLI::App& program);
 Verb resize_verb(CLI::App& program);
 Verb snapshot_verb(CLI::App& program);
+Verb hold_verb(CLI::App& program);
+Verb release_verb(CLI::App& program);
 Verb rollback_verb(CLI::App& program);
 Verb clone_verb(CLI::App& program);
 Verb tree_verb(CLI::App& program);

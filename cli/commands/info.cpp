@@ -1,5 +1,6 @@
 #include <memory>
 
+#include "cli/policy_text.h"
 #include "cli/table.h"
 #include "cli/time_text.h"
 #include "cli/verb.h"
@@ -7,12 +8,6 @@
 
 namespace coppice::cli {
 namespace {
-
-std::string joined(const std::vector<std::string>& texts) {
-  std::string all;
-  for (const auto& text : texts) all += (all.empty() ? "" : ", ") + text;
-  return all;
-}
 
 std::string indented(const std::string& text) {
   std::string all = "  ";
@@ -43,6 +38,8 @@ std::string render(const Json& info) {
   if (!clones.empty()) table.add({"cloned to", joined(clones)});
   if (attachments != 0)
     table.add({"in use by", std::to_string(attachments) + (attachments == 1 ? " client" : " clients")});
+  const auto holds = info.value("holds", std::vector<std::string>());
+  if (!holds.empty()) table.add({"held by", joined(holds)});
   if (info.value("note", "") != "") table.add({"note", info.value("note", "")});
   for (const auto& uri : info.value("nbd", std::vector<std::string>())) table.add({"nbd", uri});
   if (!info.value("served", false)) table.add({"served", "not now: start `coppice serve`"});

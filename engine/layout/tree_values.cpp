@@ -10,6 +10,7 @@ namespace coppice {
 namespace {
 
 constexpr std::uint8_t kValueFormat = 1;
+constexpr std::uint8_t kPolicyFormat = 2;  // of nodes
 constexpr std::size_t kIdDigits = 16;
 
 // Each value lists its fields once, in `fields`; the two visitors below write or read them in that order.
@@ -23,7 +24,12 @@ class Put {
   void operator()(const std::uint64_t& number) { out_.u64(number); }
   void operator()(const std::int64_t& number) { out_.u64(static_cast<std::uint64_t>(number)); }
   void operator()(const NodeState& state) { out_.u8(static_cast<std::uint8_t>(state)); }
+  void operator()(const bool& flag) { out_.u8(flag ? 1 : 0); }
   void operator()(const std::string& text) { out_.text(text); }
+  void operator()(const std::vector<std::string>& texts) {
+    out_.u64(texts.size());
+    for (const std::string& text : texts) out_.text(text);
+  }
   void operator()(const std::vector<Epoch>& epochs) {
     out_.u64(epochs.size());
     for (const Epoch epoch : epochs) out_.u64(epoch.value);
@@ -51,7 +57,22 @@ class Take {
     else
       valid_ = false;
   }
+  void operator()(bool& flag) {
+    const std::uint8_t number = in_.u8();
+    flag = number == 1;
+    valid_ = valid_ && number <= 1;
+  }
   void operator()(std::string& text) { text = in_.text(); }
+  // In order, each once: one value has one encoding.
+  void operator()(std::vector<std::string>& texts) {
+    const std::uint64_t count = in_.u64();
+    if (count > in_.remaining()) valid_ = false;
+    for (std::uint64_t i = 0; valid_ && i < count; ++i) {
+      std::string text = in_.text();
+      valid_ = in_.ok() && (texts.empty() || texts.back() < text);
+      texts.push_back(std::move(text));
+    }
+  }
   void operator()(std::vector<Epoch>& epochs) {
     const std::uint64_t count = in_.u64();
     if (count != in_.remaining() / 8) {
@@ -83,6 +104,9 @@ void fields(T& value, auto visit) {
   visit(value.size_bytes), visit(value.created_unix_ms), visit(value.reclaimed_up_to);
   visit(value.name), visit(value.note);
 }
+void policy_fields(auto& value, auto visit) {
+  visit(value.expires_unix_ms), visit(value.scheduled), visit(value.holds);
+}
 template <Of<DiskValue> T>
 void fields(T& value, auto visit) {
   visit(value.head), visit(value.created_unix_ms), visit(value.name);
@@ -105,22 +129,38 @@ void fields(T& value, auto visit) {
   visit(value.epochs);
 }
 
+// The lowest format that can hold the value, so that what nobody uses keeps no older version from reading.
+template <class T>
+std::uint8_t format_of(const T& value) {
+  if constexpr (std::same_as<T, NodeValue>) return value.has_policy() ? kPolicyFormat : kValueFormat;
+  return kValueFormat;
+}
+
+template <class T>
+void fields_of(T& value, std::uint8_t format, auto visit) {
+  fields(value, visit);
+  if constexpr (Of<T, NodeValue>) {
+    if (format == kPolicyFormat) policy_fields(value, visit);
+  }
+}
+
 template <class T>
 std::string put(const T& value) {
   std::vector<std::byte> bytes;
-  Writer(bytes).u8(kValueFormat);
-  fields(value, Put(bytes));
+  const std::uint8_t format = format_of(value);
+  Writer(bytes).u8(format);
+  fields_of(value, format, Put(bytes));
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 template <class T>
 std::optional<T> take(std::string_view from) {
   Reader in(std::as_bytes(std::span(from)));
-  if (in.u8() != kValueFormat) return std::nullopt;
+  const std::uint8_t format = in.u8();
   T value;
   bool valid = true;
-  fields(value, Take(in, valid));
-  if (!valid || !in.ok() || !in.done()) return std::nullopt;
+  fields_of(value, format, Take(in, valid));
+  if (!valid || !in.ok() || !in.done() || format_of(value) != format) return std::nullopt;
   return value;
 }
 

@@ -3,7 +3,8 @@
 //   "branch/<id>"  BranchValue     "node/<id>"  NodeValue     "disk/<id>"  DiskValue
 //   "counters"     CountersValue   "applied"    AppliedValue  "store"      StoreValue
 //   "suspects"     SuspectsValue
-// Ids are 16 lower-case hex digits. Each value starts with a version byte (1).
+// Ids are 16 lower-case hex digits. Each value starts with a version byte: 1, or the lowest one that can hold
+// it.
 #pragma once
 
 #include <cstdint>
@@ -42,6 +43,11 @@ struct NodeValue {
   std::string name;  // of the snapshot
   std::string note;
   LeafIndex reclaimed_up_to;  // dead nodes: leaves below were given back
+  // Of snapshots; a node with any of these is stored in format 2.
+  std::int64_t expires_unix_ms = 0;  // 0: never
+  bool scheduled = false;            // made by its disk's schedule, which may remove it
+  std::vector<std::string> holds{};  // tags that keep it, in order, each once
+  [[nodiscard]] bool has_policy() const { return expires_unix_ms != 0 || scheduled || !holds.empty(); }
   bool operator==(const NodeValue&) const = default;
 };
 

@@ -117,11 +117,11 @@ Task<Outcome<>> StoreImpl::do_create(std::string name, std::uint64_t size_bytes)
   co_return done;
 }
 
-Task<Outcome<>> StoreImpl::snapshot(std::vector<Spec> specs, std::string note) {
+Task<Outcome<>> StoreImpl::snapshot(std::vector<Spec> specs, SnapshotOptions options) {
   auto writable = require_writable();
   if (!writable) co_return std::unexpected(writable.error());
   co_await verbs_.lock();
-  auto done = co_await do_snapshot(std::move(specs), std::move(note));
+  auto done = co_await do_snapshot(std::move(specs), std::move(options));
   verbs_.unlock();
   co_return done;
 }
@@ -150,12 +150,13 @@ Outcome<> StoreImpl::check_snapshot_specs(const std::vector<Spec>& specs) {
   return {};
 }
 
-Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, std::string note) {
+Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, SnapshotOptions options) {
   auto checked = check_snapshot_specs(specs);
   if (!checked) co_return checked;
-  if (note.size() > kMaxNoteBytes) {
-    co_return refuse(ErrorKind::kInvalid, fmt::format("snapshot {}: a note has at most {} bytes, this one {}",
-                                                      specs.front().text(), kMaxNoteBytes, note.size()));
+  if (options.note.size() > kMaxNoteBytes) {
+    co_return refuse(ErrorKind::kInvalid,
+                     fmt::format("snapshot {}: a note has at most {} bytes, this one {}",
+                                 specs.front().text(), kMaxNoteBytes, options.note.size()));
   }
   Parts& parts = engine_->parts();
   Tree& tree = parts.tree;
@@ -187,7 +188,8 @@ Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, std::string note
   }
   MetaRecord names;
   for (std::size_t i = 0; i < nodes.size(); ++i) {
-    const Tree::Edits named = tree.plan_name_node(nodes[i], specs[i].snapshot, note);
+    const Tree::Edits named =
+        tree.plan_label_node(nodes[i], {.name = specs[i].snapshot, .note = options.note});
     names.edits.insert(names.edits.end(), named.begin(), named.end());
   }
   parts.journal.unreserve(bytes);
@@ -290,6 +292,11 @@ Outcome<> StoreImpl::check_removal(const TreeNode& node, const Spec& spec,
     return refuse(ErrorKind::kBusy, fmt::format("{} is open ({}): close it before removing it", spec.text(),
                                                 first_holder(node.id)));
   }
+  if (!node.value.holds.empty()) {
+    return refuse(ErrorKind::kBusy,
+                  fmt::format("{} is held by {}: 'coppice release {} {}' lets it go", spec.text(),
+                              fmt::join(node.value.holds, ", "), spec.text(), node.value.holds.front()));
+  }
   if (node.pins != 0) {
     return refuse(ErrorKind::kBusy,
                   fmt::format("{} is being read by a diff: try again when that is done", spec.text()));
@@ -390,8 +397,9 @@ Task<Outcome<>> StoreImpl::do_rename(Spec from, std::string to) {
   }
   const auto plan = [&, id = (*node)->id] {
     const NodeValue& value = tree.node(id)->value;
-    return from.is_snapshot() ? tree.plan_name_node(id, to, value.note)
-                              : tree.plan_rename_disk(value.disk, to);
+    return from.is_snapshot()
+               ? tree.plan_label_node(id, {to, value.note, value.expires_unix_ms, value.scheduled})
+               : tree.plan_rename_disk(value.disk, to);
   };
   auto done = co_await change(plan, from.text());
   co_return done;

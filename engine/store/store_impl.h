@@ -22,7 +22,9 @@ class StoreImpl final : public Store {
 
   [[nodiscard]] std::string read_only() const override;
   Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes) override;
-  Task<Outcome<>> snapshot(std::vector<Spec> specs, std::string note) override;
+  Task<Outcome<>> snapshot(std::vector<Spec> specs, SnapshotOptions options) override;
+  Task<Outcome<>> hold(Spec snapshot, std::string tag) override;
+  Task<Outcome<std::string>> release(Spec snapshot, std::string tag) override;
   Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
@@ -47,7 +49,7 @@ class StoreImpl final : public Store {
   // Who has a node open, and how a message names them.
   [[nodiscard]] std::size_t holders_of(NodeId node) const;
   [[nodiscard]] std::string first_holder(NodeId node) const;
-  void release(NodeId node, std::list<Holder>::iterator place);
+  void detach(NodeId node, std::list<Holder>::iterator place);
 
   // Refuses where the store is read-only.
   Outcome<> require_writable() const;
@@ -61,7 +63,10 @@ class StoreImpl final : public Store {
 
   // The bodies of the verbs that change something, one at a time.
   Task<Outcome<>> do_create(std::string name, std::uint64_t size_bytes);
-  Task<Outcome<>> do_snapshot(std::vector<Spec> specs, std::string note);
+  Task<Outcome<>> do_snapshot(std::vector<Spec> specs, SnapshotOptions options);
+  Task<Outcome<>> do_hold(Spec snapshot, std::string tag);
+  Task<Outcome<std::string>> do_release(Spec snapshot, std::string tag);
+  Outcome<TreeNode*> require_snapshot(const Spec& spec, const char* verb);
   Task<Outcome<std::string>> do_rollback(Spec to, RollbackOptions options);
   Task<Outcome<>> do_clone(Spec from, std::string new_disk);
   Task<Outcome<>> do_remove(std::vector<Spec> specs, bool with_snapshots);

@@ -58,6 +58,7 @@ NodeInfo StoreImpl::describe(const TreeNode& node) {
   info.size_bytes = node.value.size_bytes;
   info.created_unix_ms = node.value.created_unix_ms;
   info.attachments = holders_of(node.id);
+  info.holds = node.value.holds;
   for (const NodeId child_id : node.children) {
     const TreeNode& child = *tree.node(child_id);
     if (child.value.disk == node.value.disk || child.value.state == NodeState::kDead) continue;
@@ -188,7 +189,7 @@ Task<Outcome<std::vector<DiffRange>>> StoreImpl::diff(Spec from, Spec to, std::u
   co_return ranges;
 }
 
-void StoreImpl::release(NodeId node, std::list<Holder>::iterator place) {
+void StoreImpl::detach(NodeId node, std::list<Holder>::iterator place) {
   auto found = holders_.find(node);
   found->second.erase(place);
   if (found->second.empty()) holders_.erase(found);
@@ -216,7 +217,7 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::open_device(Spec spec, Ac
   const NodeId id = (*node)->id;
   std::list<Holder>& holders = holders_[id];
   const auto place = holders.insert(holders.end(), std::move(holder));
-  const auto on_close = [this, id, place] { release(id, place); };
+  const auto on_close = [this, id, place] { detach(id, place); };
   std::unique_ptr<BlockDevice> device;
   if (spec.is_snapshot()) {
     device = make_snapshot_device(engine_->parts(), id, on_close);

@@ -93,7 +93,15 @@ class Tree final : public BranchParents {
     Edits edits;
   };
   [[nodiscard]] Fork plan_fork(NodeId head, std::int64_t now_ms) const;
-  [[nodiscard]] Edits plan_name_node(NodeId node, const std::string& name, const std::string& note) const;
+  struct Label {
+    std::string name;
+    std::string note = {};
+    std::int64_t expires_unix_ms = 0;
+    bool scheduled = false;
+  };
+  // What the node was held by stays.
+  [[nodiscard]] Edits plan_label_node(NodeId node, const Label& label) const;
+  [[nodiscard]] Edits plan_holds(NodeId node, std::vector<std::string> tags) const;
   [[nodiscard]] Edits plan_kill_node(NodeId node) const;
   // The disk's head moves to a new branch from `to`; its old head becomes a node: kept under `keep_as`, or
   // dead where that is empty.

@@ -48,11 +48,19 @@ Tree::Fork Tree::plan_fork(NodeId head_id, std::int64_t now_ms) const {
            put(node_key(head_id), encode(moved))}};
 }
 
-Tree::Edits Tree::plan_name_node(NodeId id, const std::string& name, const std::string& note) const {
+Tree::Edits Tree::plan_label_node(NodeId id, const Label& label) const {
   NodeValue value = node(id)->value;
   value.state = NodeState::kSnapshot;
-  value.name = name;
-  value.note = note;
+  value.name = label.name;
+  value.note = label.note;
+  value.expires_unix_ms = label.expires_unix_ms;
+  value.scheduled = label.scheduled;
+  return {put(node_key(id), encode(value))};
+}
+
+Tree::Edits Tree::plan_holds(NodeId id, std::vector<std::string> tags) const {
+  NodeValue value = node(id)->value;
+  value.holds = std::move(tags);
   return {put(node_key(id), encode(value))};
 }
 
@@ -61,6 +69,9 @@ Tree::Edits Tree::plan_kill_node(NodeId id) const {
   value.state = NodeState::kDead;
   value.name.clear();
   value.note.clear();
+  value.expires_unix_ms = 0;
+  value.scheduled = false;
+  value.holds.clear();
   value.reclaimed_up_to = {};
   return {put(node_key(id), encode(value))};
 }

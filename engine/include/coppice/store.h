@@ -68,6 +68,10 @@ struct OpenOptions {
   std::chrono::seconds lock_wait{20};
 };
 
+struct SnapshotOptions {
+  std::string note = {};
+};
+
 struct NodeInfo {
   std::uint64_t id = 0;
   std::uint64_t parent = 0;  // 0: the root
@@ -79,6 +83,7 @@ struct NodeInfo {
   std::int64_t created_unix_ms = 0;
   std::vector<std::string> clones;  // disks (other than `disk`) that continue from this node
   std::uint64_t attachments = 0;    // open devices on it
+  std::vector<std::string> holds;   // tags that keep it from being removed
 };
 
 struct SpaceInfo {
@@ -129,7 +134,11 @@ class Store {
   [[nodiscard]] virtual std::string read_only() const = 0;
 
   virtual Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes) = 0;
-  virtual Task<Outcome<>> snapshot(std::vector<Spec> specs, std::string note) = 0;
+  virtual Task<Outcome<>> snapshot(std::vector<Spec> specs, SnapshotOptions options) = 0;
+  // A snapshot that is held can't be removed. It may be held by several, each under a tag (a name).
+  virtual Task<Outcome<>> hold(Spec snapshot, std::string tag) = 0;
+  // Of an empty tag: the only one there is. Answers the tag.
+  virtual Task<Outcome<std::string>> release(Spec snapshot, std::string tag) = 0;
   // Answers the name under which the head's content was kept, or an empty one if it was discarded.
   virtual Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) = 0;
   virtual Task<Outcome<>> clone(Spec from, std::string new_disk) = 0;

@@ -128,7 +128,7 @@ Task<void> Session::verb_snapshot(Rng& rng) {
   verb.set->point = shared_.oracle.now();
   verb.kind = PendingVerb::Kind::kSnapshot;
   for (const Spec& spec : verb.specs) ++shared_.oracle.disks[spec.disk]->watchers;
-  auto done = co_await process_.store->snapshot(verb.specs, "");
+  auto done = co_await process_.store->snapshot(verb.specs, SnapshotOptions{});
   conclude(done.has_value());
   for (const Spec& spec : verb.specs) {
     DiskModel& disk = *shared_.oracle.disks[spec.disk];

@@ -81,13 +81,28 @@ Task<Outcome<>> MemoryStore::create_disk(std::string name, std::uint64_t size_by
   co_return Outcome<>{};
 }
 
-Task<Outcome<>> MemoryStore::snapshot(std::vector<Spec> specs, std::string) {
+Task<Outcome<>> MemoryStore::snapshot(std::vector<Spec> specs, SnapshotOptions options) {
   for (const auto& spec : specs) {
     const auto disk = find(Spec{spec.disk, {}});
     if (!disk) co_return not_found(Spec{spec.disk, {}});
-    images[spec.text()] = std::make_shared<Image>(Image{disk->bytes});
+    images[spec.text()] = std::make_shared<Image>(Image{.bytes = disk->bytes, .note = options.note});
   }
   co_return Outcome<>{};
+}
+
+Task<Outcome<>> MemoryStore::hold(Spec snapshot, std::string tag) {
+  const auto image = find(snapshot);
+  if (!image) co_return not_found(snapshot);
+  image->holds.push_back(std::move(tag));
+  co_return Outcome<>{};
+}
+
+Task<Outcome<std::string>> MemoryStore::release(Spec snapshot, std::string tag) {
+  const auto image = find(snapshot);
+  if (!image || image->holds.empty()) co_return not_found(snapshot);
+  if (tag.empty()) tag = image->holds.front();
+  std::erase(image->holds, tag);
+  co_return tag;
 }
 
 Task<Outcome<std::string>> MemoryStore::rollback(Spec to, RollbackOptions options) {
@@ -154,6 +169,8 @@ Task<Outcome<NodeInfo>> MemoryStore::info(Spec spec) {
   node.snapshot = spec.snapshot;
   node.size_bytes = found->second->bytes.size();
   node.attachments = found->second->attachments;
+  node.note = found->second->note;
+  node.holds = found->second->holds;
   co_return node;
 }
 

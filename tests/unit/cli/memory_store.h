@@ -21,11 +21,15 @@ class MemoryStore final : public Store {
     std::vector<std::byte> bytes;
     std::uint64_t attachments = 0;
     std::uint64_t written_bytes = 0;  // ever, by write()
+    std::string note = {};
+    std::vector<std::string> holds = {};
   };
   using ImagePointer = std::shared_ptr<Image>;
 
   Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes) override;
-  Task<Outcome<>> snapshot(std::vector<Spec> specs, std::string note) override;
+  Task<Outcome<>> snapshot(std::vector<Spec> specs, SnapshotOptions options) override;
+  Task<Outcome<>> hold(Spec snapshot, std::string tag) override;
+  Task<Outcome<std::string>> release(Spec snapshot, std::string tag) override;
   Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
