@@ -1,6 +1,4 @@
 // The verbs that change something. Every one reads its parameters to the end before it begins.
-#include <algorithm>
-
 #include "cli/dispatcher.h"
 #include "cli/params.h"
 #include "formats/export_image.h"
@@ -9,32 +7,10 @@
 namespace coppice::cli {
 namespace {
 
-Outcome<> need_snapshot(const Spec& spec, const char* verb) {
-  if (spec.is_snapshot()) return {};
-  return refuse(ErrorKind::kInvalid,
-                spec.disk + " names no snapshot: " + verb + " takes " + spec.disk + "@SNAPSHOT");
-}
-
-Outcome<> each_once(const std::vector<Spec>& specs) {
-  for (auto spec = specs.begin(); spec != specs.end(); ++spec) {
-    if (std::find(specs.begin(), spec, *spec) == spec) continue;
-    return refuse(ErrorKind::kInvalid, spec->text() + " is named twice: name it once");
-  }
-  return {};
-}
-
 Outcome<> one_file(const Call& call) {
   if (call.files.size() == 1) return {};
   return refuse(ErrorKind::kInvalid, call.method + " needs one descriptor, got " +
                                          std::to_string(call.files.size()) + ": pass it beside the request");
-}
-
-// Stops at the first that is wrong.
-Outcome<> all_of(std::initializer_list<Outcome<>> outcomes) {
-  for (const auto& outcome : outcomes) {
-    if (!outcome) return outcome;
-  }
-  return {};
 }
 
 }  // namespace
@@ -55,6 +31,7 @@ Task<Outcome<Json>> Dispatcher::snapshot(Call call) {
   const std::vector<Spec> specs = params.specs("specs");
   SnapshotOptions options;
   options.note = params.text_or("note", "");
+  options.expires_unix_ms = params.end_or_never("expires");
   auto valid = params.finish();
   for (const auto& spec : specs) {
     if (valid) valid = need_snapshot(spec, "snapshot");
@@ -65,30 +42,6 @@ Task<Outcome<Json>> Dispatcher::snapshot(Call call) {
   Json names = Json::array();
   for (const auto& spec : specs) names.push_back(spec.text());
   co_return Json{{"snapshots", names}};
-}
-
-Task<Outcome<Json>> Dispatcher::hold(Call call) {
-  Params params(call.params);
-  const Spec snapshot = params.spec("snapshot");
-  const std::string tag = params.text("tag");
-  const auto valid = all_of({params.finish(), need_snapshot(snapshot, "hold"), check_name(tag)});
-  if (!valid) co_return std::unexpected(valid.error());
-  auto held = co_await store_.hold(snapshot, tag);
-  if (!held) co_return std::unexpected(held.error());
-  co_return Json{{"name", snapshot.text()}, {"tag", tag}};
-}
-
-// Without a tag: the only one.
-Task<Outcome<Json>> Dispatcher::release(Call call) {
-  Params params(call.params);
-  const Spec snapshot = params.spec("snapshot");
-  const std::string tag = params.text_or("tag", "");
-  auto valid = all_of({params.finish(), need_snapshot(snapshot, "release")});
-  if (valid && !tag.empty()) valid = check_name(tag);
-  if (!valid) co_return std::unexpected(valid.error());
-  auto released = co_await store_.release(snapshot, tag);
-  if (!released) co_return std::unexpected(released.error());
-  co_return Json{{"name", snapshot.text()}, {"tag", *released}};
 }
 
 Task<Outcome<Json>> Dispatcher::rollback(Call call) {
@@ -119,19 +72,6 @@ Task<Outcome<Json>> Dispatcher::clone(Call call) {
   auto made = co_await store_.clone(from, disk);
   if (!made) co_return std::unexpected(made.error());
   co_return Json{{"name", disk}, {"from", from.text()}};
-}
-
-Task<Outcome<Json>> Dispatcher::remove(Call call) {
-  Params params(call.params);
-  const std::vector<Spec> specs = params.specs("specs");
-  const bool with_snapshots = params.flag("with_snapshots");
-  const auto valid = all_of({params.finish(), each_once(specs)});
-  if (!valid) co_return std::unexpected(valid.error());
-  auto removed = co_await store_.remove(specs, with_snapshots);
-  if (!removed) co_return std::unexpected(removed.error());
-  Json names = Json::array();
-  for (const auto& spec : specs) names.push_back(spec.text());
-  co_return Json{{"removed", names}};
 }
 
 // `to` is a bare name; for a snapshot "disk@new" is understood too, if it names the same disk.

@@ -23,6 +23,8 @@ Dispatcher::Handler Dispatcher::handler_of(const std::string& method) {
       {"clone", &Dispatcher::clone},       {"remove", &Dispatcher::remove},
       {"rename", &Dispatcher::rename},     {"resize", &Dispatcher::resize},
       {"hold", &Dispatcher::hold},         {"release", &Dispatcher::release},
+      {"expire", &Dispatcher::expire},     {"undelete", &Dispatcher::undelete},
+      {"purge", &Dispatcher::purge},       {"trash", &Dispatcher::trashed},
       {"import", &Dispatcher::import},     {"export", &Dispatcher::export_},
       {"list", &Dispatcher::list},         {"info", &Dispatcher::info},
       {"tree", &Dispatcher::tree},         {"space", &Dispatcher::space},

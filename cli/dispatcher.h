@@ -45,6 +45,9 @@ class Dispatcher {
   // Disks and snapshots (dispatch_changes.cpp)
   Task<Outcome<Json>> create(Call call);
   Task<Outcome<Json>> snapshot(Call call);
+  Task<Outcome<Json>> expire(Call call);
+  Task<Outcome<Json>> undelete(Call call);
+  Task<Outcome<Json>> purge(Call call);
   Task<Outcome<Json>> hold(Call call);
   Task<Outcome<Json>> release(Call call);
   Task<Outcome<Json>> rollback(Call call);
@@ -56,6 +59,7 @@ class Dispatcher {
   Task<Outcome<Json>> export_(Call call);
   // Questions (dispatch_questions.cpp)
   Task<Outcome<Json>> list(Call call);
+  Task<Outcome<Json>> trashed(Call call);
   Task<Outcome<Json>> info(Call call);
   Task<Outcome<Json>> tree(Call call);
   Task<Outcome<Json>> space(Call call);

@@ -22,6 +22,11 @@ std::unexpected<Failure> not_a_node() {
 
 }  // namespace
 
+std::string text_of(const Json& document, const char* key) {
+  const Json value = document.value(key, Json());
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
 std::string to_line(const Json& document) {
   return document.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -38,7 +43,8 @@ Json node_to_json(const NodeInfo& node) {
           {"note", node.note},
           {"clones", node.clones},
           {"attachments", node.attachments},
-          {"holds", node.holds}};
+          {"holds", node.holds},
+          {"expires", time_or_null(node.expires_unix_ms)}};
 }
 
 Outcome<NodeInfo> node_from_json(const Json& document) {
@@ -60,6 +66,8 @@ Outcome<NodeInfo> node_from_json(const Json& document) {
     node.created_unix_ms = *created;
     node.clones = document.at("clones").get<std::vector<std::string>>();
     node.attachments = document.at("attachments").get<std::uint64_t>();
+    const Json& expires = document.at("expires");
+    if (!expires.is_null()) node.expires_unix_ms = parse_time(expires.get<std::string>()).value_or(0);
     node.holds = document.at("holds").get<std::vector<std::string>>();
     return node;
   } catch (const Json::exception&) {
@@ -101,6 +109,23 @@ Json listing_to_json(std::vector<NodeInfo> nodes) {
     listing.push_back(std::move(entry));
   }
   return listing;
+}
+
+Json trash_to_json(const std::vector<TrashInfo>& disks) {
+  Json all = Json::array();
+  for (const auto& disk : disks) {
+    all.push_back({{"name", disk.disk},
+                   {"size", disk.size_bytes},
+                   {"snapshots", disk.snapshots},
+                   {"frees", disk.frees_bytes},
+                   {"removed", format_time(disk.removed_unix_ms)},
+                   {"until", format_time(disk.until_unix_ms)}});
+  }
+  return all;
+}
+
+Json time_or_null(std::int64_t unix_ms) {
+  return unix_ms == 0 ? Json() : Json(format_time(unix_ms));
 }
 
 Json space_to_json(const std::vector<SpaceInfo>& spaces) {

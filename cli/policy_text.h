@@ -12,7 +12,7 @@ namespace coppice::cli {
 
 // "a, b"; empty texts are left out.
 std::string joined(const std::vector<std::string>& texts);
-// "held by nightly, web-team"; empty where nothing is to be said.
-std::string policy_text(const NodeInfo& node);
+// "held by nightly, web-team, expires in 3 days"; empty where nothing is to be said.
+std::string policy_text(const NodeInfo& node, std::int64_t now_unix_ms);
 
 }  // namespace coppice::cli

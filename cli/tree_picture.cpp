@@ -142,7 +142,7 @@ std::string Picture::remarks(const NodeInfo& node) const {
       add("cloned from " + from.disk + "@" + from.snapshot);
     }
   }
-  if (const std::string policies = policy_text(node); !policies.empty()) add(policies);
+  if (const std::string policies = policy_text(node, now_unix_ms_); !policies.empty()) add(policies);
   if (!node.note.empty()) add("“" + node.note + "”");
   return text;
 }

@@ -26,6 +26,8 @@ Verb resize_verb(CLI::App& program);
 Verb snapshot_verb(CLI::App& program);
 Verb hold_verb(CLI::App& program);
 Verb release_verb(CLI::App& program);
+Verb expire_verb(CLI::App& program);
+Verb undelete_verb(CLI::App& program);
 Verb rollback_verb(CLI::App& program);
 Verb clone_verb(CLI::App& program);
 Verb tree_verb(CLI::App& program);

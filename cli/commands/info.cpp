@@ -40,6 +40,8 @@ std::string render(const Json& info) {
     table.add({"in use by", std::to_string(attachments) + (attachments == 1 ? " client" : " clients")});
   const auto holds = info.value("holds", std::vector<std::string>());
   if (!holds.empty()) table.add({"held by", joined(holds)});
+  const auto expires = parse_time(text_of(info, "expires"));
+  if (expires) table.add({"expires", text_of(info, "expires") + " (" + format_until(*expires, now_unix_ms()) + ")"});
   if (info.value("note", "") != "") table.add({"note", info.value("note", "")});
   for (const auto& uri : info.value("nbd", std::vector<std::string>())) table.add({"nbd", uri});
   if (!info.value("served", false)) table.add({"served", "not now: start `coppice serve`"});

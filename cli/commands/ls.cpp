@@ -1,3 +1,5 @@
+#include <memory>
+
 #include "cli/policy_text.h"
 #include "cli/table.h"
 #include "cli/time_text.h"
@@ -16,7 +18,7 @@ std::string remarks(const NodeInfo& node) {
   std::vector<std::string> parts;
   if (node.attachments != 0) parts.emplace_back("in use");
   for (const auto& clone : node.clones) parts.push_back("cloned to " + clone);
-  parts.push_back(policy_text(node));
+  parts.push_back(policy_text(node, now_unix_ms()));
   if (!node.note.empty()) parts.push_back("“" + node.note + "”");
   return joined(parts);
 }
@@ -34,7 +36,23 @@ std::string render(const std::vector<NodeInfo>& nodes) {
   return table.text();
 }
 
-Outcome<int> list(Context& context) {
+std::string render_trash(const Json& trash) {
+  if (trash.empty()) return "the trash is empty\n";
+  Table table({Table::Align::kLeft, Table::Align::kRight, Table::Align::kRight, Table::Align::kRight,
+               Table::Align::kLeft, Table::Align::kLeft});
+  table.add({"NAME", "SIZE", "SNAPSHOTS", "FREES", "REMOVED (UTC)", "KEPT UNTIL"});
+  for (const Json& disk : trash) {
+    table.add({disk.value("name", ""), format_size(disk.value("size", std::uint64_t{0})),
+               std::to_string(disk.value("snapshots", std::uint64_t{0})),
+               format_size(disk.value("frees", std::uint64_t{0})), to_the_second(disk.value("removed", "")),
+               to_the_second(disk.value("until", ""))});
+  }
+  return table.text();
+}
+
+Outcome<int> list(bool trash, Context& context) {
+  if (trash) return context.answer(Request{.method = "trash"}, render_trash);
+
   auto listing = context.session.call(Request{.method = "list"});
   if (!listing) return std::unexpected(listing.error());
   auto nodes = nodes_from_json(*listing);
@@ -46,8 +64,10 @@ Outcome<int> list(Context& context) {
 }  // namespace
 
 Verb ls_verb(CLI::App& program) {
-  const Parser parser(program, {"ls", "List disks and snapshots", "coppice ls --json"});
-  return {parser, list};
+  auto trash = std::make_shared<bool>(false);
+  Parser parser(program, {"ls", "List disks and snapshots", "coppice ls --json"});
+  parser.flag("--trash", *trash, "List the removed disks that can be brought back instead");
+  return {parser, [trash](Context& context) { return list(*trash, context); }};
 }
 
 }  // namespace coppice::cli

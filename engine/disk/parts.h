@@ -45,6 +45,8 @@ struct Parts {
   std::function<Task<Result<>>()> checkpoint;
   // A deleted node's space is still on its way back: waiting may help a full pool.
   std::function<bool()> reclaim_under_way;
+  // The pool is full: gives up something that waits to be removed. False: there is nothing.
+  std::function<Task<bool>()> make_room;
   // Written once per lost block: disk, byte offset and physical address.
   std::function<void(const char* what, std::uint64_t offset_bytes, PhysicalBlock address)> report;
 };

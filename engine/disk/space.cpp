@@ -53,6 +53,8 @@ Task<Result<>> take_blocks(Parts& parts, std::uint64_t count, PhysicalBlock goal
       continue;
     }
     if (!parts.reclaim_under_way()) {
+      const bool made = co_await parts.make_room();
+      if (made) continue;
       co_return fail(ErrorKind::kNoSpace, ENOSPC, "the pool is full");
     }
     co_await parts.space_freed.wait();

@@ -111,6 +111,10 @@ template <Of<DiskValue> T>
 void fields(T& value, auto visit) {
   visit(value.head), visit(value.created_unix_ms), visit(value.name);
 }
+template <Of<TrashValue> T>
+void fields(T& value, auto visit) {
+  visit(value.removed_unix_ms);
+}
 template <Of<CountersValue> T>
 void fields(T& value, auto visit) {
   visit(value.next_epoch), visit(value.next_branch), visit(value.next_node), visit(value.next_disk);
@@ -182,6 +186,9 @@ std::string node_key(NodeId id) {
 std::string disk_key(DiskId id) {
   return key_of("disk/", id.value);
 }
+std::string trash_key(DiskId id) {
+  return key_of("trash/", id.value);
+}
 
 std::optional<std::uint64_t> id_of_key(std::string_view key, std::string_view prefix) {
   if (!key.starts_with(prefix)) return std::nullopt;
@@ -209,6 +216,9 @@ std::string encode(const NodeValue& value) {
 std::string encode(const DiskValue& value) {
   return put(value);
 }
+std::string encode(const TrashValue& value) {
+  return put(value);
+}
 std::string encode(const CountersValue& value) {
   return put(value);
 }
@@ -230,6 +240,9 @@ std::optional<NodeValue> decode_node(std::string_view value) {
 }
 std::optional<DiskValue> decode_disk(std::string_view value) {
   return take<DiskValue>(value);
+}
+std::optional<TrashValue> decode_trash(std::string_view value) {
+  return take<TrashValue>(value);
 }
 std::optional<CountersValue> decode_counters(std::string_view value) {
   return take<CountersValue>(value);

@@ -2,7 +2,7 @@
 //
 //   "branch/<id>"  BranchValue     "node/<id>"  NodeValue     "disk/<id>"  DiskValue
 //   "counters"     CountersValue   "applied"    AppliedValue  "store"      StoreValue
-//   "suspects"     SuspectsValue
+//   "suspects"     SuspectsValue   "trash/<id>"  TrashValue
 // Ids are 16 lower-case hex digits. Each value starts with a version byte: 1, or the lowest one that can hold
 // it.
 #pragma once
@@ -58,6 +58,12 @@ struct DiskValue {
   bool operator==(const DiskValue&) const = default;
 };
 
+// Of a disk that was removed and can still be brought back; its name is free.
+struct TrashValue {
+  std::int64_t removed_unix_ms = 0;
+  bool operator==(const TrashValue&) const = default;
+};
+
 // The next free numbers. The epoch counter is above every epoch ever used in a record.
 struct CountersValue {
   Epoch next_epoch;
@@ -92,6 +98,7 @@ struct StoreValue {
 std::string branch_key(BranchId id);
 std::string node_key(NodeId id);
 std::string disk_key(DiskId id);
+std::string trash_key(DiskId id);
 inline constexpr std::string_view kCountersKey = "counters";
 inline constexpr std::string_view kAppliedKey = "applied";
 inline constexpr std::string_view kStoreKey = "store";
@@ -102,6 +109,7 @@ std::optional<std::uint64_t> id_of_key(std::string_view key, std::string_view pr
 std::string encode(const BranchValue& value);
 std::string encode(const NodeValue& value);
 std::string encode(const DiskValue& value);
+std::string encode(const TrashValue& value);
 std::string encode(const CountersValue& value);
 std::string encode(const AppliedValue& value);
 std::string encode(const StoreValue& value);
@@ -109,6 +117,7 @@ std::string encode(const SuspectsValue& value);
 std::optional<BranchValue> decode_branch(std::string_view value);
 std::optional<NodeValue> decode_node(std::string_view value);
 std::optional<DiskValue> decode_disk(std::string_view value);
+std::optional<TrashValue> decode_trash(std::string_view value);
 std::optional<CountersValue> decode_counters(std::string_view value);
 std::optional<AppliedValue> decode_applied(std::string_view value);
 std::optional<StoreValue> decode_store(std::string_view value);

@@ -44,6 +44,9 @@ void dump_tree(const Tree& tree, std::string& into) {
   for (const auto& [id, disk] : tree.disks()) {
     into += fmt::format("disk {} name={} head={}\n", id.value, disk.value.name, disk.value.head.value);
   }
+  for (const auto& [id, trashed] : tree.trash()) {
+    into += fmt::format("trash {} removed={}\n", id.value, trashed.removed_unix_ms);
+  }
   for (const auto& [id, branch] : tree.branches()) {
     into += fmt::format("branch {} parent={} fork_epoch={} current={}\n", id.value, branch.parent.value,
                         branch.fork_epoch.value, branch.current.value);

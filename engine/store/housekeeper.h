@@ -19,6 +19,9 @@ struct HousekeepingOptions {
   // Blocks that are unproven or in quarantine before a commit: 64 MiB.
   std::uint64_t pending_blocks = (std::uint64_t{64} << 20) / kBlockBytes;
   SpaceOptions space;
+  // For StoreImpl; see OpenOptions.
+  std::function<std::int64_t()> wall_clock = {};
+  std::chrono::nanoseconds policy_interval{0};
 };
 
 class Housekeeper {

@@ -5,6 +5,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,12 @@ class StoreImpl final : public Store {
   Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
+  Task<Outcome<std::int64_t>> trash(std::vector<Spec> specs, bool with_snapshots) override;
+  Task<Outcome<>> undelete(std::string disk, std::string new_name) override;
+  Task<Outcome<>> purge(std::vector<std::string> disks) override;
+  Task<Outcome<std::vector<TrashInfo>>> trashed() override;
+  Task<Outcome<>> set_expiry(Spec snapshot, std::int64_t expires_unix_ms) override;
+  Task<Outcome<>> run_policies() override;
   Task<Outcome<>> rename(Spec from, std::string to) override;
   Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) override;
   Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
@@ -41,7 +48,7 @@ class StoreImpl final : public Store {
   Task<Outcome<>> wait_for_reclaim() override;
   Task<Outcome<>> close() override;
 
-  void start() { housekeeper_.start(); }
+  void start();
   // Before start(): the engine keeps what is written in memory.
   void set_read_only(std::string reason) { read_only_ = std::move(reason); }
 
@@ -69,12 +76,40 @@ class StoreImpl final : public Store {
   Outcome<TreeNode*> require_snapshot(const Spec& spec, const char* verb);
   Task<Outcome<std::string>> do_rollback(Spec to, RollbackOptions options);
   Task<Outcome<>> do_clone(Spec from, std::string new_disk);
+  // What a removal takes: nodes with their names, and the disks among them.
+  struct Leaving {
+    std::vector<std::pair<NodeId, Spec>> nodes;
+    std::vector<DiskId> disks;
+    [[nodiscard]] bool contains(NodeId node) const;
+    [[nodiscard]] bool contains(DiskId disk) const;
+  };
+  Outcome<Leaving> plan_leaving(const std::vector<Spec>& specs, bool with_snapshots);
+  Outcome<> check_leaving(const Leaving& leaving, bool to_trash);
   Task<Outcome<>> do_remove(std::vector<Spec> specs, bool with_snapshots);
+  Task<Outcome<>> do_trash(std::vector<Spec> specs, bool with_snapshots, std::int64_t now_ms);
+  Task<Outcome<>> do_undelete(std::string disk, std::string new_name);
+  Task<Outcome<>> do_purge(std::vector<std::string> disks);
+  Task<Outcome<>> purge_disk(DiskId disk);
+  Task<Outcome<>> do_set_expiry(Spec snapshot, std::int64_t expires_unix_ms);
+  Task<Outcome<>> kill(std::vector<NodeId> nodes, std::string object);
+  Task<Outcome<>> expire_snapshots();
+  Task<Outcome<>> empty_old_trash();
+  Task<bool> make_room();
+  Task<void> keep_policies();
+  Task<void> stop_policies();
+  void start_policies();
+  // Those that wait longest first; what another disk stands on comes behind that disk.
+  [[nodiscard]] std::vector<DiskId> oldest_trash() const;
+  // A disk, other than the node's own, of which something that stays stands on it.
+  [[nodiscard]] const TreeNode* stands_on(const TreeNode& node,
+                                          const std::function<bool(const TreeNode&)>& stays) const;
+  [[nodiscard]] std::int64_t wall_now() const;
+  void tell_once(const std::string& text);
   Task<Outcome<>> do_rename(Spec from, std::string to);
   Task<Outcome<>> do_resize(std::string disk, std::uint64_t size_bytes);
   Task<Outcome<CheckReport>> do_check(bool read_data);
   Outcome<> check_snapshot_specs(const std::vector<Spec>& specs);
-  Outcome<> check_removal(const TreeNode& node, const Spec& spec, const std::vector<NodeId>& leaving);
+  Outcome<> check_removal(const TreeNode& node, const Spec& spec, const Leaving& leaving, bool to_trash);
   Task<Outcome<>> clear_beyond(const TreeDisk& disk, std::uint64_t from_bytes, std::uint64_t to_bytes);
   NodeInfo describe(const TreeNode& node);
 
@@ -82,6 +117,15 @@ class StoreImpl final : public Store {
   std::unique_ptr<Engine> engine_;
   Housekeeper housekeeper_;
   AsyncMutex verbs_;
+  // Held by whoever changes what is in the trash, or needs it to stay. Taken behind verbs_, and never held
+  // while a writer is waited for: a writer that finds the pool full waits for it.
+  AsyncMutex trash_lock_;
+  std::function<std::int64_t()> wall_clock_;
+  std::chrono::nanoseconds policy_interval_;
+  WaitGroup policies_running_;
+  bool policies_stopping_ = false;
+  std::set<std::string> told_;     // by the last round of policies
+  std::set<std::string> telling_;  // by this one
   std::map<NodeId, std::list<Holder>> holders_;
   bool closed_ = false;
   std::string read_only_;

@@ -16,7 +16,18 @@ StoreImpl::StoreImpl(Scheduler& scheduler, std::unique_ptr<Engine> engine, House
     : scheduler_(scheduler),
       engine_(std::move(engine)),
       housekeeper_(scheduler, *engine_, options),
-      verbs_(scheduler) {}
+      verbs_(scheduler),
+      trash_lock_(scheduler),
+      wall_clock_(std::move(options.wall_clock)),
+      policy_interval_(options.policy_interval),
+      policies_running_(scheduler) {
+  engine_->make_room = [this] { return make_room(); };
+}
+
+void StoreImpl::start() {
+  housekeeper_.start();
+  start_policies();
+}
 
 std::string StoreImpl::read_only() const {
   const Journal& journal = engine_->parts().journal;
@@ -59,9 +70,11 @@ NodeInfo StoreImpl::describe(const TreeNode& node) {
   info.created_unix_ms = node.value.created_unix_ms;
   info.attachments = holders_of(node.id);
   info.holds = node.value.holds;
+  info.expires_unix_ms = node.value.expires_unix_ms;
   for (const NodeId child_id : node.children) {
     const TreeNode& child = *tree.node(child_id);
     if (child.value.disk == node.value.disk || child.value.state == NodeState::kDead) continue;
+    if (tree.trashed(child.value.disk)) continue;
     const TreeDisk* clone = tree.disk(child.value.disk);
     if (clone != nullptr) info.clones.push_back(clone->value.name);
   }
@@ -89,7 +102,8 @@ Task<Outcome<std::vector<NodeInfo>>> StoreImpl::tree(std::optional<std::string> 
   while (!open.empty()) {
     const TreeNode& node = *tree.node(open.back());
     open.pop_back();
-    if (!disk || wanted.contains(node.id)) nodes.push_back(describe(node));
+    // What stands on a disk in the trash is there too, so the rest is a tree.
+    if (disk ? wanted.contains(node.id) : !tree.trashed(node.value.disk)) nodes.push_back(describe(node));
     open.insert(open.end(), node.children.rbegin(), node.children.rend());
   }
   co_return nodes;
@@ -109,7 +123,9 @@ Task<Outcome<std::vector<SpaceInfo>>> StoreImpl::space(std::optional<std::string
     if (!found) co_return std::unexpected(found.error());
     disks.push_back((*found)->id);
   } else {
-    for (const auto& [id, value] : tree.disks()) disks.push_back(id);
+    for (const auto& [id, value] : tree.disks()) {
+      if (!tree.trashed(id)) disks.push_back(id);
+    }
   }
   std::vector<SpaceInfo> rows;
   co_await verbs_.lock();  // nodes stay while they are counted
@@ -231,7 +247,9 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::open_device(Spec spec, Ac
 
 Task<Outcome<CheckReport>> StoreImpl::check(bool read_data) {
   co_await verbs_.lock();
+  co_await trash_lock_.lock();
   auto report = co_await do_check(read_data);
+  trash_lock_.unlock();
   verbs_.unlock();
   co_return report;
 }
@@ -270,9 +288,11 @@ Task<Outcome<>> StoreImpl::wait_for_reclaim() {
 }
 
 Task<Outcome<>> StoreImpl::close() {
+  co_await stop_policies();
   co_await verbs_.lock();
   if (!holders_.empty()) {
     verbs_.unlock();
+    start_policies();
     co_return refuse(ErrorKind::kBusy, fmt::format("the store is still in use ({})",
                                                    holders_.begin()->second.front().description));
   }

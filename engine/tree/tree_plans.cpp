@@ -58,6 +58,12 @@ Tree::Edits Tree::plan_label_node(NodeId id, const Label& label) const {
   return {put(node_key(id), encode(value))};
 }
 
+Tree::Edits Tree::plan_expiry(NodeId id, std::int64_t expires_unix_ms) const {
+  NodeValue value = node(id)->value;
+  value.expires_unix_ms = expires_unix_ms;
+  return {put(node_key(id), encode(value))};
+}
+
 Tree::Edits Tree::plan_holds(NodeId id, std::vector<std::string> tags) const {
   NodeValue value = node(id)->value;
   value.holds = std::move(tags);
@@ -126,7 +132,19 @@ Tree::Edits Tree::plan_remove_disk(DiskId id) const {
   head.state = NodeState::kDead;
   head.epoch = branches_.at(head.branch).current;
   head.reclaimed_up_to = {};
-  return {put(node_key(head_id), encode(head)), erase(disk_key(id))};
+  Edits edits{put(node_key(head_id), encode(head)), erase(disk_key(id))};
+  if (trashed(id)) edits.push_back(erase(trash_key(id)));
+  return edits;
+}
+
+Tree::Edits Tree::plan_trash(DiskId id, std::int64_t now_ms) const {
+  return {put(trash_key(id), encode(TrashValue{now_ms}))};
+}
+
+Tree::Edits Tree::plan_undelete(DiskId id, const std::string& name) const {
+  DiskValue value = disk(id)->value;
+  value.name = name;
+  return {put(disk_key(id), encode(value)), erase(trash_key(id))};
 }
 
 Tree::Edits Tree::plan_rename_disk(DiskId id, const std::string& name) const {

@@ -1,7 +1,19 @@
-"""How long snapshots and disks stay: notes, holds."""
+"""How long snapshots and disks stay: notes, holds, expiry, the trash. The daemon's clock is moved, nobody waits."""
+import os
 import unittest
+from contextlib import contextmanager
 
-from coppice import StoreTest
+from coppice import MIB, Store, StoreTest, random_image, same_files, wait_until
+
+
+@contextmanager
+def clock(hours):
+    """Whoever is started inside thinks that it is later."""
+    os.environ["COPPICE_CLOCK_OFFSET"] = str(int(hours * 3600))
+    try:
+        yield
+    finally:
+        del os.environ["COPPICE_CLOCK_OFFSET"]
 
 
 class Policies(StoreTest):
@@ -32,6 +44,113 @@ class Policies(StoreTest):
         self.assertEqual(len(self.row(f"{disk}@a")["holds"]), 1)
         self.store.run("release", f"{disk}@a")
         self.store.run("rm", f"{disk}@a")
+
+
+    def test_a_removed_disk_comes_back(self):
+        image = random_image(self.store.file("trash.raw"), 3 * MIB, seed=8)
+        self.store.run("import", image, "removed")
+        self.store.run("snapshot", "removed@a")
+        self.refused("rm", "removed", says=("removed", "1 snapshot", "--snapshots"))
+        said = self.store.run("rm", "removed", "--snapshots").stdout.decode()
+        self.assertIn("coppice undelete removed", said)
+        self.assertNotIn("removed", {row["name"] for row in self.store.json("ls")})
+        self.refused("info", "removed", says=("removed",))
+        trash = {row["name"]: row for row in self.store.json("ls", "--trash")}
+        self.assertEqual((trash["removed"]["size"], trash["removed"]["snapshots"]), (3 * MIB, 1))
+        self.assertGreater(trash["removed"]["frees"], 1 * MIB)
+        self.assertIn("removed", self.store.run("ls", "--trash").stdout.decode())
+        self.store.run("create", "removed", "--size", "1M")
+        self.refused("undelete", "removed", says=("removed", "NEWNAME"))
+        self.store.run("undelete", "removed", "back")
+        out = self.store.file("back.raw")
+        self.store.run("export", "back@a", out)
+        self.assertTrue(same_files(image, out))
+        self.store.run("rm", "--now", "removed")
+        self.refused("undelete", "removed", says=("removed", "trash"))
+        self.store.run("rm", "back", "--snapshots")
+        self.store.run("rm", "--trash", "back")
+        self.refused("rm", "--trash", "back", says=("back",))
+        self.refused("rm", "--trash", "--now", "back", says=("--trash",))
+
+    def test_when_a_snapshot_ends(self):
+        disk = self.new_disk("1M")
+        self.store.run("snapshot", f"{disk}@a", "--expires", "72h")
+        self.store.run("snapshot", f"{disk}@b", "--expires", "2999-01-01T00:00:00+01:00")
+        for verb in (("ls",), ("tree", disk), ("info", f"{disk}@a")):
+            self.assertRegex(self.store.run(*verb).stdout.decode(), "expires.*in [23] days", verb)
+        self.assertEqual(self.row(f"{disk}@b")["expires"], "2998-12-31T23:00:00.000Z")
+        self.store.run("expire", f"{disk}@b", "never")
+        self.assertIsNone(self.row(f"{disk}@b")["expires"])
+        self.store.run("expire", f"{disk}@b", "4w")
+        for bad in ("soon", "0h", "-3h", "72", "2001-01-01T00:00:00Z", "99999999999w", ""):
+            self.refused("expire", f"{disk}@b", bad)
+            if bad:
+                self.refused("snapshot", f"{disk}@c", "--expires", bad, says=("--expires", bad))
+        self.refused("expire", disk, "72h", says=(disk,))
+
+
+class Later(unittest.TestCase):
+    """What the daemon does as time goes by."""
+
+    def setUp(self):
+        self.store = Store("later")
+
+    def tearDown(self):
+        self.store.remove()
+
+    def names(self):
+        return sorted(row["name"] for row in self.store.json("ls"))
+
+    def test_the_daemon_removes_what_has_expired_and_what_was_in_the_trash_for_a_day(self):
+        self.store.run("create", "web", "--size", "1M")
+        self.store.run("snapshot", "web@soon", "--expires", "1h")
+        self.store.run("snapshot", "web@late", "--expires", "72h")
+        self.store.run("snapshot", "web@held", "--expires", "1h")
+        self.store.run("hold", "web@held", "audit")
+        self.store.run("create", "old", "--size", "1M")
+        self.store.run("rm", "old")
+        with clock(25):
+            # Commands remove nothing by themselves.
+            self.assertEqual(self.names(), ["web", "web@held", "web@late", "web@soon"])
+            self.store.serve()
+            wait_until(lambda: self.names() == ["web", "web@held", "web@late"], "the end of what has expired")
+            wait_until(lambda: self.store.json("ls", "--trash") == [], "the end of the trash")
+            self.store.run("release", "web@held")
+            wait_until(lambda: self.names() == ["web", "web@late"], "the end of what was held")
+            self.store.daemon.stop()
+        with open(self.store.file("daemon.log"), encoding="utf-8") as log:
+            text = log.read()
+        self.assertEqual(text.count("web@held has expired, and stays: web@held is held by audit"), 1, text)
+        self.assertEqual(text.count("web@soon has expired and is removed"), 1, text)
+        self.assertEqual(text.count("disk old was in the trash for a day"), 1, text)
+        self.store.run("check", "--data")
+
+    def test_without_a_daemon_too(self):
+        self.store.run("create", "web", "--size", "1M")
+        self.store.run("rm", "web")
+        self.store.run("undelete", "web")
+        self.store.run("rm", "web", "--now")
+        self.assertEqual(self.store.json("ls", "--trash"), [])
+
+    def test_a_full_pool_empties_the_trash_first(self):
+        store = Store("full-trash", init=False)
+        try:
+            store.run("init", "--pool", f"{store.file('pool')}:256M")
+            image = random_image(store.file("in.raw"), 80 * MIB, seed=9, holes=False)
+            store.run("import", image, "one")
+            store.run("rm", "one")
+            store.run("import", image, "two")
+            store.run("rm", "two")
+            done = store.run("import", image, "three")
+            self.assertIn(b"the pool is full: disk one is removed from the trash", done.stderr)
+            self.assertEqual([row["name"] for row in store.json("ls", "--trash")], ["two"])
+            store.run("undelete", "two")
+            self.assertIn(b"full", store.run("import", image, "four", expect=2).stderr)
+            store.run("export", "two", store.file("out.raw"))
+            self.assertTrue(same_files(image, store.file("out.raw")))
+            store.run("check", "--data")
+        finally:
+            store.remove()
 
 
 if __name__ == "__main__":

@@ -66,10 +66,25 @@ struct OpenOptions {
   bool give_back = true;
   // How long to wait for the lock of a holder that is dead but whose last writes still run.
   std::chrono::seconds lock_wait{20};
+  // Milliseconds since 1970. Empty: the system's clock.
+  std::function<std::int64_t()> wall_clock = {};
+  // How often the store removes by itself what has had its time. 0: only run_policies() does.
+  std::chrono::nanoseconds policy_interval{0};
 };
 
 struct SnapshotOptions {
   std::string note = {};
+  std::int64_t expires_unix_ms = 0;  // when it may be removed by itself; 0: never
+};
+
+// A removed disk that can be brought back.
+struct TrashInfo {
+  std::string disk;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t snapshots = 0;
+  std::uint64_t frees_bytes = 0;  // what its end will give back
+  std::int64_t removed_unix_ms = 0;
+  std::int64_t until_unix_ms = 0;  // it is kept so long, while there is room
 };
 
 struct NodeInfo {
@@ -84,6 +99,7 @@ struct NodeInfo {
   std::vector<std::string> clones;  // disks (other than `disk`) that continue from this node
   std::uint64_t attachments = 0;    // open devices on it
   std::vector<std::string> holds;   // tags that keep it from being removed
+  std::int64_t expires_unix_ms = 0;  // 0: never
 };
 
 struct SpaceInfo {
@@ -144,6 +160,21 @@ class Store {
   virtual Task<Outcome<>> clone(Spec from, std::string new_disk) = 0;
   // Removes snapshots and disks, all or none. A disk with snapshots only if `with_snapshots`.
   virtual Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) = 0;
+  // As remove(), but disks go to the trash, whole, and can be brought back for a day; snapshots named beside
+  // them are removed. The name is free at once. Answers until when they are kept. A pool that runs full takes
+  // them before, the oldest first.
+  virtual Task<Outcome<std::int64_t>> trash(std::vector<Spec> specs, bool with_snapshots) = 0;
+  // The one that was removed last, where several had the name. An empty new name: the one that it had.
+  virtual Task<Outcome<>> undelete(std::string disk, std::string new_name) = 0;
+  // Removes all disks of these names from the trash.
+  virtual Task<Outcome<>> purge(std::vector<std::string> disks) = 0;
+  // Newest first.
+  virtual Task<Outcome<std::vector<TrashInfo>>> trashed() = 0;
+  // 0: never.
+  virtual Task<Outcome<>> set_expiry(Spec snapshot, std::int64_t expires_unix_ms) = 0;
+  // Removes what has expired and what has been in the trash for a day. What stands in the way of one is told
+  // once, and it is tried again the next time.
+  virtual Task<Outcome<>> run_policies() = 0;
   // A disk or a snapshot; `to` is a bare name.
   virtual Task<Outcome<>> rename(Spec from, std::string to) = 0;
   virtual Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) = 0;

@@ -85,7 +85,7 @@ Task<Outcome<>> MemoryStore::snapshot(std::vector<Spec> specs, SnapshotOptions o
   for (const auto& spec : specs) {
     const auto disk = find(Spec{spec.disk, {}});
     if (!disk) co_return not_found(Spec{spec.disk, {}});
-    images[spec.text()] = std::make_shared<Image>(Image{.bytes = disk->bytes, .note = options.note});
+    images[spec.text()] = std::make_shared<Image>(Image{.bytes = disk->bytes, .note = options.note, .expires_unix_ms = options.expires_unix_ms});
   }
   co_return Outcome<>{};
 }
@@ -132,6 +132,49 @@ Task<Outcome<>> MemoryStore::remove(std::vector<Spec> specs, bool) {
   co_return Outcome<>{};
 }
 
+// Without their snapshots.
+Task<Outcome<std::int64_t>> MemoryStore::trash(std::vector<Spec> specs, bool) {
+  for (const auto& spec : specs) {
+    if (!find(spec)) co_return not_found(spec);
+  }
+  for (const auto& spec : specs) {
+    auto image = images.extract(spec.text());
+    if (!spec.is_snapshot()) trash_images[spec.disk] = image.mapped();
+  }
+  co_return 86'400'000;
+}
+
+Task<Outcome<>> MemoryStore::undelete(std::string disk, std::string new_name) {
+  if (!trash_images.contains(disk)) co_return not_found(Spec{disk, {}});
+  if (images.contains(new_name)) co_return refuse(ErrorKind::kExists, new_name + " exists");
+  images[new_name] = trash_images.extract(disk).mapped();
+  co_return Outcome<>{};
+}
+
+Task<Outcome<>> MemoryStore::purge(std::vector<std::string> disks) {
+  for (const auto& disk : disks) {
+    if (trash_images.erase(disk) == 0) co_return not_found(Spec{disk, {}});
+  }
+  co_return Outcome<>{};
+}
+
+Task<Outcome<std::vector<TrashInfo>>> MemoryStore::trashed() {
+  std::vector<TrashInfo> infos;
+  for (const auto& [name, image] : trash_images) infos.push_back({.disk = name, .size_bytes = image->bytes.size()});
+  co_return infos;
+}
+
+Task<Outcome<>> MemoryStore::set_expiry(Spec snapshot, std::int64_t expires_unix_ms) {
+  const auto image = find(snapshot);
+  if (!image) co_return not_found(snapshot);
+  image->expires_unix_ms = expires_unix_ms;
+  co_return Outcome<>{};
+}
+
+Task<Outcome<>> MemoryStore::run_policies() {
+  co_return Outcome<>{};
+}
+
 Task<Outcome<>> MemoryStore::rename(Spec from, std::string to) {
   const auto image = find(from);
   const std::string name = from.is_snapshot() ? from.disk + "@" + to : to;
@@ -171,6 +214,7 @@ Task<Outcome<NodeInfo>> MemoryStore::info(Spec spec) {
   node.attachments = found->second->attachments;
   node.note = found->second->note;
   node.holds = found->second->holds;
+  node.expires_unix_ms = found->second->expires_unix_ms;
   co_return node;
 }
 

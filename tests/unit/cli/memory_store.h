@@ -23,6 +23,7 @@ class MemoryStore final : public Store {
     std::uint64_t written_bytes = 0;  // ever, by write()
     std::string note = {};
     std::vector<std::string> holds = {};
+    std::int64_t expires_unix_ms = 0;
   };
   using ImagePointer = std::shared_ptr<Image>;
 
@@ -33,6 +34,12 @@ class MemoryStore final : public Store {
   Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
+  Task<Outcome<std::int64_t>> trash(std::vector<Spec> specs, bool with_snapshots) override;
+  Task<Outcome<>> undelete(std::string disk, std::string new_name) override;
+  Task<Outcome<>> purge(std::vector<std::string> disks) override;
+  Task<Outcome<std::vector<TrashInfo>>> trashed() override;
+  Task<Outcome<>> set_expiry(Spec snapshot, std::int64_t expires_unix_ms) override;
+  Task<Outcome<>> run_policies() override;
   Task<Outcome<>> rename(Spec from, std::string to) override;
   Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) override;
   Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
@@ -48,6 +55,7 @@ class MemoryStore final : public Store {
 
   // By "disk" or "disk@snapshot".
   std::map<std::string, ImagePointer> images;
+  std::map<std::string, ImagePointer> trash_images;
   // Fails the n-th write from now on (0: none).
   std::optional<std::uint64_t> writes_until_failure;
 

@@ -31,7 +31,7 @@ bool is_one_line(const std::string& text) {
 }
 
 constexpr const char* kVerbs[] = {"init",   "create",   "ls",       "info",  "du",    "rm",   "rename",
-                                  "resize", "snapshot", "rollback", "clone", "tree",  "hold", "release",
+                                  "resize", "snapshot", "rollback", "clone", "tree",  "hold", "release", "expire", "undelete",
                                   "diff",   "import",   "export",   "serve", "check", "dump"};
 
 TEST_CASE("every verb has help with an example") {

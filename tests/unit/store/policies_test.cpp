@@ -1,4 +1,4 @@
-// How long snapshots stay: holds.
+// How long snapshots stay: holds, and when they expire.
 #include "store_fixture.h"
 
 namespace coppice {
@@ -52,6 +52,73 @@ TEST_CASE("a hold goes with its snapshot: renamed, cloned from, rolled back to, 
   house.snapshot("web", "c");
   for (const char* name : {"c", "kept", ""}) CHECK(house.info("web", name).holds.empty());
   CHECK(house.info("copy").holds.empty());
+}
+
+TEST_CASE("what has expired is removed, and nothing before its time") {
+  StoreFixture house;
+  house.create("web");
+  const std::int64_t end = house.now_ms + 72 * StoreFixture::kHour;
+  house.require(house.run(house.store->snapshot({{"web", "a"}}, {.note = "x", .expires_unix_ms = end})));
+  house.snapshot("web", "b");
+  house.snapshot("web", "c");
+  house.require(house.run(house.store->set_expiry({"web", "b"}, end + 1)));
+  house.reopen();
+  CHECK(house.info("web", "a").expires_unix_ms == end);
+  CHECK(house.info("web", "c").expires_unix_ms == 0);
+  house.now_ms = end - 1;
+  house.require(house.run(house.store->run_policies()));
+  CHECK(house.names() == std::vector<std::string>{"web", "web@a", "web@b", "web@c"});
+  house.now_ms = end;
+  house.require(house.run(house.store->run_policies()));
+  CHECK(house.names() == std::vector<std::string>{"web", "web@b", "web@c"});
+  CHECK(house.told("web@a has expired") == 1);
+  house.require(house.run(house.store->set_expiry({"web", "b"}, 0)));
+  house.now_ms += 1000 * StoreFixture::kHour;
+  house.require(house.run(house.store->run_policies()));
+  CHECK(house.names() == std::vector<std::string>{"web", "web@b", "web@c"});
+  house.refused(house.run(house.store->set_expiry({"web", ""}, end)), ErrorKind::kInvalid, "web@SNAPSHOT");
+  house.refused(house.run(house.store->set_expiry({"web", "x"}, end)), ErrorKind::kNotFound, "web@x");
+  house.check();
+}
+
+TEST_CASE("an expired snapshot that is held, open or cloned from stays, and that is told once") {
+  StoreFixture house;
+  house.create("web");
+  for (const char* name : {"held", "open", "origin"}) {
+    house.require(house.run(house.store->snapshot({{"web", name}}, {.note = "", .expires_unix_ms = house.now_ms + 1})));
+  }
+  house.require(house.run(house.store->hold({"web", "held"}, "audit")));
+  house.require(house.run(house.store->clone({"web", "origin"}, "copy")));
+  auto device = house.run(house.store->open_device({"web", "open"}, Access::kReadOnly, {"a reader"}));
+  house.require(device);
+  house.now_ms += 5;
+  house.require(house.run(house.store->run_policies()));
+  CHECK(house.names() == std::vector<std::string>{"copy", "web", "web@held", "web@open", "web@origin"});
+  CHECK(house.told("has expired, and stays") == 3);
+  house.require(house.run(house.store->run_policies()));
+  CHECK(house.told("") == 0);
+  device->reset();
+  house.require(house.run(house.store->release({"web", "held"}, "")));
+  house.require(house.run(house.store->remove({{"copy", ""}}, false)));
+  house.require(house.run(house.store->run_policies()));
+  CHECK(house.names() == std::vector<std::string>{"web"});
+  CHECK(house.told("has expired and is removed") == 3);
+}
+
+TEST_CASE("many expire in more than one round, and a clock that goes back brings nothing to its end") {
+  StoreFixture house;
+  house.create("web");
+  for (int i = 0; i < 70; ++i) {
+    const SnapshotOptions options{.note = "", .expires_unix_ms = house.now_ms + StoreFixture::kHour};
+    house.require(house.run(house.store->snapshot({{"web", "s" + std::to_string(i)}}, options)));
+  }
+  house.now_ms -= 1000 * StoreFixture::kHour;
+  house.require(house.run(house.store->run_policies()));
+  CHECK(house.names().size() == 71);
+  house.now_ms += 2000 * StoreFixture::kHour;
+  house.require(house.run(house.store->run_policies()));
+  house.require(house.run(house.store->run_policies()));
+  CHECK(house.names().size() == 1);
 }
 
 }  // namespace
