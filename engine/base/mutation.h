@@ -57,10 +57,12 @@ enum class Mutation : std::uint8_t {
   kNoWriteBack,             // after a failed sync what is read is trusted to stay
   kTailNotVerified,         // the journal's tail is taken without a look at the data
   kSnapshotOverLost,        // a snapshot stands though a write of its epoch was lost
+  kVerbOverUnflushed,       // a verb's record does not wait for what it builds on
   kLostFreesForgotten,      // what a lost write freed is not freed by the next one that stands
   // Reclaim.
-  kSweepNotResumed,  // a sweep that was cut short waits its turn
-  kCursorApart,      // a step's cursor is journaled apart from what it frees
+  kSweepNotResumed,   // a sweep that was cut short waits its turn
+  kPurgeBehindVerbs,  // a full pool's look into the trash waits for the verb under way
+  kCursorApart,       // a step's cursor is journaled apart from what it frees
 };
 
 #ifdef COPPICE_MUTATIONS

@@ -43,7 +43,9 @@ Task<Outcome<>> StoreImpl::change(std::function<Tree::Edits()> plan, std::string
   auto room = co_await parts.journal.reserve(bytes);
   if (!room) co_return refuse(room.error(), object);
   // What a verb builds on is durable before it: its record may outlive a power cut that they would not.
-  auto committed = co_await parts.journal.commit(parts.journal.staged());
+  Result<> committed;
+  if (!mutated(Mutation::kVerbOverUnflushed))
+    committed = co_await parts.journal.commit(parts.journal.staged());
   parts.journal.unreserve(bytes);
   if (!committed) co_return refuse(committed.error(), object);
   const MetaRecord record{plan()};
@@ -220,7 +222,8 @@ Task<Outcome<std::string>> StoreImpl::do_rollback(Spec to, RollbackOptions optio
   if (options.discard) {
     keep.clear();
   } else if (keep.empty()) {
-    const std::string base = fmt::format("before-rollback-{:%Y-%m-%dT%H:%M:%S}Z", fmt::gmtime(wall_now() / 1000));
+    const std::string base =
+        fmt::format("before-rollback-{:%Y-%m-%dT%H:%M:%S}Z", fmt::gmtime(wall_now() / 1000));
     keep = base;
     for (int i = 2; engine_->tree().find_snapshot(disk.id, keep) != nullptr; ++i)
       keep = fmt::format("{}-{}", base, i);
@@ -301,8 +304,8 @@ const TreeNode* StoreImpl::stands_on(const TreeNode& node,
   return nullptr;
 }
 
-// A node may go unless someone has it open or holds it, or another disk, that stays, continues from it. In the
-// trash it may lie below what came there before it.
+// A node may go unless someone has it open or holds it, or another disk, that stays, continues from it. In
+// the trash it may lie below what came there before it.
 Outcome<> StoreImpl::check_removal(const TreeNode& node, const Spec& spec, const Leaving& leaving,
                                    bool to_trash) {
   if (holders_of(node.id) != 0) {
@@ -310,9 +313,9 @@ Outcome<> StoreImpl::check_removal(const TreeNode& node, const Spec& spec, const
                                                 first_holder(node.id)));
   }
   if (!node.value.holds.empty()) {
-    return refuse(ErrorKind::kBusy, fmt::format("{} is held by {}: 'coppice release {} {}' lets it go",
-                                                spec.text(), fmt::join(node.value.holds, ", "), spec.text(),
-                                                node.value.holds.front()));
+    return refuse(ErrorKind::kBusy,
+                  fmt::format("{} is held by {}: 'coppice release {} {}' lets it go", spec.text(),
+                              fmt::join(node.value.holds, ", "), spec.text(), node.value.holds.front()));
   }
   if (node.pins != 0) {
     return refuse(ErrorKind::kBusy,
@@ -329,8 +332,9 @@ Outcome<> StoreImpl::check_removal(const TreeNode& node, const Spec& spec, const
                                                 "stands on it: 'coppice rm --trash {}' removes that first",
                                                 spec.text(), name, name));
   }
-  return refuse(ErrorKind::kBusy, fmt::format("{} was cloned to disk {}, which still stands on it: remove that first",
-                                              spec.text(), name));
+  return refuse(ErrorKind::kBusy,
+                fmt::format("{} was cloned to disk {}, which still stands on it: remove that first",
+                            spec.text(), name));
 }
 
 Outcome<StoreImpl::Leaving> StoreImpl::plan_leaving(const std::vector<Spec>& specs, bool with_snapshots) {
@@ -353,9 +357,10 @@ Outcome<StoreImpl::Leaving> StoreImpl::plan_leaving(const std::vector<Spec>& spe
     const std::vector<NodeId> nodes = tree.nodes_of(disk);
     const auto left = std::ranges::count_if(nodes, [&](NodeId id) { return !leaving.contains(id); });
     if (left == 0) continue;
-    return refuse(ErrorKind::kBusy,
-                  fmt::format("disk {} has {} snapshot{}: remove them first, or all together with --snapshots",
-                              tree.disk(disk)->value.name, left, left == 1 ? "" : "s"));
+    return refuse(
+        ErrorKind::kBusy,
+        fmt::format("disk {} has {} snapshot{}: remove them first, or all together with --snapshots",
+                    tree.disk(disk)->value.name, left, left == 1 ? "" : "s"));
   }
   return leaving;
 }

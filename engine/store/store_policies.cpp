@@ -135,7 +135,8 @@ Task<Outcome<>> StoreImpl::expire_snapshots() {
   std::vector<std::string> names;
   for (const auto& [id, node] : tree.nodes()) {
     const NodeValue& value = node.value;
-    if (value.state != NodeState::kSnapshot || value.expires_unix_ms == 0 || value.expires_unix_ms > now) continue;
+    if (value.state != NodeState::kSnapshot || value.expires_unix_ms == 0 || value.expires_unix_ms > now)
+      continue;
     if (tree.trashed(value.disk)) continue;  // it is brought back whole, or goes whole
     const Spec spec{tree.disk(value.disk)->value.name, value.name};
     auto free = check_removal(node, spec, {}, false);

@@ -1,9 +1,10 @@
-// The trash: disks that were removed and can still be brought back. Such a disk keeps its nodes, its head and its
-// id; only its name is gone. Nothing that is not in the trash stands on one that is.
+// The trash: disks that were removed and can still be brought back. Such a disk keeps its nodes, its head and
+// its id; only its name is gone. Nothing that is not in the trash stands on one that is.
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "base/mutation.h"
 #include "store/store_impl.h"
 #include "tree/fate.h"
 
@@ -63,8 +64,8 @@ Task<Outcome<>> StoreImpl::undelete(std::string disk, std::string new_name) {
 Task<Outcome<>> StoreImpl::do_undelete(std::string name, std::string new_name) {
   const Tree& tree = engine_->tree();
   std::vector<DiskId> all = oldest_trash();
-  const auto found = std::find_if(all.rbegin(), all.rend(),
-                                  [&](DiskId id) { return tree.disk(id)->value.name == name; });
+  const auto found =
+      std::find_if(all.rbegin(), all.rend(), [&](DiskId id) { return tree.disk(id)->value.name == name; });
   if (found == all.rend()) {
     co_return refuse(ErrorKind::kNotFound,
                      fmt::format("disk {} is not in the trash: 'coppice ls --trash' lists what is", name));
@@ -74,17 +75,19 @@ Task<Outcome<>> StoreImpl::do_undelete(std::string name, std::string new_name) {
   auto valid = check_name(new_name);
   if (!valid) co_return valid;
   if (tree.find_disk(new_name) != nullptr) {
-    co_return refuse(ErrorKind::kExists, fmt::format("disk {} exists already: bring it back under another name, "
-                                                     "'coppice undelete {} NEWNAME'",
-                                                     new_name, name));
+    co_return refuse(ErrorKind::kExists,
+                     fmt::format("disk {} exists already: bring it back under another name, "
+                                 "'coppice undelete {} NEWNAME'",
+                                 new_name, name));
   }
   for (const NodeId id : tree.nodes_of(disk)) {
     const TreeNode* at = tree.node(tree.node(id)->value.parent);
     while (at != nullptr && at->value.state == NodeState::kDead) at = tree.node(at->value.parent);
     if (at == nullptr || at->value.disk == disk || !tree.trashed(at->value.disk)) continue;
     const std::string origin = tree.disk(at->value.disk)->value.name;
-    co_return refuse(ErrorKind::kBusy, fmt::format("disk {} stands on {}@{}, which is in the trash: undelete {} first",
-                                                   name, origin, at->value.name, origin));
+    co_return refuse(ErrorKind::kBusy,
+                     fmt::format("disk {} stands on {}@{}, which is in the trash: undelete {} first", name,
+                                 origin, at->value.name, origin));
   }
   const auto plan = [&] { return tree.plan_undelete(disk, new_name); };
   auto done = co_await change(plan, "disk " + name);
@@ -99,7 +102,9 @@ std::vector<DiskId> StoreImpl::oldest_trash() const {
   }
   std::ranges::sort(disks, {}, [&](DiskId id) { return std::pair(tree.trash().at(id).removed_unix_ms, id); });
   std::vector<DiskId> order;
-  const auto stays = [&](const TreeNode& child) { return std::ranges::find(order, child.value.disk) == order.end(); };
+  const auto stays = [&](const TreeNode& child) {
+    return std::ranges::find(order, child.value.disk) == order.end();
+  };
   const auto ready = [&](DiskId disk) {
     return std::ranges::none_of(tree.nodes_of(disk),
                                 [&](NodeId id) { return stands_on(*tree.node(id), stays) != nullptr; });
@@ -134,7 +139,8 @@ Task<Outcome<>> StoreImpl::do_purge(std::vector<std::string> names) {
     for (const auto& [id, trashed] : tree.trash()) {
       if (tree.disk(id)->value.name != name || leaving.contains(id)) continue;
       leaving.disks.push_back(id);
-      for (const NodeId node : tree.nodes_of(id)) leaving.nodes.emplace_back(node, Spec{name, tree.node(node)->value.name});
+      for (const NodeId node : tree.nodes_of(id))
+        leaving.nodes.emplace_back(node, Spec{name, tree.node(node)->value.name});
     }
     if (leaving.disks.size() != before) continue;
     co_return refuse(ErrorKind::kNotFound,
@@ -179,6 +185,10 @@ Task<Outcome<>> StoreImpl::empty_old_trash() {
 
 // For a writer that finds the pool full. Not behind verbs_: a verb may be waiting for the writer.
 Task<bool> StoreImpl::make_room() {
+  if (mutated(Mutation::kPurgeBehindVerbs)) {
+    co_await verbs_.lock();
+    verbs_.unlock();
+  }
   co_await trash_lock_.lock();
   // Another writer was here before, or something was removed meanwhile.
   bool made = engine_->reclaiming;

@@ -49,6 +49,8 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kSnapshotOverLost, "snapshot-over-lost"},
     {Mutation::kLostFreesForgotten, "lost-frees-forgotten"},
     {Mutation::kSweepNotResumed, "sweep-not-resumed"},
+    {Mutation::kVerbOverUnflushed, "verb-over-unflushed"},
+    {Mutation::kPurgeBehindVerbs, "purge-behind-verbs"},
     {Mutation::kCursorApart, "cursor-apart"},
 });
 

@@ -17,11 +17,25 @@ namespace coppice::sim {
 
 // A verb that was under way when the process died: it happened, or it did not.
 struct PendingVerb {
-  enum class Kind : std::uint8_t { kNone, kCreate, kSnapshot, kRemove, kClone, kRollback, kResize };
+  enum class Kind : std::uint8_t {
+    kNone,
+    kCreate,
+    kSnapshot,
+    kRemove,
+    kClone,
+    kRollback,
+    kResize,
+    kHold,  // or a release
+    kExpiry,
+    kPolicies,
+    kTrash,
+    kUndelete,
+  };
   Kind kind = Kind::kNone;
   std::vector<Spec> specs;
   std::string name;  // of the new disk, or what a rollback keeps the head as
   std::uint64_t size = 0;
+  std::int64_t time_ms = 0;             // of a snapshot's end; when a disk went to the trash
   std::vector<SnapshotModel> captured;  // snapshots: of each disk; rollback: of the head
   std::shared_ptr<SnapshotSet> set;
 };
@@ -76,6 +90,11 @@ class Session {
   Task<bool> exists(Spec spec);
   Task<void> check_all(Moment moment);
   Task<void> check_names();
+  Task<void> check_trash();
+  void check_policies(const NodeInfo& node, const SnapshotModel& model);
+  Task<void> settle_policies();
+  Task<void> settle_trash(PendingVerb& verb);
+  Task<bool> in_trash(std::string name);
   Task<void> check_head(DiskModel& disk, Moment moment);
   Task<void> check_snapshot(DiskModel& disk, std::string name);
   Task<void> check_store(bool running);
@@ -104,6 +123,13 @@ class Session {
   Task<void> verb_rollback(Rng& rng);
   Task<void> verb_resize(Rng& rng);
   Task<void> verb_diff(Rng& rng);
+  // … of policies (session_policies.cpp).
+  Task<void> verb_hold(Rng& rng);
+  Task<void> verb_expiry(Rng& rng);
+  Task<void> verb_policies(Rng& rng);
+  Task<void> verb_trash(Rng& rng);
+  Task<void> verb_undelete(Rng& rng);
+  [[nodiscard]] Spec pick_snapshot(Rng& rng) const;
   Task<void> pause(std::string name);
   Task<void> resume(std::string name);
   Task<void> stop_clients();
