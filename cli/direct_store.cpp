@@ -32,7 +32,8 @@ Outcome<Json> DirectStore::call(const Request& request) {
   call.hooks.progress = request.progress;
   call.hooks.wanted = [] { return !interrupted(); };
   auto answer = reactor_->run(dispatcher_->call(std::move(call)));
-  reclaim_due_ |= answer && (request.method == "remove" || request.method == "purge" || request.method == "rollback");
+  reclaim_due_ |=
+      answer && (request.method == "remove" || request.method == "purge" || request.method == "rollback");
   return answer;
 }
 

@@ -50,6 +50,7 @@ Task<Outcome<Json>> Dispatcher::rollback(Call call) {
   RollbackOptions options;
   options.keep_as = params.text_or("keep_as", "");
   options.discard = params.flag("discard");
+  options.dry_run = params.flag("dry_run");
   auto valid = all_of({params.finish(), need_snapshot(to, "rollback")});
   if (valid && !options.keep_as.empty()) valid = check_name(options.keep_as);
   if (valid && options.discard && !options.keep_as.empty()) {
@@ -60,7 +61,20 @@ Task<Outcome<Json>> Dispatcher::rollback(Call call) {
   auto kept = co_await store_.rollback(to, options);
   if (!kept) co_return std::unexpected(kept.error());
   const Json kept_name = kept->empty() ? Json() : Json(Spec{to.disk, *kept}.text());
-  co_return Json{{"disk", to.disk}, {"to", to.text()}, {"kept", kept_name}};
+  Json answer{{"disk", to.disk},
+              {"to", to.text()},
+              {"kept", kept_name},
+              {"dry_run", options.dry_run},
+              {"frees", nullptr}};
+  if (!options.dry_run) co_return answer;
+  answer["frees"] = 0;
+  if (!options.discard) co_return answer;
+  auto spaces = co_await store_.space(to.disk);
+  if (!spaces) co_return std::unexpected(spaces.error());
+  for (const SpaceInfo& space : *spaces) {
+    if (!space.spec.is_snapshot()) answer["frees"] = space.frees_bytes;
+  }
+  co_return answer;
 }
 
 Task<Outcome<Json>> Dispatcher::clone(Call call) {

@@ -25,11 +25,12 @@ Dispatcher::Handler Dispatcher::handler_of(const std::string& method) {
       {"hold", &Dispatcher::hold},         {"release", &Dispatcher::release},
       {"expire", &Dispatcher::expire},     {"undelete", &Dispatcher::undelete},
       {"purge", &Dispatcher::purge},       {"trash", &Dispatcher::trashed},
-      {"import", &Dispatcher::import},     {"export", &Dispatcher::export_},
-      {"list", &Dispatcher::list},         {"info", &Dispatcher::info},
-      {"tree", &Dispatcher::tree},         {"space", &Dispatcher::space},
-      {"pools", &Dispatcher::pools},       {"diff", &Dispatcher::diff},
-      {"check", &Dispatcher::check},       {"dump", &Dispatcher::dump},
+      {"schedule", &Dispatcher::schedule}, {"import", &Dispatcher::import},
+      {"export", &Dispatcher::export_},    {"list", &Dispatcher::list},
+      {"info", &Dispatcher::info},         {"tree", &Dispatcher::tree},
+      {"space", &Dispatcher::space},       {"pools", &Dispatcher::pools},
+      {"diff", &Dispatcher::diff},         {"check", &Dispatcher::check},
+      {"dump", &Dispatcher::dump},
   };
   const auto row = std::ranges::find(kRows, method, &Row::method);
   return row == std::end(kRows) ? nullptr : row->handler;

@@ -46,6 +46,7 @@ class Dispatcher {
   Task<Outcome<Json>> create(Call call);
   Task<Outcome<Json>> snapshot(Call call);
   Task<Outcome<Json>> expire(Call call);
+  Task<Outcome<Json>> schedule(Call call);
   Task<Outcome<Json>> undelete(Call call);
   Task<Outcome<Json>> purge(Call call);
   Task<Outcome<Json>> hold(Call call);

@@ -44,7 +44,8 @@ Json node_to_json(const NodeInfo& node) {
           {"clones", node.clones},
           {"attachments", node.attachments},
           {"holds", node.holds},
-          {"expires", time_or_null(node.expires_unix_ms)}};
+          {"expires", time_or_null(node.expires_unix_ms)},
+          {"scheduled", node.scheduled}};
 }
 
 Outcome<NodeInfo> node_from_json(const Json& document) {
@@ -68,6 +69,7 @@ Outcome<NodeInfo> node_from_json(const Json& document) {
     node.attachments = document.at("attachments").get<std::uint64_t>();
     const Json& expires = document.at("expires");
     if (!expires.is_null()) node.expires_unix_ms = parse_time(expires.get<std::string>()).value_or(0);
+    node.scheduled = document.at("scheduled").get<bool>();
     node.holds = document.at("holds").get<std::vector<std::string>>();
     return node;
   } catch (const Json::exception&) {
@@ -122,6 +124,26 @@ Json trash_to_json(const std::vector<TrashInfo>& disks) {
                    {"until", format_time(disk.until_unix_ms)}});
   }
   return all;
+}
+
+Json schedule_to_json(const std::string& disk, const ScheduleInfo& info) {
+  Json snapshots = Json::array();
+  Json removes = Json::array();
+  for (const auto& snapshot : info.snapshots) {
+    snapshots.push_back({{"name", snapshot.spec.text()},
+                         {"created", format_time(snapshot.created_unix_ms)},
+                         {"kept_as", snapshot.kept_as}});
+    if (snapshot.kept_as.empty()) removes.push_back(snapshot.spec.text());
+  }
+  return {{"name", disk},
+          {"hourly", info.rules.hourly},
+          {"daily", info.rules.daily},
+          {"weekly", info.rules.weekly},
+          {"monthly", info.rules.monthly},
+          {"next", time_or_null(info.next_unix_ms)},
+          {"snapshots", snapshots},
+          {"removes", removes},
+          {"frees", info.frees_bytes}};
 }
 
 Json time_or_null(std::int64_t unix_ms) {

@@ -19,7 +19,7 @@ using Json = nlohmann::json;
 [[nodiscard]] std::string to_line(const Json& document);
 
 // {"id","parent","name","kind":"head|snapshot|deleted","disk","snapshot","size","created","note","clones",
-//  "attachments","holds","expires"}; parent 0 is the root; a deleted node has no name.
+//  "attachments","holds","expires","scheduled"}; parent 0 is the root; a deleted node has no name.
 [[nodiscard]] Json node_to_json(const NodeInfo& node);
 // From a tree or a listing, where a head is called a disk.
 [[nodiscard]] Outcome<NodeInfo> node_from_json(const Json& document);
@@ -32,6 +32,8 @@ using Json = nlohmann::json;
 [[nodiscard]] Json listing_to_json(std::vector<NodeInfo> nodes);
 // [{"name","size","snapshots","frees","removed","until"}]
 [[nodiscard]] Json trash_to_json(const std::vector<TrashInfo>& disks);
+// {"name","hourly","daily","weekly","monthly","next","snapshots":[{"name","created","kept_as"}],"removes","frees"}
+[[nodiscard]] Json schedule_to_json(const std::string& disk, const ScheduleInfo& info);
 // A time, or null for 0.
 [[nodiscard]] Json time_or_null(std::int64_t unix_ms);
 // [{"name","own","shared","frees"}]

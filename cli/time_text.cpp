@@ -100,7 +100,8 @@ std::optional<std::int64_t> parse_duration(const std::string& text) {
   static constexpr std::pair<char, std::int64_t> kUnits[] = {
       {'s', 1}, {'m', 60}, {'h', 3'600}, {'d', 86'400}, {'w', 7 * 86'400}};
   for (const auto& [unit, seconds] : kUnits) {
-    if (*end == unit && count <= std::int64_t{1000} * 366 * 86'400 / seconds) return count * seconds * kMsPerSecond;
+    if (*end == unit && count <= std::int64_t{1000} * 366 * 86'400 / seconds)
+      return count * seconds * kMsPerSecond;
   }
   return std::nullopt;
 }
@@ -112,7 +113,8 @@ Outcome<std::int64_t> parse_end(const std::string& text, std::int64_t now_unix_m
   if (const auto duration = parse_duration(text)) return now_unix_ms + *duration;
   const auto time = parse_rfc3339(text);
   if (!time) {
-    return refuse(ErrorKind::kInvalid, "'" + text + "' is no time: give never, 90m, 72h, 14d, 4w, or a time like " +
+    return refuse(ErrorKind::kInvalid, "'" + text +
+                                           "' is no time: give never, 90m, 72h, 14d, 4w, or a time like " +
                                            format_time(now_unix_ms + 72 * 3'600 * kMsPerSecond));
   }
   if (*time <= now_unix_ms) return refuse(ErrorKind::kInvalid, text + " has passed: give a time to come");

@@ -28,6 +28,7 @@ Verb hold_verb(CLI::App& program);
 Verb release_verb(CLI::App& program);
 Verb expire_verb(CLI::App& program);
 Verb undelete_verb(CLI::App& program);
+Verb schedule_verb(CLI::App& program);
 Verb rollback_verb(CLI::App& program);
 Verb clone_verb(CLI::App& program);
 Verb tree_verb(CLI::App& program);

@@ -13,8 +13,8 @@ struct Options {
 
 std::string render(const Json& answer) {
   const Json expires = answer.value("expires", Json());
-  return answer.value("name", "") + (expires.is_string() ? " expires at " + expires.get<std::string>() : " does not expire") +
-         "\n";
+  return answer.value("name", "") +
+         (expires.is_string() ? " expires at " + expires.get<std::string>() : " does not expire") + "\n";
 }
 
 Outcome<int> expire(const Options& options, Context& context) {
@@ -28,9 +28,11 @@ Outcome<int> expire(const Options& options, Context& context) {
 
 Verb expire_verb(CLI::App& program) {
   auto options = std::make_shared<Options>();
-  Parser parser(program, {"expire", "Say when a snapshot is removed by itself", "coppice expire web@monday 72h"});
+  Parser parser(program,
+                {"expire", "Say when a snapshot is removed by itself", "coppice expire web@monday 72h"});
   parser.argument("DISK@SNAP", options->snapshot, "The snapshot")
-      .argument("WHEN", options->when, "never, 90m, 72h, 14d, 4w from now, or an RFC 3339 time; `coppice serve` does it");
+      .argument("WHEN", options->when,
+                "never, 90m, 72h, 14d, 4w from now, or an RFC 3339 time; `coppice serve` does it");
   return {parser, [options](Context& context) { return expire(*options, context); }};
 }
 

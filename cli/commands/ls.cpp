@@ -58,6 +58,7 @@ Outcome<int> list(bool trash, Context& context) {
   auto nodes = nodes_from_json(*listing);
   if (!nodes) return std::unexpected(nodes.error());
   context.print(*listing, [&nodes](const Json&) { return render(*nodes); });
+  context.warn(old_snapshots_text(*nodes, now_unix_ms()));
   return kYes;
 }
 

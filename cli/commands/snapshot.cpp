@@ -37,8 +37,9 @@ Verb snapshot_verb(CLI::App& program) {
                           "coppice snapshot web@monday db@monday --expires 72h"});
   parser.arguments("DISK@SNAP", options->specs, "What to keep, and under which name")
       .option({"--note", "TEXT", "A line of text to keep with them"}, options->note)
-      .option({"--expires", "WHEN", "When `coppice serve` removes them: 90m, 72h, 14d, 4w, or an RFC 3339 time"},
-              options->expires);
+      .option(
+          {"--expires", "WHEN", "When `coppice serve` removes them: 90m, 72h, 14d, 4w, or an RFC 3339 time"},
+          options->expires);
   return {parser, [options](Context& context) { return snapshot(*options, context); }};
 }
 

@@ -1,5 +1,6 @@
 #include <memory>
 
+#include "cli/policy_text.h"
 #include "cli/time_text.h"
 #include "cli/tree_picture.h"
 #include "cli/verb.h"
@@ -18,6 +19,7 @@ Outcome<int> tree(const std::string& disk, Context& context) {
     return nodes->empty() ? std::string("no disks yet: coppice create NAME --size 10G\n")
                           : draw_tree(*nodes, now_unix_ms());
   });
+  context.warn(old_snapshots_text(*nodes, now_unix_ms()));
   return kYes;
 }
 

@@ -22,7 +22,9 @@ Verb undelete_verb(CLI::App& program) {
   auto options = std::make_shared<Options>();
   Parser parser(program, {"undelete", "Bring a removed disk back from the trash, with its snapshots",
                           "coppice undelete web web-again"});
-  parser.argument("DISK", options->disk, "A disk that `coppice ls --trash` lists; of several, what was removed last")
+  parser
+      .argument("DISK", options->disk,
+                "A disk that `coppice ls --trash` lists; of several, what was removed last")
       .optional_argument("NEWNAME", options->name, "What to call it, where its name is taken");
   return {parser, [options](Context& context) {
             Json params{{"disk", options->disk}};

@@ -115,6 +115,11 @@ template <Of<TrashValue> T>
 void fields(T& value, auto visit) {
   visit(value.removed_unix_ms);
 }
+template <Of<ScheduleValue> T>
+void fields(T& value, auto visit) {
+  visit(value.hourly), visit(value.daily), visit(value.weekly), visit(value.monthly);
+  visit(value.last_unix_ms);
+}
 template <Of<CountersValue> T>
 void fields(T& value, auto visit) {
   visit(value.next_epoch), visit(value.next_branch), visit(value.next_node), visit(value.next_disk);
@@ -189,6 +194,9 @@ std::string disk_key(DiskId id) {
 std::string trash_key(DiskId id) {
   return key_of("trash/", id.value);
 }
+std::string schedule_key(DiskId id) {
+  return key_of("schedule/", id.value);
+}
 
 std::optional<std::uint64_t> id_of_key(std::string_view key, std::string_view prefix) {
   if (!key.starts_with(prefix)) return std::nullopt;
@@ -219,6 +227,9 @@ std::string encode(const DiskValue& value) {
 std::string encode(const TrashValue& value) {
   return put(value);
 }
+std::string encode(const ScheduleValue& value) {
+  return put(value);
+}
 std::string encode(const CountersValue& value) {
   return put(value);
 }
@@ -243,6 +254,9 @@ std::optional<DiskValue> decode_disk(std::string_view value) {
 }
 std::optional<TrashValue> decode_trash(std::string_view value) {
   return take<TrashValue>(value);
+}
+std::optional<ScheduleValue> decode_schedule(std::string_view value) {
+  return take<ScheduleValue>(value);
 }
 std::optional<CountersValue> decode_counters(std::string_view value) {
   return take<CountersValue>(value);

@@ -3,6 +3,7 @@
 //   "branch/<id>"  BranchValue     "node/<id>"  NodeValue     "disk/<id>"  DiskValue
 //   "counters"     CountersValue   "applied"    AppliedValue  "store"      StoreValue
 //   "suspects"     SuspectsValue   "trash/<id>"  TrashValue
+//   "schedule/<id>" ScheduleValue
 // Ids are 16 lower-case hex digits. Each value starts with a version byte: 1, or the lowest one that can hold
 // it.
 #pragma once
@@ -64,6 +65,16 @@ struct TrashValue {
   bool operator==(const TrashValue&) const = default;
 };
 
+// Snapshots of a disk that are taken by themselves, and how many of each kind are kept.
+struct ScheduleValue {
+  std::uint64_t hourly = 0;
+  std::uint64_t daily = 0;
+  std::uint64_t weekly = 0;
+  std::uint64_t monthly = 0;
+  std::int64_t last_unix_ms = 0;  // when the last one was taken; 0: none yet
+  bool operator==(const ScheduleValue&) const = default;
+};
+
 // The next free numbers. The epoch counter is above every epoch ever used in a record.
 struct CountersValue {
   Epoch next_epoch;
@@ -99,6 +110,7 @@ std::string branch_key(BranchId id);
 std::string node_key(NodeId id);
 std::string disk_key(DiskId id);
 std::string trash_key(DiskId id);
+std::string schedule_key(DiskId id);
 inline constexpr std::string_view kCountersKey = "counters";
 inline constexpr std::string_view kAppliedKey = "applied";
 inline constexpr std::string_view kStoreKey = "store";
@@ -110,6 +122,7 @@ std::string encode(const BranchValue& value);
 std::string encode(const NodeValue& value);
 std::string encode(const DiskValue& value);
 std::string encode(const TrashValue& value);
+std::string encode(const ScheduleValue& value);
 std::string encode(const CountersValue& value);
 std::string encode(const AppliedValue& value);
 std::string encode(const StoreValue& value);
@@ -118,6 +131,7 @@ std::optional<BranchValue> decode_branch(std::string_view value);
 std::optional<NodeValue> decode_node(std::string_view value);
 std::optional<DiskValue> decode_disk(std::string_view value);
 std::optional<TrashValue> decode_trash(std::string_view value);
+std::optional<ScheduleValue> decode_schedule(std::string_view value);
 std::optional<CountersValue> decode_counters(std::string_view value);
 std::optional<AppliedValue> decode_applied(std::string_view value);
 std::optional<StoreValue> decode_store(std::string_view value);

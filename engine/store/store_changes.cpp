@@ -117,7 +117,7 @@ Task<Outcome<>> StoreImpl::snapshot(std::vector<Spec> specs, SnapshotOptions opt
   auto writable = require_writable();
   if (!writable) co_return std::unexpected(writable.error());
   co_await verbs_.lock();
-  auto done = co_await do_snapshot(std::move(specs), std::move(options));
+  auto done = co_await do_snapshot(std::move(specs), std::move(options), false);
   verbs_.unlock();
   co_return done;
 }
@@ -146,7 +146,7 @@ Outcome<> StoreImpl::check_snapshot_specs(const std::vector<Spec>& specs) {
   return {};
 }
 
-Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, SnapshotOptions options) {
+Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, SnapshotOptions options, bool scheduled) {
   auto checked = check_snapshot_specs(specs);
   if (!checked) co_return checked;
   if (options.note.size() > kMaxNoteBytes) {
@@ -185,7 +185,7 @@ Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, SnapshotOptions 
   MetaRecord names;
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     const Tree::Edits named =
-        tree.plan_label_node(nodes[i], {specs[i].snapshot, options.note, options.expires_unix_ms});
+        tree.plan_label_node(nodes[i], {specs[i].snapshot, options.note, options.expires_unix_ms, scheduled});
     names.edits.insert(names.edits.end(), named.begin(), named.end());
   }
   parts.journal.unreserve(bytes);
@@ -236,6 +236,7 @@ Task<Outcome<std::string>> StoreImpl::do_rollback(Spec to, RollbackOptions optio
           fmt::format("snapshot {}@{} exists already: choose another name to keep", to.disk, keep));
     }
   }
+  if (options.dry_run) co_return keep;
   const std::int64_t now = wall_now();
   const auto plan = [&, target = (*node)->id, id = disk.id] {
     return engine_->tree().plan_rollback(id, target, keep, now);

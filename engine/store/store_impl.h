@@ -5,6 +5,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -30,6 +31,10 @@ class StoreImpl final : public Store {
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
   Task<Outcome<std::int64_t>> trash(std::vector<Spec> specs, bool with_snapshots) override;
+  Task<Outcome<RemovalPreview>> preview_removal(std::vector<Spec> specs, bool with_snapshots,
+                                                bool to_trash) override;
+  Task<Outcome<>> set_schedule(std::string disk, Schedule rules) override;
+  Task<Outcome<ScheduleInfo>> schedule(std::string disk, std::optional<Schedule> rules) override;
   Task<Outcome<>> undelete(std::string disk, std::string new_name) override;
   Task<Outcome<>> purge(std::vector<std::string> disks) override;
   Task<Outcome<std::vector<TrashInfo>>> trashed() override;
@@ -70,7 +75,7 @@ class StoreImpl final : public Store {
 
   // The bodies of the verbs that change something, one at a time.
   Task<Outcome<>> do_create(std::string name, std::uint64_t size_bytes);
-  Task<Outcome<>> do_snapshot(std::vector<Spec> specs, SnapshotOptions options);
+  Task<Outcome<>> do_snapshot(std::vector<Spec> specs, SnapshotOptions options, bool scheduled);
   Task<Outcome<>> do_hold(Spec snapshot, std::string tag);
   Task<Outcome<std::string>> do_release(Spec snapshot, std::string tag);
   Outcome<TreeNode*> require_snapshot(const Spec& spec, const char* verb);
@@ -92,6 +97,17 @@ class StoreImpl final : public Store {
   Task<Outcome<>> purge_disk(DiskId disk);
   Task<Outcome<>> do_set_expiry(Spec snapshot, std::int64_t expires_unix_ms);
   Task<Outcome<>> kill(std::vector<NodeId> nodes, std::string object);
+  Task<Outcome<RemovalPreview>> do_preview_removal(std::vector<Spec> specs, bool with_snapshots,
+                                                   bool to_trash);
+  Task<Outcome<>> do_set_schedule(std::string disk, Schedule rules);
+  Task<Outcome<ScheduleInfo>> do_schedule(std::string disk, std::optional<Schedule> rules);
+  Task<Outcome<>> run_schedules();
+  Task<Outcome<>> run_schedule(DiskId id);
+  Task<Outcome<>> prune(DiskId id, Schedule rules);
+  std::string scheduled_name(DiskId disk, const Schedule& rules, std::int64_t now_ms);
+  // Oldest first.
+  [[nodiscard]] std::vector<NodeId> scheduled_nodes(DiskId disk) const;
+  [[nodiscard]] std::vector<std::int64_t> times_of(const std::vector<NodeId>& nodes) const;
   Task<Outcome<>> expire_snapshots();
   Task<Outcome<>> empty_old_trash();
   Task<bool> make_room();

@@ -118,6 +118,7 @@ void StoreImpl::tell_once(const std::string& text) {
 
 Task<Outcome<>> StoreImpl::run_policies() {
   auto done = require_writable();
+  if (done) done = co_await run_schedules();
   if (done) done = co_await expire_snapshots();
   if (done) done = co_await empty_old_trash();
   if (!done) tell_once("what has had its time is not removed: " + done.error().message);

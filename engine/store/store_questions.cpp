@@ -71,6 +71,7 @@ NodeInfo StoreImpl::describe(const TreeNode& node) {
   info.attachments = holders_of(node.id);
   info.holds = node.value.holds;
   info.expires_unix_ms = node.value.expires_unix_ms;
+  info.scheduled = node.value.scheduled && tree.schedule(node.value.disk) != nullptr;
   for (const NodeId child_id : node.children) {
     const TreeNode& child = *tree.node(child_id);
     if (child.value.disk == node.value.disk || child.value.state == NodeState::kDead) continue;
@@ -151,6 +152,34 @@ Task<Outcome<std::vector<SpaceInfo>>> StoreImpl::space(std::optional<std::string
   verbs_.unlock();
   if (!status) co_return std::unexpected(status.error());
   co_return rows;
+}
+
+Task<Outcome<RemovalPreview>> StoreImpl::preview_removal(std::vector<Spec> specs, bool with_snapshots,
+                                                         bool to_trash) {
+  co_await verbs_.lock();
+  co_await trash_lock_.lock();
+  auto preview = co_await do_preview_removal(std::move(specs), with_snapshots, to_trash);
+  trash_lock_.unlock();
+  verbs_.unlock();
+  co_return preview;
+}
+
+Task<Outcome<RemovalPreview>> StoreImpl::do_preview_removal(std::vector<Spec> specs, bool with_snapshots,
+                                                            bool to_trash) {
+  auto leaving = plan_leaving(specs, with_snapshots);
+  if (!leaving) co_return std::unexpected(leaving.error());
+  auto free = check_leaving(*leaving, to_trash);
+  if (!free) co_return std::unexpected(free.error());
+  RemovalPreview preview;
+  std::vector<NodeId> nodes;
+  for (const auto& [id, spec] : leaving->nodes) {
+    nodes.push_back(id);
+    preview.specs.push_back(spec);
+  }
+  auto blocks = co_await exclusive_blocks(engine_->tree(), engine_->map(), std::move(nodes));
+  if (!blocks) co_return refuse(blocks.error(), specs.front().text());
+  preview.frees_bytes = *blocks * kBlockBytes;
+  co_return preview;
 }
 
 Task<Outcome<std::vector<PoolInfo>>> StoreImpl::pools() {

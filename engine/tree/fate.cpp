@@ -162,7 +162,8 @@ Task<Result<std::uint64_t>> exclusive_without(Tree& tree, LeafMap& map, NodeId i
   }
 }
 
-// Children before their parents: what is taken away from below leaves each node only its own changes to look at.
+// Children before their parents: what is taken away from below leaves each node only its own changes to look
+// at.
 void order_from_below(const Tree& tree, std::vector<NodeId>& nodes) {
   std::map<NodeId, std::size_t> depth;
   for (const NodeId id : nodes) {

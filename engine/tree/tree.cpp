@@ -13,6 +13,7 @@ constexpr std::string_view kBranchPrefix = "branch/";
 constexpr std::string_view kNodePrefix = "node/";
 constexpr std::string_view kDiskPrefix = "disk/";
 constexpr std::string_view kTrashPrefix = "trash/";
+constexpr std::string_view kSchedulePrefix = "schedule/";
 
 std::unexpected<Error> damaged() {
   return fail(ErrorKind::kCorrupt, EIO, "the tree's metadata is damaged");
@@ -81,6 +82,7 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
   }
   if (auto id = id_of_key(edit.key, kDiskPrefix)) return apply_disk(DiskId{*id}, edit);
   if (auto id = id_of_key(edit.key, kTrashPrefix)) return apply_trash(DiskId{*id}, edit);
+  if (auto id = id_of_key(edit.key, kSchedulePrefix)) return apply_schedule(DiskId{*id}, edit);
   if (edit.key == kCountersKey) {
     auto value = decode_counters(edit.value);
     if (!value) return damaged();
@@ -105,6 +107,15 @@ Result<> Tree::apply_disk(DiskId id, const MetaEdit& edit) {
   return {};
 }
 
+Result<> Tree::apply_schedule(DiskId id, const MetaEdit& edit) {
+  schedules_.erase(id);
+  if (edit.erase) return {};
+  auto value = decode_schedule(edit.value);
+  if (!value) return damaged();
+  schedules_[id] = *value;
+  return {};
+}
+
 Result<> Tree::apply_trash(DiskId id, const MetaEdit& edit) {
   if (edit.erase) {
     trash_.erase(id);
@@ -123,8 +134,8 @@ void Tree::add_name(DiskId id) {
   if (known != nullptr && !trashed(id)) disk_names_[known->value.name] = id;
 }
 
-// While loading, a disk of the trash comes before the word that it is there, and may stand in the place of one
-// that has its name now.
+// While loading, a disk of the trash comes before the word that it is there, and may stand in the place of
+// one that has its name now.
 void Tree::drop_name(DiskId id) {
   const TreeDisk* known = disk(id);
   const auto place = known == nullptr ? disk_names_.end() : disk_names_.find(known->value.name);
@@ -190,6 +201,12 @@ void Tree::collect_dirty(MetaBatch& into) {
         into.put(Family::kMeta, key, encode(place->second));
         continue;
       }
+    } else if (auto scheduled_id = id_of_key(key, kSchedulePrefix)) {
+      auto place = schedules_.find(DiskId{*scheduled_id});
+      if (place != schedules_.end()) {
+        into.put(Family::kMeta, key, encode(place->second));
+        continue;
+      }
     }
     into.erase(Family::kMeta, key);
   }
@@ -215,6 +232,11 @@ const TreeNode* Tree::node(NodeId id) const {
 const TreeDisk* Tree::disk(DiskId id) const {
   auto place = disks_.find(id);
   return place == disks_.end() ? nullptr : &place->second;
+}
+
+const ScheduleValue* Tree::schedule(DiskId id) const {
+  auto place = schedules_.find(id);
+  return place == schedules_.end() ? nullptr : &place->second;
 }
 
 const TreeDisk* Tree::find_disk(const std::string& name) const {

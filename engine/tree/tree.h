@@ -67,6 +67,9 @@ class Tree final : public BranchParents {
   // Those in the trash among them: all is theirs but the name.
   [[nodiscard]] const std::map<DiskId, TreeDisk>& disks() const { return disks_; }
   [[nodiscard]] const std::map<DiskId, TrashValue>& trash() const { return trash_; }
+  [[nodiscard]] const std::map<DiskId, ScheduleValue>& schedules() const { return schedules_; }
+  // Null: it has none.
+  [[nodiscard]] const ScheduleValue* schedule(DiskId disk) const;
   [[nodiscard]] bool trashed(DiskId disk) const { return trash_.contains(disk); }
   [[nodiscard]] const std::map<NodeId, TreeNode>& nodes() const { return nodes_; }
   [[nodiscard]] const std::map<BranchId, BranchValue>& branches() const { return branches_; }
@@ -116,6 +119,8 @@ class Tree final : public BranchParents {
   [[nodiscard]] Edits plan_remove_disk(DiskId disk) const;
   [[nodiscard]] Edits plan_trash(DiskId disk, std::int64_t now_ms) const;
   [[nodiscard]] Edits plan_undelete(DiskId disk, const std::string& name) const;
+  [[nodiscard]] Edits plan_schedule(DiskId disk, const ScheduleValue& schedule) const;
+  [[nodiscard]] Edits plan_no_schedule(DiskId disk) const;
   [[nodiscard]] Edits plan_rename_disk(DiskId disk, const std::string& name) const;
   [[nodiscard]] Edits plan_resize(NodeId head, std::uint64_t size_bytes) const;
   [[nodiscard]] Edits plan_cursor(NodeId node, LeafIndex reclaimed_up_to) const;
@@ -126,6 +131,7 @@ class Tree final : public BranchParents {
  private:
   Result<> apply_one(const MetaEdit& edit);
   Result<> apply_disk(DiskId id, const MetaEdit& edit);
+  Result<> apply_schedule(DiskId id, const MetaEdit& edit);
   Result<> apply_trash(DiskId id, const MetaEdit& edit);
   void add_name(DiskId id);
   void drop_name(DiskId id);
@@ -138,6 +144,7 @@ class Tree final : public BranchParents {
   std::map<NodeId, TreeNode> nodes_;
   std::map<DiskId, TreeDisk> disks_;
   std::map<DiskId, TrashValue> trash_;
+  std::map<DiskId, ScheduleValue> schedules_;
   std::unordered_map<std::string, DiskId> disk_names_;  // not of what is in the trash
   std::map<std::pair<DiskId, std::string>, NodeId> snapshot_names_;
   CountersValue counters_{Epoch{1}, BranchId{1}, NodeId{1}, DiskId{1}};

@@ -134,7 +134,16 @@ Tree::Edits Tree::plan_remove_disk(DiskId id) const {
   head.reclaimed_up_to = {};
   Edits edits{put(node_key(head_id), encode(head)), erase(disk_key(id))};
   if (trashed(id)) edits.push_back(erase(trash_key(id)));
+  if (schedule(id) != nullptr) edits.push_back(erase(schedule_key(id)));
   return edits;
+}
+
+Tree::Edits Tree::plan_schedule(DiskId id, const ScheduleValue& schedule) const {
+  return {put(schedule_key(id), encode(schedule))};
+}
+
+Tree::Edits Tree::plan_no_schedule(DiskId id) const {
+  return {erase(schedule_key(id))};
 }
 
 Tree::Edits Tree::plan_trash(DiskId id, std::int64_t now_ms) const {

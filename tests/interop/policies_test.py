@@ -89,6 +89,31 @@ class Policies(StoreTest):
         self.refused("expire", disk, "72h", says=(disk,))
 
 
+    def test_a_dry_run_changes_nothing(self):
+        image = random_image(self.store.file("dry.raw"), 2 * MIB, seed=10, holes=False)
+        self.store.run("import", image, "dry")
+        self.store.run("snapshot", "dry@a")
+        before = (self.store.run("tree", "--json").stdout, self.store.run("ls", "--trash", "--json").stdout)
+        answer = self.store.json("rm", "dry", "--snapshots", "--now", "--dry-run")
+        self.assertEqual((answer["dry_run"], answer["frees"], sorted(answer["removed"])), (True, 2 * MIB, ["dry", "dry@a"]))
+        for verb in (("rm", "dry", "--snapshots"), ("rm", "dry@a"), ("rollback", "dry@a"), ("rollback", "dry@a", "--discard")):
+            self.assertIn("nothing is changed", self.store.run(*verb, "--dry-run").stdout.decode(), verb)
+        self.refused("rm", "dry", "--dry-run", says=("dry", "1 snapshot"))
+        self.refused("rollback", "dry@none", "--dry-run", says=("dry@none",))
+        self.store.json("schedule", "dry", "--hourly", "3", "--dry-run")
+        self.assertEqual(before, (self.store.run("tree", "--json").stdout, self.store.run("ls", "--trash", "--json").stdout))
+        self.assertIsNone(self.store.json("schedule", "dry")["next"])
+
+    def test_bad_schedules_are_refused(self):
+        disk = self.new_disk("1M")
+        self.refused("schedule", disk, "--hourly", "x", says=("--hourly", "x"))
+        self.refused("schedule", disk, "--hourly", "0", says=("--off",))
+        self.refused("schedule", disk, "--hourly", "3", "--off", says=("--off",))
+        self.refused("schedule", disk, "--off", says=(disk, "no schedule"))
+        self.refused("schedule", "nothing", "--daily", "3", says=("nothing",))
+        self.refused("schedule", f"{disk}@a", says=(disk,))
+
+
 class Later(unittest.TestCase):
     """What the daemon does as time goes by."""
 
@@ -124,6 +149,49 @@ class Later(unittest.TestCase):
         self.assertEqual(text.count("web@soon has expired and is removed"), 1, text)
         self.assertEqual(text.count("disk old was in the trash for a day"), 1, text)
         self.store.run("check", "--data")
+
+    def test_the_daemon_takes_and_removes_by_the_schedule(self):
+        self.store.run("create", "web", "--size", "1M")
+        self.store.run("snapshot", "web@mine")
+        self.store.run("schedule", "web", "--hourly", "2", "--daily", "1")
+        taken = []
+        # Each daemon comes hours after the last: what was missed in between makes one snapshot.
+        for hours in (0, 5, 10, 15):
+            with clock(hours):
+                self.store.serve()
+                wait_until(lambda: any(name not in taken for name in self.scheduled()), "the next snapshot")
+                taken = self.scheduled()
+                wait_until(lambda: len(self.scheduled()) <= 3, "the end of what is not kept")
+                self.assertIn("scheduled", self.store.run("ls").stdout.decode())
+                self.store.daemon.stop()
+        left = self.scheduled()
+        self.assertIn(len(left), (2, 3))
+        self.assertRegex(left[-1], r"^web@auto-20..-..-..T..:00Z$")
+        with clock(15):
+            shown = self.store.json("schedule", "web")
+            self.assertEqual([row["name"] for row in shown["snapshots"]], left)
+            self.assertIn("hourly", shown["snapshots"][-1]["kept_as"])
+        self.store.run("schedule", "web", "--off")
+        self.assertIn("no schedule", self.store.run("schedule", "web").stdout.decode())
+        self.assertIn("web@mine", self.names())
+
+    def scheduled(self):
+        return [row["name"] for row in self.store.json("ls") if row["snapshot"].startswith("auto-")]
+
+    def test_old_snapshots_are_warned_of_in_one_line(self):
+        self.store.run("create", "web", "--size", "1M")
+        self.store.run("snapshot", "web@a")
+        self.store.run("snapshot", "web@ends", "--expires", "9999h")
+        self.store.run("snapshot", "web@held")
+        self.store.run("hold", "web@held", "audit")
+        for hours, lines in ((0, 0), (29 * 24, 0), (31 * 24, 1)):
+            with clock(hours):
+                for verb in (("ls",), ("tree",), ("info", "web@a")):
+                    done = self.store.run(*verb)
+                    self.assertEqual(done.stderr.count(b"\n"), lines, done.stderr)
+                    self.assertEqual(b"web@a was taken 1 month ago" in done.stderr, lines == 1, done.stderr)
+                self.assertEqual(self.store.run("ls", "--json").stderr, b"")
+                self.assertEqual(self.store.run("info", "web@held").stderr, b"")
 
     def test_without_a_daemon_too(self):
         self.store.run("create", "web", "--size", "1M")

@@ -85,7 +85,8 @@ Task<Outcome<>> MemoryStore::snapshot(std::vector<Spec> specs, SnapshotOptions o
   for (const auto& spec : specs) {
     const auto disk = find(Spec{spec.disk, {}});
     if (!disk) co_return not_found(Spec{spec.disk, {}});
-    images[spec.text()] = std::make_shared<Image>(Image{.bytes = disk->bytes, .note = options.note, .expires_unix_ms = options.expires_unix_ms});
+    images[spec.text()] = std::make_shared<Image>(
+        Image{.bytes = disk->bytes, .note = options.note, .expires_unix_ms = options.expires_unix_ms});
   }
   co_return Outcome<>{};
 }
@@ -144,6 +145,22 @@ Task<Outcome<std::int64_t>> MemoryStore::trash(std::vector<Spec> specs, bool) {
   co_return 86'400'000;
 }
 
+Task<Outcome<RemovalPreview>> MemoryStore::preview_removal(std::vector<Spec> specs, bool, bool) {
+  for (const auto& spec : specs) {
+    if (!find(spec)) co_return not_found(spec);
+  }
+  co_return RemovalPreview{specs, 4096};
+}
+
+Task<Outcome<>> MemoryStore::set_schedule(std::string, Schedule) {
+  co_return not_here();
+}
+
+Task<Outcome<ScheduleInfo>> MemoryStore::schedule(std::string disk, std::optional<Schedule> rules) {
+  if (!find(Spec{disk, {}})) co_return not_found(Spec{disk, {}});
+  co_return ScheduleInfo{.rules = rules.value_or(Schedule{}), .snapshots = {}};
+}
+
 Task<Outcome<>> MemoryStore::undelete(std::string disk, std::string new_name) {
   if (!trash_images.contains(disk)) co_return not_found(Spec{disk, {}});
   if (images.contains(new_name)) co_return refuse(ErrorKind::kExists, new_name + " exists");
@@ -160,7 +177,8 @@ Task<Outcome<>> MemoryStore::purge(std::vector<std::string> disks) {
 
 Task<Outcome<std::vector<TrashInfo>>> MemoryStore::trashed() {
   std::vector<TrashInfo> infos;
-  for (const auto& [name, image] : trash_images) infos.push_back({.disk = name, .size_bytes = image->bytes.size()});
+  for (const auto& [name, image] : trash_images)
+    infos.push_back({.disk = name, .size_bytes = image->bytes.size()});
   co_return infos;
 }
 

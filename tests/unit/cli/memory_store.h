@@ -35,6 +35,10 @@ class MemoryStore final : public Store {
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
   Task<Outcome<std::int64_t>> trash(std::vector<Spec> specs, bool with_snapshots) override;
+  Task<Outcome<RemovalPreview>> preview_removal(std::vector<Spec> specs, bool with_snapshots,
+                                                bool to_trash) override;
+  Task<Outcome<>> set_schedule(std::string disk, Schedule rules) override;
+  Task<Outcome<ScheduleInfo>> schedule(std::string disk, std::optional<Schedule> rules) override;
   Task<Outcome<>> undelete(std::string disk, std::string new_name) override;
   Task<Outcome<>> purge(std::vector<std::string> disks) override;
   Task<Outcome<std::vector<TrashInfo>>> trashed() override;

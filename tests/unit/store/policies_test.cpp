@@ -85,7 +85,8 @@ TEST_CASE("an expired snapshot that is held, open or cloned from stays, and that
   StoreFixture house;
   house.create("web");
   for (const char* name : {"held", "open", "origin"}) {
-    house.require(house.run(house.store->snapshot({{"web", name}}, {.note = "", .expires_unix_ms = house.now_ms + 1})));
+    house.require(
+        house.run(house.store->snapshot({{"web", name}}, {.note = "", .expires_unix_ms = house.now_ms + 1})));
   }
   house.require(house.run(house.store->hold({"web", "held"}, "audit")));
   house.require(house.run(house.store->clone({"web", "origin"}, "copy")));

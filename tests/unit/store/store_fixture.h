@@ -47,9 +47,8 @@ class StoreFixture {
     CHECK(kind_name(outcome.error().kind) == std::string(kind_name(kind)));
   }
   void open() {
-    OpenOptions options{.directory = directory.string(), .notice = [this](const std::string& text) {
-                          notices.push_back(text);
-                        }};
+    OpenOptions options{.directory = directory.string(),
+                        .notice = [this](const std::string& text) { notices.push_back(text); }};
     options.wall_clock = [this] { return now_ms; };
     auto opened = run(open_store(*reactor, std::move(options)));
     require(opened);

@@ -13,7 +13,8 @@ TEST_CASE("a removed disk comes back whole, with its snapshots, its holds and it
   house.fill("web", 'a');
   house.snapshot("web", "one");
   house.fill("web", 'b');
-  house.require(house.run(house.store->snapshot({{"web", "two"}}, {.note = "x", .expires_unix_ms = house.now_ms * 2})));
+  house.require(
+      house.run(house.store->snapshot({{"web", "two"}}, {.note = "x", .expires_unix_ms = house.now_ms * 2})));
   house.refused(house.run(house.store->trash({{"web", ""}}, false)), ErrorKind::kBusy, "2 snapshots");
   const auto until = house.run(house.store->trash({{"web", ""}}, true));
   house.require(until);
@@ -21,7 +22,8 @@ TEST_CASE("a removed disk comes back whole, with its snapshots, its holds and it
   CHECK(house.names().empty());
   CHECK(house.run(house.store->space(std::nullopt))->empty());
   house.refused(house.run(house.store->info({"web", ""})), ErrorKind::kNotFound, "web");
-  house.refused(house.run(house.store->open_device({"web", "one"}, Access::kReadOnly, {"x"})), ErrorKind::kNotFound, "web");
+  house.refused(house.run(house.store->open_device({"web", "one"}, Access::kReadOnly, {"x"})),
+                ErrorKind::kNotFound, "web");
   house.reopen();
   const auto trash = house.run(house.store->trashed());
   REQUIRE(trash->size() == 1);
@@ -110,7 +112,8 @@ TEST_CASE("a disk goes with what was named beside it, and what is in the way sto
   house.snapshot("db", "a");
   house.snapshot("db", "b");
   house.require(house.run(house.store->hold({"db", "b"}, "audit")));
-  house.refused(house.run(house.store->trash({{"web", ""}, {"db", ""}}, true)), ErrorKind::kBusy, "db@b is held by audit");
+  house.refused(house.run(house.store->trash({{"web", ""}, {"db", ""}}, true)), ErrorKind::kBusy,
+                "db@b is held by audit");
   CHECK(house.names().size() == 5);
   {
     auto device = house.run(house.store->open_device({"web", ""}, Access::kReadOnly, {"a guest"}));
