@@ -83,7 +83,7 @@ std::optional<std::int64_t> parse_rfc3339(const std::string& text) {
     if (std::sscanf(rest + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 || used != 5 || rest[6] != '\0')
       return std::nullopt;
     if (hours < 0 || hours > 23 || minutes < 0 || minutes > 59) return std::nullopt;
-    zone_minutes = (*rest == '-' ? -1 : 1) * (60 * hours + minutes);
+    zone_minutes = (*rest == '-' ? -1 : 1) * (std::int64_t{60} * hours + minutes);
   } else if ((*rest != 'Z' && *rest != 'z') || rest[1] != '\0') {
     return std::nullopt;
   }
@@ -98,7 +98,7 @@ std::optional<std::int64_t> parse_duration(const std::string& text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
   if (error != std::errc() || end != text.data() + text.size() - 1 || count < 1) return std::nullopt;
   static constexpr std::pair<char, std::int64_t> kUnits[] = {
-      {'s', 1}, {'m', 60}, {'h', 3'600}, {'d', 86'400}, {'w', 7 * 86'400}};
+      {'s', 1}, {'m', 60}, {'h', 3'600}, {'d', 86'400}, {'w', std::int64_t{7} * 86'400}};
   for (const auto& [unit, seconds] : kUnits) {
     if (*end == unit && count <= std::int64_t{1000} * 366 * 86'400 / seconds)
       return count * seconds * kMsPerSecond;
@@ -113,9 +113,9 @@ Outcome<std::int64_t> parse_end(const std::string& text, std::int64_t now_unix_m
   if (const auto duration = parse_duration(text)) return now_unix_ms + *duration;
   const auto time = parse_rfc3339(text);
   if (!time) {
-    return refuse(ErrorKind::kInvalid, "'" + text +
-                                           "' is no time: give never, 90m, 72h, 14d, 4w, or a time like " +
-                                           format_time(now_unix_ms + 72 * 3'600 * kMsPerSecond));
+    return refuse(ErrorKind::kInvalid,
+                  "'" + text + "' is no time: give never, 90m, 72h, 14d, 4w, or a time like " +
+                      format_time(now_unix_ms + std::int64_t{72} * 3'600 * kMsPerSecond));
   }
   if (*time <= now_unix_ms) return refuse(ErrorKind::kInvalid, text + " has passed: give a time to come");
   return *time;

@@ -37,9 +37,9 @@ void run_one(Input input) {
     case 7:
       if (const auto mask = decode_mask(value)) demand(encode_mask(*mask) == value, "a mask has one form");
       return;
-    case 8:
-      return check(value, decode_trash);
     case 9:
+      return check(value, decode_trash);
+    case 10:
       return check(value, decode_schedule);
     default:
       if (const auto id = id_of_key(value, "node/")) {
