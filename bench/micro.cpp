@@ -144,7 +144,7 @@ void coppice_write_flush(benchmark::State& state) {
 void coppice_snapshot(benchmark::State& state) {
   static std::uint64_t number = 0;
   for (auto each : state) {
-    must(bench->reactor().run(bench->store().snapshot({{"disk", "s" + std::to_string(number++)}}, "")));
+    must(bench->reactor().run(bench->store().snapshot({{"disk", "s" + std::to_string(number++)}}, {})));
   }
 }
 

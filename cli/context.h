@@ -6,6 +6,7 @@
 
 #include "cli/node_json.h"
 #include "cli/session.h"
+#include "cli/table.h"
 
 namespace coppice::cli {
 
@@ -20,6 +21,10 @@ struct Context {
   std::ostream& out;
   std::ostream& err;
 
+  // What a person should know beside the answer. Scripts that ask for JSON are spared.
+  void warn(const std::string& text) {
+    if (!json && !text.empty()) err << "coppice: " << printable(text) << "\n";
+  }
   // A verb whose answer is one document: prints it as JSON, or as `text` of it.
   template <class Render>
   Outcome<int> answer(const Request& request, Render text) {

@@ -14,6 +14,7 @@
 #include "cli/control_server.h"
 #include "cli/control_socket.h"
 #include "cli/service_notify.h"
+#include "cli/time_text.h"
 #include "coppice/reactor.h"
 #include "coppice/store.h"
 #include "nbd/server.h"
@@ -23,6 +24,7 @@ namespace coppice::cli {
 namespace {
 
 constexpr unsigned kLongestStopSeconds = 28;
+constexpr std::chrono::seconds kPolicyInterval{10};
 
 void log_line(const std::string& line) {
   spdlog::info("{}", line);
@@ -82,6 +84,8 @@ Task<Outcome<>> Daemon::run() {
   open.conservative_flush = options_.conservative_flush;
   open.notice = log_warning;
   open.give_back = options_.give_back;
+  open.wall_clock = now_unix_ms;
+  open.policy_interval = kPolicyInterval;
   auto store = co_await open_store(reactor_, std::move(open));
   if (!store) co_return std::unexpected(store.error());
   auto served = co_await serve(**store);

@@ -2,6 +2,7 @@
 
 #include "cli/interrupt.h"
 #include "cli/store_directory.h"
+#include "cli/time_text.h"
 
 namespace coppice::cli {
 
@@ -16,6 +17,7 @@ Outcome<DirectStore> DirectStore::open(const std::string& directory, OpenMode mo
   options.mode = mode;
   options.lock_wait = lock_wait;
   options.notice = std::move(notice);
+  options.wall_clock = now_unix_ms;
   auto store = direct.reactor_->run(open_store(*direct.reactor_, std::move(options)));
   if (!store) return std::unexpected(store.error());
   direct.store_ = std::move(*store);
@@ -30,7 +32,8 @@ Outcome<Json> DirectStore::call(const Request& request) {
   call.hooks.progress = request.progress;
   call.hooks.wanted = [] { return !interrupted(); };
   auto answer = reactor_->run(dispatcher_->call(std::move(call)));
-  reclaim_due_ |= answer && (request.method == "remove" || request.method == "rollback");
+  reclaim_due_ |=
+      answer && (request.method == "remove" || request.method == "purge" || request.method == "rollback");
   return answer;
 }
 

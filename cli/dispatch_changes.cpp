@@ -1,6 +1,4 @@
 // The verbs that change something. Every one reads its parameters to the end before it begins.
-#include <algorithm>
-
 #include "cli/dispatcher.h"
 #include "cli/params.h"
 #include "formats/export_image.h"
@@ -9,32 +7,10 @@
 namespace coppice::cli {
 namespace {
 
-Outcome<> need_snapshot(const Spec& spec, const char* verb) {
-  if (spec.is_snapshot()) return {};
-  return refuse(ErrorKind::kInvalid,
-                spec.disk + " names no snapshot: " + verb + " takes " + spec.disk + "@SNAPSHOT");
-}
-
-Outcome<> each_once(const std::vector<Spec>& specs) {
-  for (auto spec = specs.begin(); spec != specs.end(); ++spec) {
-    if (std::find(specs.begin(), spec, *spec) == spec) continue;
-    return refuse(ErrorKind::kInvalid, spec->text() + " is named twice: name it once");
-  }
-  return {};
-}
-
 Outcome<> one_file(const Call& call) {
   if (call.files.size() == 1) return {};
   return refuse(ErrorKind::kInvalid, call.method + " needs one descriptor, got " +
                                          std::to_string(call.files.size()) + ": pass it beside the request");
-}
-
-// Stops at the first that is wrong.
-Outcome<> all_of(std::initializer_list<Outcome<>> outcomes) {
-  for (const auto& outcome : outcomes) {
-    if (!outcome) return outcome;
-  }
-  return {};
 }
 
 }  // namespace
@@ -54,13 +30,15 @@ Task<Outcome<Json>> Dispatcher::create(Call call) {
 Task<Outcome<Json>> Dispatcher::snapshot(Call call) {
   Params params(call.params);
   const std::vector<Spec> specs = params.specs("specs");
-  const std::string note = params.text_or("note", "");
+  SnapshotOptions options;
+  options.note = params.text_or("note", "");
+  options.expires_unix_ms = params.end_or_never("expires");
   auto valid = params.finish();
   for (const auto& spec : specs) {
     if (valid) valid = need_snapshot(spec, "snapshot");
   }
   if (!valid) co_return std::unexpected(valid.error());
-  auto made = co_await store_.snapshot(specs, note);
+  auto made = co_await store_.snapshot(specs, options);
   if (!made) co_return std::unexpected(made.error());
   Json names = Json::array();
   for (const auto& spec : specs) names.push_back(spec.text());
@@ -73,6 +51,7 @@ Task<Outcome<Json>> Dispatcher::rollback(Call call) {
   RollbackOptions options;
   options.keep_as = params.text_or("keep_as", "");
   options.discard = params.flag("discard");
+  options.dry_run = params.flag("dry_run");
   auto valid = all_of({params.finish(), need_snapshot(to, "rollback")});
   if (valid && !options.keep_as.empty()) valid = check_name(options.keep_as);
   if (valid && options.discard && !options.keep_as.empty()) {
@@ -83,7 +62,20 @@ Task<Outcome<Json>> Dispatcher::rollback(Call call) {
   auto kept = co_await store_.rollback(to, options);
   if (!kept) co_return std::unexpected(kept.error());
   const Json kept_name = kept->empty() ? Json() : Json(Spec{to.disk, *kept}.text());
-  co_return Json{{"disk", to.disk}, {"to", to.text()}, {"kept", kept_name}};
+  Json answer{{"disk", to.disk},
+              {"to", to.text()},
+              {"kept", kept_name},
+              {"dry_run", options.dry_run},
+              {"frees", nullptr}};
+  if (!options.dry_run) co_return answer;
+  answer["frees"] = 0;
+  if (!options.discard) co_return answer;
+  auto spaces = co_await store_.space(to.disk);
+  if (!spaces) co_return std::unexpected(spaces.error());
+  for (const SpaceInfo& space : *spaces) {
+    if (!space.spec.is_snapshot()) answer["frees"] = space.frees_bytes;
+  }
+  co_return answer;
 }
 
 Task<Outcome<Json>> Dispatcher::clone(Call call) {
@@ -95,19 +87,6 @@ Task<Outcome<Json>> Dispatcher::clone(Call call) {
   auto made = co_await store_.clone(from, disk);
   if (!made) co_return std::unexpected(made.error());
   co_return Json{{"name", disk}, {"from", from.text()}};
-}
-
-Task<Outcome<Json>> Dispatcher::remove(Call call) {
-  Params params(call.params);
-  const std::vector<Spec> specs = params.specs("specs");
-  const bool with_snapshots = params.flag("with_snapshots");
-  const auto valid = all_of({params.finish(), each_once(specs)});
-  if (!valid) co_return std::unexpected(valid.error());
-  auto removed = co_await store_.remove(specs, with_snapshots);
-  if (!removed) co_return std::unexpected(removed.error());
-  Json names = Json::array();
-  for (const auto& spec : specs) names.push_back(spec.text());
-  co_return Json{{"removed", names}};
 }
 
 // `to` is a bare name; for a snapshot "disk@new" is understood too, if it names the same disk.

@@ -13,6 +13,14 @@ Task<Outcome<Json>> Dispatcher::list(Call call) {
   co_return listing_to_json(std::move(*nodes));
 }
 
+Task<Outcome<Json>> Dispatcher::trashed(Call call) {
+  const auto valid = Params(call.params).finish();
+  if (!valid) co_return std::unexpected(valid.error());
+  auto disks = co_await store_.trashed();
+  if (!disks) co_return std::unexpected(disks.error());
+  co_return trash_to_json(*disks);
+}
+
 Task<Outcome<Json>> Dispatcher::info(Call call) {
   Params params(call.params);
   const Spec spec = params.spec("spec");

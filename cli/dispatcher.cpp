@@ -22,12 +22,15 @@ Dispatcher::Handler Dispatcher::handler_of(const std::string& method) {
       {"snapshot", &Dispatcher::snapshot}, {"rollback", &Dispatcher::rollback},
       {"clone", &Dispatcher::clone},       {"remove", &Dispatcher::remove},
       {"rename", &Dispatcher::rename},     {"resize", &Dispatcher::resize},
-      {"set", &Dispatcher::set},           {"import", &Dispatcher::import},
-      {"export", &Dispatcher::export_},    {"list", &Dispatcher::list},
-      {"info", &Dispatcher::info},         {"tree", &Dispatcher::tree},
-      {"space", &Dispatcher::space},       {"pools", &Dispatcher::pools},
-      {"diff", &Dispatcher::diff},         {"check", &Dispatcher::check},
-      {"dump", &Dispatcher::dump},
+      {"hold", &Dispatcher::hold},         {"release", &Dispatcher::release},
+      {"expire", &Dispatcher::expire},     {"undelete", &Dispatcher::undelete},
+      {"purge", &Dispatcher::purge},       {"trash", &Dispatcher::trashed},
+      {"schedule", &Dispatcher::schedule}, {"set", &Dispatcher::set},
+      {"import", &Dispatcher::import},     {"export", &Dispatcher::export_},
+      {"list", &Dispatcher::list},         {"info", &Dispatcher::info},
+      {"tree", &Dispatcher::tree},         {"space", &Dispatcher::space},
+      {"pools", &Dispatcher::pools},       {"diff", &Dispatcher::diff},
+      {"check", &Dispatcher::check},       {"dump", &Dispatcher::dump},
   };
   const auto row = std::ranges::find(kRows, method, &Row::method);
   return row == std::end(kRows) ? nullptr : row->handler;

@@ -45,6 +45,12 @@ class Dispatcher {
   // Disks and snapshots (dispatch_changes.cpp)
   Task<Outcome<Json>> create(Call call);
   Task<Outcome<Json>> snapshot(Call call);
+  Task<Outcome<Json>> expire(Call call);
+  Task<Outcome<Json>> schedule(Call call);
+  Task<Outcome<Json>> undelete(Call call);
+  Task<Outcome<Json>> purge(Call call);
+  Task<Outcome<Json>> hold(Call call);
+  Task<Outcome<Json>> release(Call call);
   Task<Outcome<Json>> rollback(Call call);
   Task<Outcome<Json>> clone(Call call);
   Task<Outcome<Json>> remove(Call call);
@@ -55,6 +61,7 @@ class Dispatcher {
   Task<Outcome<Json>> export_(Call call);
   // Questions (dispatch_questions.cpp)
   Task<Outcome<Json>> list(Call call);
+  Task<Outcome<Json>> trashed(Call call);
   Task<Outcome<Json>> info(Call call);
   Task<Outcome<Json>> tree(Call call);
   Task<Outcome<Json>> space(Call call);

@@ -22,24 +22,40 @@ std::unexpected<Failure> not_a_node() {
 
 }  // namespace
 
+std::string text_of(const Json& document, const char* key) {
+  const Json value = document.value(key, Json());
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
 std::string to_line(const Json& document) {
   return document.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 Json node_to_json(const NodeInfo& node) {
-  return {{"id", node.id},           {"parent", node.parent},
-          {"name", name_of(node)},   {"kind", kKindNames[static_cast<std::size_t>(node.kind)]},
-          {"disk", node.disk},       {"snapshot", node.snapshot},
-          {"size", node.size_bytes}, {"created", format_time(node.created_unix_ms)},
-          {"note", node.note},       {"strict", node.policy.strict},
-          {"clones", node.clones},   {"attachments", node.attachments}};
+  return {{"id", node.id},
+          {"parent", node.parent},
+          {"name", name_of(node)},
+          {"kind", kKindNames[static_cast<std::size_t>(node.kind)]},
+          {"disk", node.disk},
+          {"snapshot", node.snapshot},
+          {"size", node.size_bytes},
+          {"created", format_time(node.created_unix_ms)},
+          {"note", node.note},
+          {"strict", node.policy.strict},
+          {"clones", node.clones},
+          {"attachments", node.attachments},
+          {"holds", node.holds},
+          {"expires", time_or_null(node.expires_unix_ms)},
+          {"scheduled", node.scheduled}};
 }
 
 Outcome<NodeInfo> node_from_json(const Json& document) {
   // The library throws on a wrong type or a missing key; here that is one answer: not a node.
   try {
     NodeInfo node;
-    const auto kind = std::ranges::find(kKindNames, document.at("kind").get<std::string>());
+    std::string kind_name = document.at("kind").get<std::string>();
+    if (kind_name == "disk") kind_name = "head";
+    const auto kind = std::ranges::find(kKindNames, kind_name);
     const auto created = parse_time(document.at("created").get<std::string>());
     if (kind == std::end(kKindNames) || !created) return not_a_node();
     node.id = document.at("id").get<std::uint64_t>();
@@ -53,10 +69,24 @@ Outcome<NodeInfo> node_from_json(const Json& document) {
     node.policy.strict = document.at("strict").get<bool>();
     node.clones = document.at("clones").get<std::vector<std::string>>();
     node.attachments = document.at("attachments").get<std::uint64_t>();
+    const Json& expires = document.at("expires");
+    if (!expires.is_null()) node.expires_unix_ms = parse_time(expires.get<std::string>()).value_or(0);
+    node.scheduled = document.at("scheduled").get<bool>();
+    node.holds = document.at("holds").get<std::vector<std::string>>();
     return node;
   } catch (const Json::exception&) {
     return not_a_node();
   }
+}
+
+Outcome<std::vector<NodeInfo>> nodes_from_json(const Json& documents) {
+  std::vector<NodeInfo> nodes;
+  for (const auto& document : documents) {
+    auto node = node_from_json(document);
+    if (!node) return std::unexpected(node.error());
+    nodes.push_back(std::move(*node));
+  }
+  return nodes;
 }
 
 Json tree_to_json(const std::vector<NodeInfo>& nodes) {
@@ -83,6 +113,43 @@ Json listing_to_json(std::vector<NodeInfo> nodes) {
     listing.push_back(std::move(entry));
   }
   return listing;
+}
+
+Json trash_to_json(const std::vector<TrashInfo>& disks) {
+  Json all = Json::array();
+  for (const auto& disk : disks) {
+    all.push_back({{"name", disk.disk},
+                   {"size", disk.size_bytes},
+                   {"snapshots", disk.snapshots},
+                   {"frees", disk.frees_bytes},
+                   {"removed", format_time(disk.removed_unix_ms)},
+                   {"until", format_time(disk.until_unix_ms)}});
+  }
+  return all;
+}
+
+Json schedule_to_json(const std::string& disk, const ScheduleInfo& info) {
+  Json snapshots = Json::array();
+  Json removes = Json::array();
+  for (const auto& snapshot : info.snapshots) {
+    snapshots.push_back({{"name", snapshot.spec.text()},
+                         {"created", format_time(snapshot.created_unix_ms)},
+                         {"kept_as", snapshot.kept_as}});
+    if (snapshot.kept_as.empty()) removes.push_back(snapshot.spec.text());
+  }
+  return {{"name", disk},
+          {"hourly", info.rules.hourly},
+          {"daily", info.rules.daily},
+          {"weekly", info.rules.weekly},
+          {"monthly", info.rules.monthly},
+          {"next", time_or_null(info.next_unix_ms)},
+          {"snapshots", snapshots},
+          {"removes", removes},
+          {"frees", info.frees_bytes}};
+}
+
+Json time_or_null(std::int64_t unix_ms) {
+  return unix_ms == 0 ? Json() : Json(format_time(unix_ms));
 }
 
 Json space_to_json(const std::vector<SpaceInfo>& spaces) {

@@ -12,19 +12,30 @@ namespace coppice::cli {
 
 using Json = nlohmann::json;
 
+// Empty where the key is absent, or null.
+[[nodiscard]] std::string text_of(const Json& document, const char* key);
+
 // One line, whatever bytes a text in it holds.
 [[nodiscard]] std::string to_line(const Json& document);
 
 // {"id","parent","name","kind":"head|snapshot|deleted","disk","snapshot","size","created","note","clones",
-//  "attachments"}; parent 0 is the root; a deleted node has no name.
+//  "attachments","holds","expires","scheduled"}; parent 0 is the root; a deleted node has no name.
 [[nodiscard]] Json node_to_json(const NodeInfo& node);
+// From a tree or a listing, where a head is called a disk.
 [[nodiscard]] Outcome<NodeInfo> node_from_json(const Json& document);
+[[nodiscard]] Outcome<std::vector<NodeInfo>> nodes_from_json(const Json& documents);
 
 // {"nodes":[…],"heads":[{"disk","at","id"}]}: `at` is the node that the head continues from (0: none), `id`
 // its own among the nodes.
 [[nodiscard]] Json tree_to_json(const std::vector<NodeInfo>& nodes);
 // [{"name","kind":"disk|snapshot","size","created",…}], a disk before its snapshots.
 [[nodiscard]] Json listing_to_json(std::vector<NodeInfo> nodes);
+// [{"name","size","snapshots","frees","removed","until"}]
+[[nodiscard]] Json trash_to_json(const std::vector<TrashInfo>& disks);
+// {"name","hourly","daily","weekly","monthly","next","snapshots":[{"name","created","kept_as"}],"removes","frees"}
+[[nodiscard]] Json schedule_to_json(const std::string& disk, const ScheduleInfo& info);
+// A time, or null for 0.
+[[nodiscard]] Json time_or_null(std::int64_t unix_ms);
 // [{"name","own","shared","frees"}]
 [[nodiscard]] Json space_to_json(const std::vector<SpaceInfo>& spaces);
 // [{"path","size","used","grows"}]

@@ -1,5 +1,7 @@
 #include "cli/params.h"
 
+#include "cli/time_text.h"
+
 namespace coppice::cli {
 
 Params::Params(const Json& object) : object_(object) {
@@ -63,6 +65,15 @@ bool Params::yes_or_no(const char* key) {
   return flag(key);
 }
 
+std::int64_t Params::end_or_never(const char* key) {
+  const Json* value = find(key);
+  if (value == nullptr || value->is_null()) return 0;
+  const auto time = value->is_string() ? parse_rfc3339(value->get<std::string>()) : std::nullopt;
+  if (time && *time > now_unix_ms()) return *time;
+  complain(std::string("parameter '") + key + (time ? "' has passed" : "' is no RFC 3339 time"));
+  return 0;
+}
+
 Spec Params::parse(const std::string& value) {
   auto spec = parse_spec(value);
   if (spec) return *spec;
@@ -106,6 +117,19 @@ Outcome<> need_disk(const std::string& name) {
   if (!spec) return std::unexpected(spec.error());
   if (!spec->is_snapshot()) return {};
   return refuse(ErrorKind::kInvalid, name + " names a snapshot: give the name of a disk, without @");
+}
+
+Outcome<> need_snapshot(const Spec& spec, const char* verb) {
+  if (spec.is_snapshot()) return {};
+  return refuse(ErrorKind::kInvalid,
+                spec.disk + " names no snapshot: " + verb + " takes " + spec.disk + "@SNAPSHOT");
+}
+
+Outcome<> all_of(std::initializer_list<Outcome<>> outcomes) {
+  for (const auto& outcome : outcomes) {
+    if (!outcome) return outcome;
+  }
+  return {};
 }
 
 }  // namespace coppice::cli

@@ -4,6 +4,7 @@
 // nobody asked for, as a misspelled one must not be ignored. Pure.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <set>
 #include <string>
@@ -26,6 +27,8 @@ class Params {
   std::uint64_t number_or(const char* key, std::uint64_t fallback);
   bool flag(const char* key);  // false when absent
   bool yes_or_no(const char* key);
+  // A time to come, as RFC 3339; 0 where it is absent or null.
+  std::int64_t end_or_never(const char* key);
   Spec spec(const char* key);
   std::vector<Spec> specs(const char* key);
 
@@ -43,5 +46,9 @@ class Params {
 
 // Refuses the name of a snapshot where a disk is meant.
 Outcome<> need_disk(const std::string& name);
+// … and of a disk where a snapshot is meant.
+Outcome<> need_snapshot(const Spec& spec, const char* verb);
+// Stops at the first that is wrong.
+Outcome<> all_of(std::initializer_list<Outcome<>> outcomes);
 
 }  // namespace coppice::cli

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "cli/policy_text.h"
 #include "cli/table.h"
 #include "cli/time_text.h"
 #include "coppice/bytes.h"
@@ -142,6 +143,7 @@ std::string Picture::remarks(const NodeInfo& node) const {
       add("cloned from " + from.disk + "@" + from.snapshot);
     }
   }
+  if (const std::string policies = policy_text(node, now_unix_ms_); !policies.empty()) add(policies);
   if (!node.note.empty()) add("“" + node.note + "”");
   return text;
 }

@@ -125,7 +125,7 @@ void EngineSide::remove_disk(Disk& disk) {
 }
 
 void EngineSide::snapshot(const std::string& disk, const std::string& name) {
-  must(store_->snapshot({{disk, name}}, ""));
+  must(store_->snapshot({{disk, name}}, {}));
 }
 
 void EngineSide::verify(Disk& disk, std::uint64_t samples) {

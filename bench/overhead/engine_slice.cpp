@@ -63,7 +63,7 @@ Task<void> take_snapshots(Running& running, Store& store, Scheduler& scheduler, 
     if (running.over()) break;
     std::vector<Spec> specs{{running.disk.name, "probe" + std::to_string(number++)}};
     const auto start = Clock::now();
-    auto taken = co_await store.snapshot(std::move(specs), "");
+    auto taken = co_await store.snapshot(std::move(specs), SnapshotOptions{});
     if (!taken) running.refusal = taken.error().message;
     running.slice.probe_us.push_back(microseconds_since(start));
   }

@@ -1,5 +1,6 @@
 #include <memory>
 
+#include "cli/policy_text.h"
 #include "cli/table.h"
 #include "cli/time_text.h"
 #include "cli/verb.h"
@@ -7,12 +8,6 @@
 
 namespace coppice::cli {
 namespace {
-
-std::string joined(const std::vector<std::string>& texts) {
-  std::string all;
-  for (const auto& text : texts) all += (all.empty() ? "" : ", ") + text;
-  return all;
-}
 
 std::string indented(const std::string& text) {
   std::string all = "  ";
@@ -44,11 +39,27 @@ std::string render(const Json& info) {
   if (!clones.empty()) table.add({"cloned to", joined(clones)});
   if (attachments != 0)
     table.add({"in use by", std::to_string(attachments) + (attachments == 1 ? " client" : " clients")});
+  const auto holds = info.value("holds", std::vector<std::string>());
+  if (!holds.empty()) table.add({"held by", joined(holds)});
+  const auto expires = parse_time(text_of(info, "expires"));
+  if (expires)
+    table.add({"expires", text_of(info, "expires") + " (" + format_until(*expires, now_unix_ms()) + ")"});
+  if (info.value("scheduled", false))
+    table.add({"scheduled", "made by the disk's schedule, which removes it in time"});
   if (info.value("note", "") != "") table.add({"note", info.value("note", "")});
   for (const auto& uri : info.value("nbd", std::vector<std::string>())) table.add({"nbd", uri});
   if (!info.value("served", false)) table.add({"served", "not now: start `coppice serve`"});
   return table.text() + "\nQEMU:\n" + indented(info.value("qemu", "")) + "\nlibvirt:\n" +
          indented(info.value("libvirt", ""));
+}
+
+Outcome<int> info(const std::string& spec, Context& context) {
+  auto document = context.session.call(Request{.method = "info", .params = {{"spec", spec}}});
+  if (!document) return std::unexpected(document.error());
+  context.print(*document, render);
+  const auto node = node_from_json(*document);
+  if (node) context.warn(old_snapshots_text({*node}, now_unix_ms()));
+  return kYes;
 }
 
 }  // namespace
@@ -57,9 +68,7 @@ Verb info_verb(CLI::App& program) {
   auto spec = std::make_shared<std::string>();
   Parser parser(program, {"info", "Tell about a disk or snapshot, and how to attach it", "coppice info web"});
   parser.argument("DISK[@SNAP]", *spec, "A disk or snapshot");
-  return {parser, [spec](Context& context) {
-            return context.answer(Request{.method = "info", .params = {{"spec", *spec}}}, render);
-          }};
+  return {parser, [spec](Context& context) { return info(*spec, context); }};
 }
 
 }  // namespace coppice::cli

@@ -1,4 +1,8 @@
+#include <memory>
+
+#include "cli/policy_text.h"
 #include "cli/table.h"
+#include "cli/time_text.h"
 #include "cli/verb.h"
 #include "coppice/bytes.h"
 
@@ -10,36 +14,62 @@ std::string to_the_second(const std::string& time) {
   return time.substr(0, 10) + " " + time.substr(11, 8);
 }
 
-std::string remarks(const Json& entry) {
-  std::string text;
-  if (entry.value("attachments", 0U) != 0) text = "in use";
-  if (entry.value("strict", false)) text += text.empty() ? "strict" : ", strict";
-  for (const auto& clone : entry.value("clones", std::vector<std::string>())) {
-    text += (text.empty() ? "" : ", ") + ("cloned to " + clone);
-  }
-  const std::string note = entry.value("note", "");
-  if (!note.empty()) text += (text.empty() ? "" : ", ") + ("“" + note + "”");
-  return text;
+std::string remarks(const NodeInfo& node) {
+  std::vector<std::string> parts;
+  if (node.attachments != 0) parts.emplace_back("in use");
+  if (node.policy.strict) parts.emplace_back("strict");
+  for (const auto& clone : node.clones) parts.push_back("cloned to " + clone);
+  parts.push_back(policy_text(node, now_unix_ms()));
+  if (!node.note.empty()) parts.push_back("“" + node.note + "”");
+  return joined(parts);
 }
 
-std::string render(const Json& listing) {
-  if (listing.empty()) return "no disks yet: coppice create NAME --size 10G\n";
+std::string render(const std::vector<NodeInfo>& nodes) {
+  if (nodes.empty()) return "no disks yet: coppice create NAME --size 10G\n";
   Table table({Table::Align::kLeft, Table::Align::kLeft, Table::Align::kRight, Table::Align::kLeft,
                Table::Align::kLeft});
   table.add({"NAME", "KIND", "SIZE", "CREATED (UTC)", ""});
-  for (const auto& entry : listing) {
-    table.add({entry.value("name", ""), entry.value("kind", ""),
-               format_size(entry.value("size", std::uint64_t{0})), to_the_second(entry.value("created", "")),
-               remarks(entry)});
+  for (const auto& node : nodes) {
+    table.add({Spec{node.disk, node.snapshot}.text(),
+               node.kind == NodeInfo::Kind::kSnapshot ? "snapshot" : "disk", format_size(node.size_bytes),
+               to_the_second(format_time(node.created_unix_ms)), remarks(node)});
   }
   return table.text();
+}
+
+std::string render_trash(const Json& trash) {
+  if (trash.empty()) return "the trash is empty\n";
+  Table table({Table::Align::kLeft, Table::Align::kRight, Table::Align::kRight, Table::Align::kRight,
+               Table::Align::kLeft, Table::Align::kLeft});
+  table.add({"NAME", "SIZE", "SNAPSHOTS", "FREES", "REMOVED (UTC)", "KEPT UNTIL"});
+  for (const Json& disk : trash) {
+    table.add({disk.value("name", ""), format_size(disk.value("size", std::uint64_t{0})),
+               std::to_string(disk.value("snapshots", std::uint64_t{0})),
+               format_size(disk.value("frees", std::uint64_t{0})), to_the_second(disk.value("removed", "")),
+               to_the_second(disk.value("until", ""))});
+  }
+  return table.text();
+}
+
+Outcome<int> list(bool trash, Context& context) {
+  if (trash) return context.answer(Request{.method = "trash"}, render_trash);
+
+  auto listing = context.session.call(Request{.method = "list"});
+  if (!listing) return std::unexpected(listing.error());
+  auto nodes = nodes_from_json(*listing);
+  if (!nodes) return std::unexpected(nodes.error());
+  context.print(*listing, [&nodes](const Json&) { return render(*nodes); });
+  context.warn(old_snapshots_text(*nodes, now_unix_ms()));
+  return kYes;
 }
 
 }  // namespace
 
 Verb ls_verb(CLI::App& program) {
-  const Parser parser(program, {"ls", "List disks and snapshots", "coppice ls --json"});
-  return {parser, [](Context& context) { return context.answer(Request{.method = "list"}, render); }};
+  auto trash = std::make_shared<bool>(false);
+  Parser parser(program, {"ls", "List disks and snapshots", "coppice ls --json"});
+  parser.flag("--trash", *trash, "List the removed disks that can be brought back instead");
+  return {parser, [trash](Context& context) { return list(*trash, context); }};
 }
 
 }  // namespace coppice::cli

@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <memory>
 
 #include "cli/verb.h"
+#include "coppice/bytes.h"
 
 namespace coppice::cli {
 namespace {
@@ -8,27 +10,60 @@ namespace {
 struct Options {
   std::vector<std::string> specs;
   bool snapshots = false;
+  bool now = false;
+  bool trash = false;
+  bool dry_run = false;
 };
 
 std::string render(const Json& answer) {
+  if (answer.value("dry_run", false)) {
+    std::string text;
+    for (const auto& name : answer.value("removed", std::vector<std::string>()))
+      text += "would remove " + name + "\n";
+    return text +
+           (answer.value("trashed", Json::array()).empty() ? "that would free "
+                                                           : "that would free, once the trash is emptied, ") +
+           format_size(answer.value("frees", std::uint64_t{0})) + "; nothing is changed\n";
+  }
+  const auto trashed = answer.value("trashed", std::vector<std::string>());
   std::string text;
-  for (const auto& name : answer.value("removed", std::vector<std::string>()))
-    text += "removed " + name + "\n";
+  for (const auto& name : answer.value("removed", std::vector<std::string>())) {
+    const bool kept = std::ranges::find(trashed, name) != trashed.end();
+    text += kept ? name + " is in the trash until " + text_of(answer, "until") + ": 'coppice undelete " +
+                       name + "' brings it back\n"
+                 : "removed " + name + "\n";
+  }
   return text;
+}
+
+Outcome<int> remove(const Options& options, Context& context) {
+  if (options.trash)
+    return context.answer(Request{.method = "purge", .params = {{"disks", options.specs}}}, render);
+  const Json params{{"specs", options.specs},
+                    {"with_snapshots", options.snapshots},
+                    {"now", options.now},
+                    {"dry_run", options.dry_run}};
+  return context.answer(Request{.method = "remove", .params = params}, render);
 }
 
 }  // namespace
 
 Verb rm_verb(CLI::App& program) {
   auto options = std::make_shared<Options>();
-  Parser parser(program, {"rm", "Remove disks and snapshots: all that are named, or none",
-                          "coppice rm web@monday web@tuesday"});
+  Parser parser(program,
+                {"rm",
+                 "Remove disks and snapshots: all that are named, or none. A disk stays in the trash for a "
+                 "day, or until the pool is full",
+                 "coppice rm web@monday web@tuesday"});
   parser.arguments("DISK[@SNAP]", options->specs, "What to remove")
-      .flag("--snapshots", options->snapshots, "With a disk, remove all its snapshots");
-  return {parser, [options](Context& context) {
-            const Json params{{"specs", options->specs}, {"with_snapshots", options->snapshots}};
-            return context.answer(Request{.method = "remove", .params = params}, render);
-          }};
+      .flag("--snapshots", options->snapshots, "With a disk, remove all its snapshots")
+      .flag("--now", options->now, "Remove disks for good, past the trash")
+      .flag("--trash", options->trash, "Remove disks that are in the trash, for good")
+      .flag("--dry-run", options->dry_run, "Say what would go and what that would free, and change nothing")
+      .exclusive("--trash", "--dry-run")
+      .exclusive("--trash", "--now")
+      .exclusive("--trash", "--snapshots");
+  return {parser, [options](Context& context) { return remove(*options, context); }};
 }
 
 }  // namespace coppice::cli

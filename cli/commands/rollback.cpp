@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "cli/verb.h"
+#include "coppice/bytes.h"
 
 namespace coppice::cli {
 namespace {
@@ -9,10 +10,18 @@ struct Options {
   std::string to;
   std::string keep;
   bool discard = false;
+  bool dry_run = false;
 };
 
 std::string render(const Json& answer) {
   const Json kept = answer.value("kept", Json());
+  if (answer.value("dry_run", false)) {
+    return answer.value("disk", "") + " would continue from " + answer.value("to", "") +
+           (kept.is_string() ? "; what it holds would be kept as " + kept.get<std::string>()
+                             : "; what it holds would be gone, which frees " +
+                                   format_size(answer.value("frees", std::uint64_t{0}))) +
+           "; nothing is changed\n";
+  }
   return answer.value("disk", "") + " continues from " + answer.value("to", "") +
          (kept.is_string() ? "; what it held is kept as " + kept.get<std::string>()
                            : "; what it held is gone") +
@@ -20,7 +29,7 @@ std::string render(const Json& answer) {
 }
 
 Outcome<int> rollback(const Options& options, Context& context) {
-  Json params{{"to", options.to}, {"discard", options.discard}};
+  Json params{{"to", options.to}, {"discard", options.discard}, {"dry_run", options.dry_run}};
   if (!options.keep.empty()) params["keep_as"] = options.keep;
   return context.answer(Request{.method = "rollback", .params = params}, render);
 }
@@ -36,6 +45,7 @@ Verb rollback_verb(CLI::App& program) {
                "Name of the snapshot that keeps what the disk holds now (else one is made up, and printed)"},
               options->keep)
       .flag("--discard", options->discard, "Keep nothing of what the disk holds now")
+      .flag("--dry-run", options->dry_run, "Say what would happen, and change nothing")
       .exclusive("--discard", "--keep");
   return {parser, [options](Context& context) { return rollback(*options, context); }};
 }

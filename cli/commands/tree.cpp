@@ -1,5 +1,6 @@
 #include <memory>
 
+#include "cli/policy_text.h"
 #include "cli/time_text.h"
 #include "cli/tree_picture.h"
 #include "cli/verb.h"
@@ -12,16 +13,13 @@ Outcome<int> tree(const std::string& disk, Context& context) {
   if (!disk.empty()) params["disk"] = disk;
   auto document = context.session.call(Request{.method = "tree", .params = params});
   if (!document) return std::unexpected(document.error());
-  std::vector<NodeInfo> nodes;
-  for (const auto& entry : document->value("nodes", Json::array())) {
-    auto node = node_from_json(entry);
-    if (!node) return std::unexpected(node.error());
-    nodes.push_back(std::move(*node));
-  }
+  auto nodes = nodes_from_json(document->value("nodes", Json::array()));
+  if (!nodes) return std::unexpected(nodes.error());
   context.print(*document, [&nodes](const Json&) {
-    return nodes.empty() ? std::string("no disks yet: coppice create NAME --size 10G\n")
-                         : draw_tree(nodes, now_unix_ms());
+    return nodes->empty() ? std::string("no disks yet: coppice create NAME --size 10G\n")
+                          : draw_tree(*nodes, now_unix_ms());
   });
+  context.warn(old_snapshots_text(*nodes, now_unix_ms()));
   return kYes;
 }
 

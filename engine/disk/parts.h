@@ -47,6 +47,8 @@ struct Parts {
   std::function<bool()> reclaim_under_way;
   // The copy of the metadata gives its space to a writer that finds none. False if it had none.
   std::function<Task<Result<bool>>()> give_up_copy;
+  // The pool is full: gives up something that waits to be removed. False: there is nothing.
+  std::function<Task<bool>()> make_room;
   // Written once per lost block: disk, byte offset and physical address.
   std::function<void(const char* what, std::uint64_t offset_bytes, PhysicalBlock address)> report;
 };

@@ -56,6 +56,8 @@ Task<Result<>> take_blocks(Parts& parts, std::uint64_t count, PhysicalBlock goal
       auto given = co_await parts.give_up_copy();
       if (!given) co_return std::unexpected(given.error());
       if (*given) continue;
+      const bool made = co_await parts.make_room();
+      if (made) continue;
       co_return fail(ErrorKind::kNoSpace, ENOSPC, "the pool is full");
     }
     co_await parts.space_freed.wait();

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::uint8_t kValueFormat = 1;
 constexpr std::uint8_t kFlaggedDiskFormat = 2;
+constexpr std::uint8_t kPolicyFormat = 2;  // of nodes
 constexpr std::size_t kIdDigits = 16;
 
 // Each value lists its fields once, in `fields`; the two visitors below write or read them in that order.
@@ -24,7 +25,12 @@ class Put {
   void operator()(const std::uint64_t& number) { out_.u64(number); }
   void operator()(const std::int64_t& number) { out_.u64(static_cast<std::uint64_t>(number)); }
   void operator()(const NodeState& state) { out_.u8(static_cast<std::uint8_t>(state)); }
+  void operator()(const bool& flag) { out_.u8(flag ? 1 : 0); }
   void operator()(const std::string& text) { out_.text(text); }
+  void operator()(const std::vector<std::string>& texts) {
+    out_.u64(texts.size());
+    for (const std::string& text : texts) out_.text(text);
+  }
   void operator()(const std::vector<Epoch>& epochs) {
     out_.u64(epochs.size());
     for (const Epoch epoch : epochs) out_.u64(epoch.value);
@@ -52,7 +58,22 @@ class Take {
     else
       valid_ = false;
   }
+  void operator()(bool& flag) {
+    const std::uint8_t number = in_.u8();
+    flag = number == 1;
+    valid_ = valid_ && number <= 1;
+  }
   void operator()(std::string& text) { text = in_.text(); }
+  // In order, each once: one value has one encoding.
+  void operator()(std::vector<std::string>& texts) {
+    const std::uint64_t count = in_.u64();
+    if (count > in_.remaining()) valid_ = false;
+    for (std::uint64_t i = 0; valid_ && i < count; ++i) {
+      std::string text = in_.text();
+      valid_ = in_.ok() && (texts.empty() || texts.back() < text);
+      texts.push_back(std::move(text));
+    }
+  }
   void operator()(std::vector<Epoch>& epochs) {
     const std::uint64_t count = in_.u64();
     if (count != in_.remaining() / 8) {
@@ -84,18 +105,24 @@ void fields(T& value, auto visit) {
   visit(value.size_bytes), visit(value.created_unix_ms), visit(value.reclaimed_up_to);
   visit(value.name), visit(value.note);
 }
+void policy_fields(auto& value, auto visit) {
+  visit(value.expires_unix_ms), visit(value.scheduled), visit(value.holds);
+}
 template <Of<DiskValue> T>
 void fields(T& value, auto visit) {
   visit(value.head), visit(value.created_unix_ms), visit(value.name);
 }
-// The second format of a disk.
-template <class T>
-struct Flagged {
-  T& disk;
-};
-template <class T>
-void fields(Flagged<T> value, auto visit) {
-  visit(value.disk.head), visit(value.disk.created_unix_ms), visit(value.disk.flags), visit(value.disk.name);
+void flagged_fields(auto& value, auto visit) {
+  visit(value.head), visit(value.created_unix_ms), visit(value.flags), visit(value.name);
+}
+template <Of<TrashValue> T>
+void fields(T& value, auto visit) {
+  visit(value.removed_unix_ms);
+}
+template <Of<ScheduleValue> T>
+void fields(T& value, auto visit) {
+  visit(value.hourly), visit(value.daily), visit(value.weekly), visit(value.monthly);
+  visit(value.last_unix_ms);
 }
 template <Of<CountersValue> T>
 void fields(T& value, auto visit) {
@@ -115,33 +142,42 @@ void fields(T& value, auto visit) {
   visit(value.epochs);
 }
 
+// The lowest format that can hold the value, so that what nobody uses keeps no older version from reading.
 template <class T>
-std::string put(const T& value, std::uint8_t format = kValueFormat) {
+std::uint8_t format_of(const T& value) {
+  if constexpr (std::same_as<T, NodeValue>) return value.has_policy() ? kPolicyFormat : kValueFormat;
+  if constexpr (std::same_as<T, DiskValue>) return value.flags != 0 ? kFlaggedDiskFormat : kValueFormat;
+  return kValueFormat;
+}
+
+template <class T>
+void fields_of(T& value, std::uint8_t format, auto visit) {
+  if constexpr (Of<T, DiskValue>) {
+    if (format == kFlaggedDiskFormat) return flagged_fields(value, visit);
+  }
+  fields(value, visit);
+  if constexpr (Of<T, NodeValue>) {
+    if (format == kPolicyFormat) policy_fields(value, visit);
+  }
+}
+
+template <class T>
+std::string put(const T& value) {
   std::vector<std::byte> bytes;
+  const std::uint8_t format = format_of(value);
   Writer(bytes).u8(format);
-  fields(value, Put(bytes));
+  fields_of(value, format, Put(bytes));
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 template <class T>
-bool take_into(T&& value, std::string_view from, std::uint8_t format = kValueFormat) {
-  Reader in(std::as_bytes(std::span(from)));
-  if (in.u8() != format) return false;
-  bool valid = true;
-  fields(value, Take(in, valid));
-  return valid && in.ok() && in.done();
-}
-
-template <class T>
 std::optional<T> take(std::string_view from) {
+  Reader in(std::as_bytes(std::span(from)));
+  const std::uint8_t format = in.u8();
   T value;
-  if (!take_into(value, from)) return std::nullopt;
-  return value;
-}
-
-std::optional<DiskValue> take_flagged_disk(std::string_view from) {
-  DiskValue value;
-  if (!take_into(Flagged<DiskValue>{value}, from, kFlaggedDiskFormat)) return std::nullopt;
+  bool valid = true;
+  fields_of(value, format, Take(in, valid));
+  if (!valid || !in.ok() || !in.done() || format_of(value) != format) return std::nullopt;
   return value;
 }
 
@@ -162,6 +198,12 @@ std::string node_key(NodeId id) {
 }
 std::string disk_key(DiskId id) {
   return key_of("disk/", id.value);
+}
+std::string trash_key(DiskId id) {
+  return key_of("trash/", id.value);
+}
+std::string schedule_key(DiskId id) {
+  return key_of("schedule/", id.value);
 }
 
 std::optional<std::uint64_t> id_of_key(std::string_view key, std::string_view prefix) {
@@ -188,8 +230,13 @@ std::string encode(const NodeValue& value) {
   return put(value);
 }
 std::string encode(const DiskValue& value) {
-  if (value.flags == 0) return put(value);
-  return put(Flagged<const DiskValue>{value}, kFlaggedDiskFormat);
+  return put(value);
+}
+std::string encode(const TrashValue& value) {
+  return put(value);
+}
+std::string encode(const ScheduleValue& value) {
+  return put(value);
 }
 std::string encode(const CountersValue& value) {
   return put(value);
@@ -211,17 +258,22 @@ std::optional<NodeValue> decode_node(std::string_view value) {
   return take<NodeValue>(value);
 }
 std::optional<DiskValue> decode_disk(std::string_view value) {
-  if (auto plain = take<DiskValue>(value)) return plain;
-  auto flagged = take_flagged_disk(value);
-  if (flagged && (flagged->flags == 0 || (flagged->flags & ~kKnownDiskFlags) != 0)) return std::nullopt;
-  return flagged;
+  auto disk = take<DiskValue>(value);
+  if (disk && (disk->flags & ~kKnownDiskFlags) != 0) return std::nullopt;
+  return disk;
 }
 
 bool newer_disk(std::string_view value) {
   if (value.empty()) return false;
   if (static_cast<std::uint8_t>(value.front()) > kFlaggedDiskFormat) return true;
-  const auto flagged = take_flagged_disk(value);
-  return flagged && (flagged->flags & ~kKnownDiskFlags) != 0;
+  const auto disk = take<DiskValue>(value);
+  return disk && (disk->flags & ~kKnownDiskFlags) != 0;
+}
+std::optional<TrashValue> decode_trash(std::string_view value) {
+  return take<TrashValue>(value);
+}
+std::optional<ScheduleValue> decode_schedule(std::string_view value) {
+  return take<ScheduleValue>(value);
 }
 std::optional<CountersValue> decode_counters(std::string_view value) {
   return take<CountersValue>(value);

@@ -2,8 +2,10 @@
 //
 //   "branch/<id>"  BranchValue     "node/<id>"  NodeValue     "disk/<id>"  DiskValue
 //   "counters"     CountersValue   "applied"    AppliedValue  "store"      StoreValue
-//   "suspects"     SuspectsValue
-// Ids are 16 lower-case hex digits. Each value starts with a version byte: 1, or 2 for a disk with flags.
+//   "suspects"     SuspectsValue   "trash/<id>"  TrashValue
+//   "schedule/<id>" ScheduleValue
+// Ids are 16 lower-case hex digits. Each value starts with a version byte: 1, or the lowest one that can hold
+// it.
 #pragma once
 
 #include <cstdint>
@@ -42,6 +44,11 @@ struct NodeValue {
   std::string name;  // of the snapshot
   std::string note;
   LeafIndex reclaimed_up_to;  // dead nodes: leaves below were given back
+  // Of snapshots; a node with any of these is stored in format 2.
+  std::int64_t expires_unix_ms = 0;  // 0: never
+  bool scheduled = false;            // made by its disk's schedule, which may remove it
+  std::vector<std::string> holds{};  // tags that keep it, in order, each once
+  [[nodiscard]] bool has_policy() const { return expires_unix_ms != 0 || scheduled || !holds.empty(); }
   bool operator==(const NodeValue&) const = default;
 };
 
@@ -57,6 +64,22 @@ struct DiskValue {
   std::uint64_t flags = 0;
   [[nodiscard]] bool strict() const { return (flags & kDiskStrict) != 0; }
   bool operator==(const DiskValue&) const = default;
+};
+
+// Of a disk that was removed and can still be brought back; its name is free.
+struct TrashValue {
+  std::int64_t removed_unix_ms = 0;
+  bool operator==(const TrashValue&) const = default;
+};
+
+// Snapshots of a disk that are taken by themselves, and how many of each kind are kept.
+struct ScheduleValue {
+  std::uint64_t hourly = 0;
+  std::uint64_t daily = 0;
+  std::uint64_t weekly = 0;
+  std::uint64_t monthly = 0;
+  std::int64_t last_unix_ms = 0;  // when the last one was taken; 0: none yet
+  bool operator==(const ScheduleValue&) const = default;
 };
 
 // The next free numbers. The epoch counter is above every epoch ever used in a record.
@@ -93,6 +116,8 @@ struct StoreValue {
 std::string branch_key(BranchId id);
 std::string node_key(NodeId id);
 std::string disk_key(DiskId id);
+std::string trash_key(DiskId id);
+std::string schedule_key(DiskId id);
 inline constexpr std::string_view kCountersKey = "counters";
 inline constexpr std::string_view kAppliedKey = "applied";
 inline constexpr std::string_view kStoreKey = "store";
@@ -103,6 +128,8 @@ std::optional<std::uint64_t> id_of_key(std::string_view key, std::string_view pr
 std::string encode(const BranchValue& value);
 std::string encode(const NodeValue& value);
 std::string encode(const DiskValue& value);
+std::string encode(const TrashValue& value);
+std::string encode(const ScheduleValue& value);
 std::string encode(const CountersValue& value);
 std::string encode(const AppliedValue& value);
 std::string encode(const StoreValue& value);
@@ -112,6 +139,8 @@ std::optional<NodeValue> decode_node(std::string_view value);
 std::optional<DiskValue> decode_disk(std::string_view value);
 // A disk that can't be decoded because it has a later format, or flags that are not known here.
 bool newer_disk(std::string_view value);
+std::optional<TrashValue> decode_trash(std::string_view value);
+std::optional<ScheduleValue> decode_schedule(std::string_view value);
 std::optional<CountersValue> decode_counters(std::string_view value);
 std::optional<AppliedValue> decode_applied(std::string_view value);
 std::optional<StoreValue> decode_store(std::string_view value);

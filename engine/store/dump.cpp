@@ -45,6 +45,14 @@ void dump_tree(const Tree& tree, std::string& into) {
     into += fmt::format("disk {} name={} head={}{}\n", id.value, disk.value.name, disk.value.head.value,
                         disk.value.strict() ? " strict" : "");
   }
+  for (const auto& [id, trashed] : tree.trash()) {
+    into += fmt::format("trash {} removed={}\n", id.value, trashed.removed_unix_ms);
+  }
+  for (const auto& [id, schedule] : tree.schedules()) {
+    into += fmt::format("schedule {} hourly={} daily={} weekly={} monthly={} last={}\n", id.value,
+                        schedule.hourly, schedule.daily, schedule.weekly, schedule.monthly,
+                        schedule.last_unix_ms);
+  }
   for (const auto& [id, branch] : tree.branches()) {
     into += fmt::format("branch {} parent={} fork_epoch={} current={}\n", id.value, branch.parent.value,
                         branch.fork_epoch.value, branch.current.value);

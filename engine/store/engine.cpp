@@ -101,12 +101,21 @@ Task<Outcome<JournalPoint>> Engine::load() {
   co_return from;
 }
 
+namespace {
+
+Task<bool> no_room() {
+  co_return false;
+}
+
+}  // namespace
+
 void Engine::use_journal(JournalSetup setup) {
   journal_ = std::make_unique<Journal>(scheduler_, staging_, std::move(setup));
   parts_.reset(new Parts{scheduler_, *pool_, allocator_, checksums_, granules_, pending_, *journal_, map_,
                          tree_, counters_, growing_, space_freed_, gate_, suspect_epochs_,
                          [this] { return checkpointer_->run(); }, [this] { return reclaiming; },
                          [this] { return copy_.give_up(); },
+                         [this] { return make_room ? make_room() : no_room(); },
                          [this](const char* what, std::uint64_t offset, PhysicalBlock address) {
                            if (notice_) {
                              notice_(fmt::format("{} at byte {} of a disk: block {} of pool {}", what, offset,

@@ -70,6 +70,8 @@ class Engine {
   std::shared_ptr<Head> head(NodeId node, const std::string& name);
   // The heads that are in use now.
   [[nodiscard]] std::vector<std::shared_ptr<Head>> open_heads() const;
+  // What is given up before a writer is told that the pool is full. Set before writers come.
+  std::function<Task<bool>()> make_room;
   // A dead node waits for the reclaimer, and the reclaimer runs.
   bool reclaiming = false;
 

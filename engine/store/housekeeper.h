@@ -20,6 +20,9 @@ struct HousekeepingOptions {
   std::uint64_t pending_blocks = (std::uint64_t{64} << 20) / kBlockBytes;
   SpaceOptions space;
   CopyOptions copy;
+  // For StoreImpl; see OpenOptions.
+  std::function<std::int64_t()> wall_clock = {};
+  std::chrono::nanoseconds policy_interval{0};
 };
 
 class Housekeeper {

@@ -18,12 +18,6 @@ namespace {
 constexpr std::uint64_t kVerbBytes = 8192;
 constexpr std::size_t kMaxNoteBytes = 1024;
 
-std::int64_t now_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 Outcome<> check_size(const std::string& disk, std::uint64_t size_bytes) {
   if (size_bytes == 0 || size_bytes % kSectorBytes != 0 || size_bytes > kMaxDiskBytes) {
     return refuse(ErrorKind::kInvalid,
@@ -116,17 +110,17 @@ Task<Outcome<>> StoreImpl::do_create(std::string name, std::uint64_t size_bytes,
   auto checked = require_free_name(name);
   if (checked) checked = check_size(name, size_bytes);
   if (!checked) co_return checked;
-  const std::int64_t now = now_ms();
+  const std::int64_t now = wall_now();
   const auto plan = [&] { return engine_->tree().plan_disk(name, size_bytes, flags_of(policy), now); };
   auto done = co_await change(plan, "disk " + name);
   co_return done;
 }
 
-Task<Outcome<>> StoreImpl::snapshot(std::vector<Spec> specs, std::string note) {
+Task<Outcome<>> StoreImpl::snapshot(std::vector<Spec> specs, SnapshotOptions options) {
   auto writable = require_writable();
   if (!writable) co_return std::unexpected(writable.error());
   co_await verbs_.lock();
-  auto done = co_await do_snapshot(std::move(specs), std::move(note));
+  auto done = co_await do_snapshot(std::move(specs), std::move(options), false);
   verbs_.unlock();
   co_return done;
 }
@@ -155,12 +149,13 @@ Outcome<> StoreImpl::check_snapshot_specs(const std::vector<Spec>& specs) {
   return {};
 }
 
-Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, std::string note) {
+Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, SnapshotOptions options, bool scheduled) {
   auto checked = check_snapshot_specs(specs);
   if (!checked) co_return checked;
-  if (note.size() > kMaxNoteBytes) {
-    co_return refuse(ErrorKind::kInvalid, fmt::format("snapshot {}: a note has at most {} bytes, this one {}",
-                                                      specs.front().text(), kMaxNoteBytes, note.size()));
+  if (options.note.size() > kMaxNoteBytes) {
+    co_return refuse(ErrorKind::kInvalid,
+                     fmt::format("snapshot {}: a note has at most {} bytes, this one {}",
+                                 specs.front().text(), kMaxNoteBytes, options.note.size()));
   }
   Parts& parts = engine_->parts();
   Tree& tree = parts.tree;
@@ -171,7 +166,7 @@ Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, std::string note
 
   // All epochs in one step of this thread: that is the point in time. Writes that start from here on go to
   // the next epoch; those that have started finish in this one.
-  const std::int64_t now = now_ms();
+  const std::int64_t now = wall_now();
   std::vector<NodeId> nodes;
   std::vector<std::pair<std::shared_ptr<Head>, Epoch>> open_heads;
   Result<> status;
@@ -192,7 +187,8 @@ Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, std::string note
   }
   MetaRecord names;
   for (std::size_t i = 0; i < nodes.size(); ++i) {
-    const Tree::Edits named = tree.plan_name_node(nodes[i], specs[i].snapshot, note);
+    const Tree::Edits named =
+        tree.plan_label_node(nodes[i], {specs[i].snapshot, options.note, options.expires_unix_ms, scheduled});
     names.edits.insert(names.edits.end(), named.begin(), named.end());
   }
   parts.journal.unreserve(bytes);
@@ -229,9 +225,8 @@ Task<Outcome<std::string>> StoreImpl::do_rollback(Spec to, RollbackOptions optio
   if (options.discard) {
     keep.clear();
   } else if (keep.empty()) {
-    const auto now = std::chrono::system_clock::now();
-    const std::string base = fmt::format("before-rollback-{:%Y-%m-%dT%H:%M:%S}Z",
-                                         fmt::gmtime(std::chrono::system_clock::to_time_t(now)));
+    const std::string base =
+        fmt::format("before-rollback-{:%Y-%m-%dT%H:%M:%S}Z", fmt::gmtime(wall_now() / 1000));
     keep = base;
     for (int i = 2; engine_->tree().find_snapshot(disk.id, keep) != nullptr; ++i)
       keep = fmt::format("{}-{}", base, i);
@@ -244,7 +239,8 @@ Task<Outcome<std::string>> StoreImpl::do_rollback(Spec to, RollbackOptions optio
           fmt::format("snapshot {}@{} exists already: choose another name to keep", to.disk, keep));
     }
   }
-  const std::int64_t now = now_ms();
+  if (options.dry_run) co_return keep;
+  const std::int64_t now = wall_now();
   const auto plan = [&, target = (*node)->id, id = disk.id] {
     return engine_->tree().plan_rollback(id, target, keep, now);
   };
@@ -272,7 +268,7 @@ Task<Outcome<>> StoreImpl::do_clone(Spec from, std::string new_disk) {
   if (!node) co_return std::unexpected(node.error());
   auto free = require_free_name(new_disk);
   if (!free) co_return free;
-  const std::int64_t now = now_ms();
+  const std::int64_t now = wall_now();
   const auto plan = [&, origin = (*node)->id] { return engine_->tree().plan_clone(origin, new_disk, now); };
   auto done = co_await change(plan, "disk " + new_disk);
   co_return done;
@@ -288,84 +284,126 @@ Task<Outcome<>> StoreImpl::remove(std::vector<Spec> specs, bool with_snapshots) 
   co_return done;
 }
 
-// A node may go unless someone has it open or another disk, that stays, continues from it.
-Outcome<> StoreImpl::check_removal(const TreeNode& node, const Spec& spec,
-                                   const std::vector<NodeId>& leaving) {
+bool StoreImpl::Leaving::contains(NodeId node) const {
+  return std::ranges::any_of(nodes, [node](const auto& entry) { return entry.first == node; });
+}
+bool StoreImpl::Leaving::contains(DiskId disk) const {
+  return std::ranges::find(disks, disk) != disks.end();
+}
+
+// Dead nodes in between are only waiting to be reclaimed; what stands on them stands on this node.
+const TreeNode* StoreImpl::stands_on(const TreeNode& node,
+                                     const std::function<bool(const TreeNode&)>& stays) const {
+  const Tree& tree = engine_->tree();
+  std::vector<NodeId> below = node.children;
+  while (!below.empty()) {
+    const TreeNode& child = *tree.node(below.back());
+    below.pop_back();
+    if (child.value.state == NodeState::kDead) {
+      below.insert(below.end(), child.children.begin(), child.children.end());
+    } else if (child.value.disk != node.value.disk && stays(child)) {
+      return &child;
+    }
+  }
+  return nullptr;
+}
+
+// A node may go unless someone has it open or holds it, or another disk, that stays, continues from it. In
+// the trash it may lie below what came there before it.
+Outcome<> StoreImpl::check_removal(const TreeNode& node, const Spec& spec, const Leaving& leaving,
+                                   bool to_trash) {
   if (holders_of(node.id) != 0) {
     return refuse(ErrorKind::kBusy, fmt::format("{} is open ({}): close it before removing it", spec.text(),
                                                 first_holder(node.id)));
+  }
+  if (!node.value.holds.empty()) {
+    return refuse(ErrorKind::kBusy,
+                  fmt::format("{} is held by {}: 'coppice release {} {}' lets it go", spec.text(),
+                              fmt::join(node.value.holds, ", "), spec.text(), node.value.holds.front()));
   }
   if (node.pins != 0) {
     return refuse(ErrorKind::kBusy,
                   fmt::format("{} is being read by a diff: try again when that is done", spec.text()));
   }
-  // Dead nodes in between are only waiting to be reclaimed; what stands on them stands on this node.
-  std::vector<NodeId> below = node.children;
-  while (!below.empty()) {
-    const TreeNode& child = *engine_->tree().node(below.back());
-    below.pop_back();
-    if (child.value.state == NodeState::kDead) {
-      below.insert(below.end(), child.children.begin(), child.children.end());
-      continue;
-    }
-    const bool stays = std::find(leaving.begin(), leaving.end(), child.id) == leaving.end();
-    if (child.value.disk == node.value.disk || !stays) continue;
-    const TreeDisk* clone = engine_->tree().disk(child.value.disk);
-    const std::string name = clone == nullptr ? "another disk" : "disk " + clone->value.name;
+  const Tree& tree = engine_->tree();
+  const TreeNode* clone = stands_on(node, [&](const TreeNode& child) {
+    return !leaving.contains(child.id) && !(to_trash && tree.trashed(child.value.disk));
+  });
+  if (clone == nullptr) return {};
+  const std::string name = tree.disk(clone->value.disk)->value.name;
+  if (tree.trashed(clone->value.disk)) {
+    return refuse(ErrorKind::kBusy, fmt::format("{} was cloned to disk {}, which is in the trash and still "
+                                                "stands on it: 'coppice rm --trash {}' removes that first",
+                                                spec.text(), name, name));
+  }
+  return refuse(ErrorKind::kBusy,
+                fmt::format("{} was cloned to disk {}, which still stands on it: remove that first",
+                            spec.text(), name));
+}
+
+Outcome<StoreImpl::Leaving> StoreImpl::plan_leaving(const std::vector<Spec>& specs, bool with_snapshots) {
+  const Tree& tree = engine_->tree();
+  Leaving leaving;
+  const auto add = [&](NodeId id, Spec spec) {
+    if (!leaving.contains(id)) leaving.nodes.emplace_back(id, std::move(spec));
+  };
+  for (const Spec& spec : specs) {
+    auto node = require_node(spec);
+    if (!node) return std::unexpected(node.error());
+    add((*node)->id, spec);
+    if (spec.is_snapshot()) continue;
+    const DiskId disk = (*node)->value.disk;
+    leaving.disks.push_back(disk);
+    if (!with_snapshots) continue;
+    for (const NodeId id : tree.nodes_of(disk)) add(id, {spec.disk, tree.node(id)->value.name});
+  }
+  for (const DiskId disk : leaving.disks) {
+    const std::vector<NodeId> nodes = tree.nodes_of(disk);
+    const auto left = std::ranges::count_if(nodes, [&](NodeId id) { return !leaving.contains(id); });
+    if (left == 0) continue;
     return refuse(
         ErrorKind::kBusy,
-        fmt::format("{} was cloned to {}, which still stands on it: remove that first", spec.text(), name));
+        fmt::format("disk {} has {} snapshot{}: remove them first, or all together with --snapshots",
+                    tree.disk(disk)->value.name, left, left == 1 ? "" : "s"));
+  }
+  return leaving;
+}
+
+Outcome<> StoreImpl::check_leaving(const Leaving& leaving, bool to_trash) {
+  for (const auto& [id, spec] : leaving.nodes) {
+    const TreeNode& node = *engine_->tree().node(id);
+    auto free = check_removal(node, spec, leaving, to_trash && leaving.contains(node.value.disk));
+    if (!free) return free;
   }
   return {};
 }
 
 Task<Outcome<>> StoreImpl::do_remove(std::vector<Spec> specs, bool with_snapshots) {
-  Tree& tree = engine_->tree();
-  std::vector<std::pair<NodeId, Spec>> nodes;
-  std::vector<NodeId> leaving;
-  std::vector<DiskId> disks;
-  const auto add = [&](NodeId id, Spec spec) {
-    if (std::find(leaving.begin(), leaving.end(), id) != leaving.end()) return;
-    leaving.push_back(id);
-    nodes.emplace_back(id, std::move(spec));
-  };
-  for (const Spec& spec : specs) {
-    auto node = require_node(spec);
-    if (!node) co_return std::unexpected(node.error());
-    add((*node)->id, spec);
-    if (spec.is_snapshot()) continue;
-    const DiskId disk = (*node)->value.disk;
-    disks.push_back(disk);
-    if (!with_snapshots) continue;
-    for (const NodeId id : tree.nodes_of(disk)) add(id, {spec.disk, tree.node(id)->value.name});
-  }
-  for (const DiskId disk : disks) {
-    std::size_t left = 0;
-    for (const NodeId id : tree.nodes_of(disk)) {
-      if (std::find(leaving.begin(), leaving.end(), id) == leaving.end()) ++left;
-    }
-    if (left != 0) {
-      co_return refuse(
-          ErrorKind::kBusy,
-          fmt::format("disk {} has {} snapshot{}: remove them first, or all together with --snapshots",
-                      tree.disk(disk)->value.name, left, left == 1 ? "" : "s"));
-    }
-  }
-  for (const auto& [id, spec] : nodes) {
-    auto free = check_removal(*tree.node(id), spec, leaving);
-    if (!free) co_return free;
-  }
+  auto leaving = plan_leaving(specs, with_snapshots);
+  if (!leaving) co_return std::unexpected(leaving.error());
+  auto free = check_leaving(*leaving, false);
+  if (!free) co_return free;
+  std::vector<NodeId> nodes;
+  for (const auto& [id, spec] : leaving->nodes) nodes.push_back(id);
+  auto done = co_await kill(std::move(nodes), specs.front().text());
+  co_return done;
+}
+
+// Nodes that are no longer there when it comes to it are left out.
+Task<Outcome<>> StoreImpl::kill(std::vector<NodeId> nodes, std::string object) {
+  const Tree& tree = engine_->tree();
   const auto plan = [&] {
     Tree::Edits edits;
-    for (const NodeId id : leaving) {
-      const NodeValue& value = tree.node(id)->value;
-      const Tree::Edits some =
-          value.state == NodeState::kHead ? tree.plan_remove_disk(value.disk) : tree.plan_kill_node(id);
+    for (const NodeId id : nodes) {
+      const TreeNode* node = tree.node(id);
+      if (node == nullptr || node->value.state == NodeState::kDead) continue;
+      const bool head = node->value.state == NodeState::kHead;
+      const Tree::Edits some = head ? tree.plan_remove_disk(node->value.disk) : tree.plan_kill_node(id);
       edits.insert(edits.end(), some.begin(), some.end());
     }
     return edits;
   };
-  auto done = co_await change(plan, specs.front().text());
+  auto done = co_await change(plan, object);
   co_return done;
 }
 
@@ -395,8 +433,9 @@ Task<Outcome<>> StoreImpl::do_rename(Spec from, std::string to) {
   }
   const auto plan = [&, id = (*node)->id] {
     const NodeValue& value = tree.node(id)->value;
-    return from.is_snapshot() ? tree.plan_name_node(id, to, value.note)
-                              : tree.plan_rename_disk(value.disk, to);
+    return from.is_snapshot()
+               ? tree.plan_label_node(id, {to, value.note, value.expires_unix_ms, value.scheduled})
+               : tree.plan_rename_disk(value.disk, to);
   };
   auto done = co_await change(plan, from.text());
   co_return done;

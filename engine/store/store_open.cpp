@@ -164,6 +164,8 @@ Task<Outcome<std::unique_ptr<Store>>> open_directory(Reactor& reactor, const Sto
   if (!started) co_return std::unexpected(started.error());
   HousekeepingOptions housekeeping;
   housekeeping.space.give_back = options.give_back;
+  housekeeping.wall_clock = options.wall_clock;
+  housekeeping.policy_interval = options.policy_interval;
   auto store = std::make_unique<StoreImpl>(reactor, std::move(engine), housekeeping);
   store->set_read_only(std::move(read_only));
   store->start();

@@ -16,7 +16,18 @@ StoreImpl::StoreImpl(Scheduler& scheduler, std::unique_ptr<Engine> engine, House
     : scheduler_(scheduler),
       engine_(std::move(engine)),
       housekeeper_(scheduler, *engine_, options),
-      verbs_(scheduler) {}
+      verbs_(scheduler),
+      trash_lock_(scheduler),
+      wall_clock_(std::move(options.wall_clock)),
+      policy_interval_(options.policy_interval),
+      policies_running_(scheduler) {
+  engine_->make_room = [this] { return make_room(); };
+}
+
+void StoreImpl::start() {
+  housekeeper_.start();
+  start_policies();
+}
 
 std::string StoreImpl::read_only() const {
   const Journal& journal = engine_->parts().journal;
@@ -59,9 +70,13 @@ NodeInfo StoreImpl::describe(const TreeNode& node) {
   info.created_unix_ms = node.value.created_unix_ms;
   info.policy.strict = info.kind == NodeInfo::Kind::kHead && disk != nullptr && disk->value.strict();
   info.attachments = holders_of(node.id);
+  info.holds = node.value.holds;
+  info.expires_unix_ms = node.value.expires_unix_ms;
+  info.scheduled = node.value.scheduled && tree.schedule(node.value.disk) != nullptr;
   for (const NodeId child_id : node.children) {
     const TreeNode& child = *tree.node(child_id);
     if (child.value.disk == node.value.disk || child.value.state == NodeState::kDead) continue;
+    if (tree.trashed(child.value.disk)) continue;
     const TreeDisk* clone = tree.disk(child.value.disk);
     if (clone != nullptr) info.clones.push_back(clone->value.name);
   }
@@ -89,7 +104,8 @@ Task<Outcome<std::vector<NodeInfo>>> StoreImpl::tree(std::optional<std::string> 
   while (!open.empty()) {
     const TreeNode& node = *tree.node(open.back());
     open.pop_back();
-    if (!disk || wanted.contains(node.id)) nodes.push_back(describe(node));
+    // What stands on a disk in the trash is there too, so the rest is a tree.
+    if (disk ? wanted.contains(node.id) : !tree.trashed(node.value.disk)) nodes.push_back(describe(node));
     open.insert(open.end(), node.children.rbegin(), node.children.rend());
   }
   co_return nodes;
@@ -109,7 +125,9 @@ Task<Outcome<std::vector<SpaceInfo>>> StoreImpl::space(std::optional<std::string
     if (!found) co_return std::unexpected(found.error());
     disks.push_back((*found)->id);
   } else {
-    for (const auto& [id, value] : tree.disks()) disks.push_back(id);
+    for (const auto& [id, value] : tree.disks()) {
+      if (!tree.trashed(id)) disks.push_back(id);
+    }
   }
   std::vector<SpaceInfo> rows;
   co_await verbs_.lock();  // nodes stay while they are counted
@@ -135,6 +153,34 @@ Task<Outcome<std::vector<SpaceInfo>>> StoreImpl::space(std::optional<std::string
   verbs_.unlock();
   if (!status) co_return std::unexpected(status.error());
   co_return rows;
+}
+
+Task<Outcome<RemovalPreview>> StoreImpl::preview_removal(std::vector<Spec> specs, bool with_snapshots,
+                                                         bool to_trash) {
+  co_await verbs_.lock();
+  co_await trash_lock_.lock();
+  auto preview = co_await do_preview_removal(std::move(specs), with_snapshots, to_trash);
+  trash_lock_.unlock();
+  verbs_.unlock();
+  co_return preview;
+}
+
+Task<Outcome<RemovalPreview>> StoreImpl::do_preview_removal(std::vector<Spec> specs, bool with_snapshots,
+                                                            bool to_trash) {
+  auto leaving = plan_leaving(specs, with_snapshots);
+  if (!leaving) co_return std::unexpected(leaving.error());
+  auto free = check_leaving(*leaving, to_trash);
+  if (!free) co_return std::unexpected(free.error());
+  RemovalPreview preview;
+  std::vector<NodeId> nodes;
+  for (const auto& [id, spec] : leaving->nodes) {
+    nodes.push_back(id);
+    preview.specs.push_back(spec);
+  }
+  auto blocks = co_await exclusive_blocks(engine_->tree(), engine_->map(), std::move(nodes));
+  if (!blocks) co_return refuse(blocks.error(), specs.front().text());
+  preview.frees_bytes = *blocks * kBlockBytes;
+  co_return preview;
 }
 
 Task<Outcome<std::vector<PoolInfo>>> StoreImpl::pools() {
@@ -189,7 +235,7 @@ Task<Outcome<std::vector<DiffRange>>> StoreImpl::diff(Spec from, Spec to, std::u
   co_return ranges;
 }
 
-void StoreImpl::release(NodeId node, std::list<Holder>::iterator place) {
+void StoreImpl::detach(NodeId node, std::list<Holder>::iterator place) {
   auto found = holders_.find(node);
   found->second.erase(place);
   if (found->second.empty()) holders_.erase(found);
@@ -217,7 +263,7 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::open_device(Spec spec, Ac
   const NodeId id = (*node)->id;
   std::list<Holder>& holders = holders_[id];
   const auto place = holders.insert(holders.end(), std::move(holder));
-  const auto on_close = [this, id, place] { release(id, place); };
+  const auto on_close = [this, id, place] { detach(id, place); };
   std::unique_ptr<BlockDevice> device;
   if (spec.is_snapshot()) {
     device = make_snapshot_device(engine_->parts(), id, on_close);
@@ -231,7 +277,9 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::open_device(Spec spec, Ac
 
 Task<Outcome<CheckReport>> StoreImpl::check(bool read_data) {
   co_await verbs_.lock();
+  co_await trash_lock_.lock();
   auto report = co_await do_check(read_data);
+  trash_lock_.unlock();
   verbs_.unlock();
   co_return report;
 }
@@ -270,9 +318,11 @@ Task<Outcome<>> StoreImpl::wait_for_reclaim() {
 }
 
 Task<Outcome<>> StoreImpl::close() {
+  co_await stop_policies();
   co_await verbs_.lock();
   if (!holders_.empty()) {
     verbs_.unlock();
+    start_policies();
     co_return refuse(ErrorKind::kBusy, fmt::format("the store is still in use ({})",
                                                    holders_.begin()->second.front().description));
   }

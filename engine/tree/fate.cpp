@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <map>
+#include <set>
 #include <vector>
 
 #include "tree/change_cursor.h"
@@ -71,8 +73,10 @@ namespace {
 
 constexpr std::size_t kLeavesAtOnce = 256;
 
-bool is_gone(const TreeNode& node) {
-  return node.value.state == NodeState::kDead && !node.pending;
+using Gone = std::set<NodeId>;  // nodes that count as dead
+
+bool is_gone(const TreeNode& node, const Gone& gone) {
+  return (node.value.state == NodeState::kDead && !node.pending) || gone.contains(node.id);
 }
 
 // The live nodes that stand next to `node` when dead ones are left out, and the epoch of the live ancestor:
@@ -82,26 +86,29 @@ struct Neighbours {
   Epoch ancestor;
 };
 
-void append_live_below(const Tree& tree, const TreeNode& node, NodeId except, std::vector<NodeId>& into) {
-  for (const NodeId id : node.children) {
-    if (id == except) continue;
-    const TreeNode& child = *tree.node(id);
-    if (is_gone(child)) {
-      append_live_below(tree, child, NodeId{0}, into);
+void append_live_below(const Tree& tree, const TreeNode& node, NodeId except, const Gone& gone,
+                       std::vector<NodeId>& into) {
+  std::vector<NodeId> open = node.children;
+  std::erase(open, except);
+  while (!open.empty()) {
+    const TreeNode& child = *tree.node(open.back());
+    open.pop_back();
+    if (is_gone(child, gone)) {
+      open.insert(open.end(), child.children.begin(), child.children.end());
     } else {
-      into.push_back(id);
+      into.push_back(child.id);
     }
   }
 }
 
-Neighbours live_neighbours(const Tree& tree, const TreeNode& node) {
+Neighbours live_neighbours(const Tree& tree, const TreeNode& node, const Gone& gone) {
   Neighbours found;
-  append_live_below(tree, node, NodeId{0}, found.below);
+  append_live_below(tree, node, NodeId{0}, gone, found.below);
   NodeId from = node.id;
   const TreeNode* at = tree.node(node.value.parent);
   // A dead fork keeps what several children see; once only this one does, it is this one's to free.
-  while (at != nullptr && is_gone(*at)) {
-    append_live_below(tree, *at, from, found.below);
+  while (at != nullptr && is_gone(*at, gone)) {
+    append_live_below(tree, *at, from, gone, found.below);
     from = at->id;
     at = tree.node(at->value.parent);
   }
@@ -135,10 +142,12 @@ Task<Result<std::uint64_t>> exclusive_in_leaf(Tree& tree, LeafMap& map, View vie
 
 }  // namespace
 
-Task<Result<std::uint64_t>> exclusive_blocks(Tree& tree, LeafMap& map, NodeId id) {
+namespace {
+
+Task<Result<std::uint64_t>> exclusive_without(Tree& tree, LeafMap& map, NodeId id, const Gone& gone) {
   const TreeNode& node = *tree.node(id);
   const View view = tree.view_of(node);
-  const Neighbours around = live_neighbours(tree, node);
+  const Neighbours around = live_neighbours(tree, node, gone);
   ChangeCursor cursor(map, tree.path(view, around.ancestor), LeafIndex{0}, kLastLeaf);
   std::uint64_t blocks = 0;
   while (true) {
@@ -151,6 +160,41 @@ Task<Result<std::uint64_t>> exclusive_blocks(Tree& tree, LeafMap& map, NodeId id
       blocks += *found;
     }
   }
+}
+
+// Children before their parents: what is taken away from below leaves each node only its own changes to look
+// at.
+void order_from_below(const Tree& tree, std::vector<NodeId>& nodes) {
+  std::map<NodeId, std::size_t> depth;
+  for (const NodeId id : nodes) {
+    std::size_t steps = 0;
+    for (const TreeNode* at = tree.node(id); at != nullptr; at = tree.node(at->value.parent)) ++steps;
+    depth[id] = steps;
+  }
+  std::ranges::sort(nodes, std::ranges::greater{}, [&](NodeId id) { return depth[id]; });
+}
+
+}  // namespace
+
+Task<Result<std::uint64_t>> exclusive_blocks(Tree& tree, LeafMap& map, NodeId id) {
+  const Gone gone;
+  auto blocks = co_await exclusive_without(tree, map, id, gone);
+  co_return blocks;
+}
+
+// As if they were removed one after the other.
+Task<Result<std::uint64_t>> exclusive_blocks(Tree& tree, LeafMap& map, std::vector<NodeId> nodes) {
+  order_from_below(tree, nodes);
+  Gone gone;
+  std::uint64_t blocks = 0;
+  for (const NodeId id : nodes) {
+    if (tree.node(id) == nullptr) continue;
+    auto found = co_await exclusive_without(tree, map, id, gone);
+    if (!found) co_return found;
+    blocks += *found;
+    gone.insert(id);
+  }
+  co_return blocks;
 }
 
 Task<Result<std::uint64_t>> visible_blocks(Tree& tree, LeafMap& map, NodeId id) {

@@ -26,6 +26,8 @@ LeafKey version_of(const CachedLeaf& leaf);
 
 // Data blocks that this node sees and no other live one.
 Task<Result<std::uint64_t>> exclusive_blocks(Tree& tree, LeafMap& map, NodeId node);
+// Data blocks that these nodes see and no other live one: what their removal together gives back.
+Task<Result<std::uint64_t>> exclusive_blocks(Tree& tree, LeafMap& map, std::vector<NodeId> nodes);
 // Data blocks that the node sees, its own or not.
 Task<Result<std::uint64_t>> visible_blocks(Tree& tree, LeafMap& map, NodeId node);
 

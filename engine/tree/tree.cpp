@@ -12,6 +12,8 @@ namespace {
 constexpr std::string_view kBranchPrefix = "branch/";
 constexpr std::string_view kNodePrefix = "node/";
 constexpr std::string_view kDiskPrefix = "disk/";
+constexpr std::string_view kTrashPrefix = "trash/";
+constexpr std::string_view kSchedulePrefix = "schedule/";
 
 std::unexpected<Error> damaged() {
   return fail(ErrorKind::kCorrupt, EIO, "the tree's metadata is damaged");
@@ -83,20 +85,9 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
     put_node(NodeId{*id}, *value);
     return {};
   }
-  if (auto id = id_of_key(edit.key, kDiskPrefix)) {
-    auto known = disks_.find(DiskId{*id});
-    if (known != disks_.end()) {
-      disk_names_.erase(known->second.value.name);
-      disks_.erase(known);
-    }
-    if (edit.erase) return {};
-    auto value = decode_disk(edit.value);
-    if (!value) return newer_disk(edit.value) ? newer() : damaged();
-    push_past(counters_.next_disk, *id);
-    disk_names_[value->name] = DiskId{*id};
-    disks_[DiskId{*id}] = {DiskId{*id}, *value};
-    return {};
-  }
+  if (auto id = id_of_key(edit.key, kDiskPrefix)) return apply_disk(DiskId{*id}, edit);
+  if (auto id = id_of_key(edit.key, kTrashPrefix)) return apply_trash(DiskId{*id}, edit);
+  if (auto id = id_of_key(edit.key, kSchedulePrefix)) return apply_schedule(DiskId{*id}, edit);
   if (edit.key == kCountersKey) {
     auto value = decode_counters(edit.value);
     if (!value) return damaged();
@@ -107,6 +98,57 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
     return {};
   }
   return damaged();
+}
+
+Result<> Tree::apply_disk(DiskId id, const MetaEdit& edit) {
+  drop_name(id);
+  disks_.erase(id);
+  if (edit.erase) return {};
+  auto value = decode_disk(edit.value);
+  if (!value) return newer_disk(edit.value) ? newer() : damaged();
+  push_past(counters_.next_disk, id.value);
+  disks_[id] = {id, *value};
+  add_name(id);
+  return {};
+}
+
+Result<> Tree::apply_schedule(DiskId id, const MetaEdit& edit) {
+  schedules_.erase(id);
+  if (edit.erase) return {};
+  auto value = decode_schedule(edit.value);
+  if (!value) return damaged();
+  schedules_[id] = *value;
+  return {};
+}
+
+Result<> Tree::apply_trash(DiskId id, const MetaEdit& edit) {
+  if (edit.erase) {
+    trash_.erase(id);
+    add_name(id);
+    return {};
+  }
+  auto value = decode_trash(edit.value);
+  if (!value) return damaged();
+  trash_[id] = *value;
+  drop_name(id);
+  return {};
+}
+
+void Tree::add_name(DiskId id) {
+  const TreeDisk* known = disk(id);
+  if (known != nullptr && !trashed(id)) disk_names_[known->value.name] = id;
+}
+
+// While loading, a disk of the trash comes before the word that it is there, and may stand in the place of
+// one that has its name now.
+void Tree::drop_name(DiskId id) {
+  const TreeDisk* known = disk(id);
+  const auto place = known == nullptr ? disk_names_.end() : disk_names_.find(known->value.name);
+  if (place == disk_names_.end() || place->second != id) return;
+  disk_names_.erase(place);
+  for (const auto& [other, heir] : disks_) {
+    if (other != id && heir.value.name == known->value.name) add_name(other);
+  }
 }
 
 void Tree::put_node(NodeId id, const NodeValue& value) {
@@ -158,6 +200,18 @@ void Tree::collect_dirty(MetaBatch& into) {
         into.put(Family::kMeta, key, encode(place->second.value));
         continue;
       }
+    } else if (auto trashed_id = id_of_key(key, kTrashPrefix)) {
+      auto place = trash_.find(DiskId{*trashed_id});
+      if (place != trash_.end()) {
+        into.put(Family::kMeta, key, encode(place->second));
+        continue;
+      }
+    } else if (auto scheduled_id = id_of_key(key, kSchedulePrefix)) {
+      auto place = schedules_.find(DiskId{*scheduled_id});
+      if (place != schedules_.end()) {
+        into.put(Family::kMeta, key, encode(place->second));
+        continue;
+      }
     }
     into.erase(Family::kMeta, key);
   }
@@ -183,6 +237,11 @@ const TreeNode* Tree::node(NodeId id) const {
 const TreeDisk* Tree::disk(DiskId id) const {
   auto place = disks_.find(id);
   return place == disks_.end() ? nullptr : &place->second;
+}
+
+const ScheduleValue* Tree::schedule(DiskId id) const {
+  auto place = schedules_.find(id);
+  return place == schedules_.end() ? nullptr : &place->second;
 }
 
 const TreeDisk* Tree::find_disk(const std::string& name) const {

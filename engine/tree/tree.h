@@ -64,7 +64,13 @@ class Tree final : public BranchParents {
   [[nodiscard]] const TreeDisk* find_disk(const std::string& name) const;
   [[nodiscard]] TreeNode* find_snapshot(DiskId disk, const std::string& name);
   [[nodiscard]] std::vector<NodeId> nodes_of(DiskId disk) const;  // live ones: head and snapshots
+  // Those in the trash among them: all is theirs but the name.
   [[nodiscard]] const std::map<DiskId, TreeDisk>& disks() const { return disks_; }
+  [[nodiscard]] const std::map<DiskId, TrashValue>& trash() const { return trash_; }
+  [[nodiscard]] const std::map<DiskId, ScheduleValue>& schedules() const { return schedules_; }
+  // Null: it has none.
+  [[nodiscard]] const ScheduleValue* schedule(DiskId disk) const;
+  [[nodiscard]] bool trashed(DiskId disk) const { return trash_.contains(disk); }
   [[nodiscard]] const std::map<NodeId, TreeNode>& nodes() const { return nodes_; }
   [[nodiscard]] const std::map<BranchId, BranchValue>& branches() const { return branches_; }
   // Where to look from to see the node's content.
@@ -94,7 +100,16 @@ class Tree final : public BranchParents {
     Edits edits;
   };
   [[nodiscard]] Fork plan_fork(NodeId head, std::int64_t now_ms) const;
-  [[nodiscard]] Edits plan_name_node(NodeId node, const std::string& name, const std::string& note) const;
+  struct Label {
+    std::string name;
+    std::string note = {};
+    std::int64_t expires_unix_ms = 0;
+    bool scheduled = false;
+  };
+  // What the node was held by stays.
+  [[nodiscard]] Edits plan_label_node(NodeId node, const Label& label) const;
+  [[nodiscard]] Edits plan_expiry(NodeId node, std::int64_t expires_unix_ms) const;
+  [[nodiscard]] Edits plan_holds(NodeId node, std::vector<std::string> tags) const;
   [[nodiscard]] Edits plan_kill_node(NodeId node) const;
   // The disk's head moves to a new branch from `to`; its old head becomes a node: kept under `keep_as`, or
   // dead where that is empty.
@@ -104,6 +119,10 @@ class Tree final : public BranchParents {
   [[nodiscard]] Edits plan_clone(NodeId from, const std::string& name, std::int64_t now_ms) const;
   // The disk's name and head go; its head node becomes dead.
   [[nodiscard]] Edits plan_remove_disk(DiskId disk) const;
+  [[nodiscard]] Edits plan_trash(DiskId disk, std::int64_t now_ms) const;
+  [[nodiscard]] Edits plan_undelete(DiskId disk, const std::string& name) const;
+  [[nodiscard]] Edits plan_schedule(DiskId disk, const ScheduleValue& schedule) const;
+  [[nodiscard]] Edits plan_no_schedule(DiskId disk) const;
   [[nodiscard]] Edits plan_rename_disk(DiskId disk, const std::string& name) const;
   [[nodiscard]] Edits plan_flags(DiskId disk, std::uint64_t flags) const;
   [[nodiscard]] Edits plan_resize(NodeId head, std::uint64_t size_bytes) const;
@@ -114,6 +133,11 @@ class Tree final : public BranchParents {
 
  private:
   Result<> apply_one(const MetaEdit& edit);
+  Result<> apply_disk(DiskId id, const MetaEdit& edit);
+  Result<> apply_schedule(DiskId id, const MetaEdit& edit);
+  Result<> apply_trash(DiskId id, const MetaEdit& edit);
+  void add_name(DiskId id);
+  void drop_name(DiskId id);
   void put_node(NodeId id, const NodeValue& value);
   void erase_node(NodeId id);
   [[nodiscard]] bool branch_needed(BranchId branch, NodeId without_node,
@@ -122,7 +146,9 @@ class Tree final : public BranchParents {
   std::map<BranchId, BranchValue> branches_;
   std::map<NodeId, TreeNode> nodes_;
   std::map<DiskId, TreeDisk> disks_;
-  std::unordered_map<std::string, DiskId> disk_names_;
+  std::map<DiskId, TrashValue> trash_;
+  std::map<DiskId, ScheduleValue> schedules_;
+  std::unordered_map<std::string, DiskId> disk_names_;  // not of what is in the trash
   std::map<std::pair<DiskId, std::string>, NodeId> snapshot_names_;
   CountersValue counters_{Epoch{1}, BranchId{1}, NodeId{1}, DiskId{1}};
   std::set<std::string> dirty_;

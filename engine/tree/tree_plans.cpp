@@ -50,11 +50,25 @@ Tree::Fork Tree::plan_fork(NodeId head_id, std::int64_t now_ms) const {
            put(node_key(head_id), encode(moved))}};
 }
 
-Tree::Edits Tree::plan_name_node(NodeId id, const std::string& name, const std::string& note) const {
+Tree::Edits Tree::plan_label_node(NodeId id, const Label& label) const {
   NodeValue value = node(id)->value;
   value.state = NodeState::kSnapshot;
-  value.name = name;
-  value.note = note;
+  value.name = label.name;
+  value.note = label.note;
+  value.expires_unix_ms = label.expires_unix_ms;
+  value.scheduled = label.scheduled;
+  return {put(node_key(id), encode(value))};
+}
+
+Tree::Edits Tree::plan_expiry(NodeId id, std::int64_t expires_unix_ms) const {
+  NodeValue value = node(id)->value;
+  value.expires_unix_ms = expires_unix_ms;
+  return {put(node_key(id), encode(value))};
+}
+
+Tree::Edits Tree::plan_holds(NodeId id, std::vector<std::string> tags) const {
+  NodeValue value = node(id)->value;
+  value.holds = std::move(tags);
   return {put(node_key(id), encode(value))};
 }
 
@@ -63,6 +77,9 @@ Tree::Edits Tree::plan_kill_node(NodeId id) const {
   value.state = NodeState::kDead;
   value.name.clear();
   value.note.clear();
+  value.expires_unix_ms = 0;
+  value.scheduled = false;
+  value.holds.clear();
   value.reclaimed_up_to = {};
   return {put(node_key(id), encode(value))};
 }
@@ -118,7 +135,28 @@ Tree::Edits Tree::plan_remove_disk(DiskId id) const {
   head.state = NodeState::kDead;
   head.epoch = branches_.at(head.branch).current;
   head.reclaimed_up_to = {};
-  return {put(node_key(head_id), encode(head)), erase(disk_key(id))};
+  Edits edits{put(node_key(head_id), encode(head)), erase(disk_key(id))};
+  if (trashed(id)) edits.push_back(erase(trash_key(id)));
+  if (schedule(id) != nullptr) edits.push_back(erase(schedule_key(id)));
+  return edits;
+}
+
+Tree::Edits Tree::plan_schedule(DiskId id, const ScheduleValue& schedule) const {
+  return {put(schedule_key(id), encode(schedule))};
+}
+
+Tree::Edits Tree::plan_no_schedule(DiskId id) const {
+  return {erase(schedule_key(id))};
+}
+
+Tree::Edits Tree::plan_trash(DiskId id, std::int64_t now_ms) const {
+  return {put(trash_key(id), encode(TrashValue{now_ms}))};
+}
+
+Tree::Edits Tree::plan_undelete(DiskId id, const std::string& name) const {
+  DiskValue value = disk(id)->value;
+  value.name = name;
+  return {put(disk_key(id), encode(value)), erase(trash_key(id))};
 }
 
 Tree::Edits Tree::plan_rename_disk(DiskId id, const std::string& name) const {

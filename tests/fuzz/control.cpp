@@ -28,7 +28,7 @@ Task<void> ask(Reactor& reactor, std::string line) {
   test::MemoryStore store;
   auto made = co_await store.create_disk("web", 8192);
   std::vector<Spec> taken{{"web", "a"}};
-  if (made) made = co_await store.snapshot(taken, "");
+  if (made) made = co_await store.snapshot(taken, SnapshotOptions{});
   Dispatcher dispatcher(reactor, store, Service{"/srv/store", {nbd::UnixEndpoint{"/srv/nbd.sock"}}, true});
   auto answer = co_await dispatcher.call({request->method, request->params, {}, {}});
   if (!answer) {

@@ -40,6 +40,9 @@ def layout():
     for kind, name in enumerate(kinds):
         put("tree_values", name, bytes([kind]) + golden(f"value_{name}"))
     put("tree_values", "disk_strict", bytes([kinds.index("disk")]) + golden("value_disk_strict"))
+    put("tree_values", "node_policies", b"\x01" + golden("value_node_policies"))
+    put("tree_values", "trash", b"\x09" + golden("value_trash"))
+    put("tree_values", "schedule", b"\x0a" + golden("value_schedule"))
     put("tree_values", "mask", b"\x07" + golden("mask"))
     put("tree_values", "key", b"\x08node/" + bytes(8))
 

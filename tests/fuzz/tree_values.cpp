@@ -19,7 +19,7 @@ void check(std::string_view value, Decode decode) {
 void run_one(Input input) {
   const std::uint8_t kind = take_byte(input);
   const std::string_view value = as_text(input);
-  switch (kind % 9) {
+  switch (kind % 11) {
     case 0:
       return check(value, decode_branch);
     case 1:
@@ -38,6 +38,10 @@ void run_one(Input input) {
     case 7:
       if (const auto mask = decode_mask(value)) demand(encode_mask(*mask) == value, "a mask has one form");
       return;
+    case 9:
+      return check(value, decode_trash);
+    case 10:
+      return check(value, decode_schedule);
     default:
       if (const auto id = id_of_key(value, "node/")) {
         demand(node_key(NodeId{*id}) == value, "a node's key has one form");

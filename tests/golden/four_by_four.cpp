@@ -50,7 +50,7 @@ void play(Reactor& reactor, Store& store) {
   auto device = open(reactor, store, {"disk", ""}, Access::kReadWrite);
   for (std::uint64_t block = 0; block < 16; ++block)
     write_letter(reactor, *device, block, static_cast<char>('A' + block));
-  must(reactor.run(store.snapshot({{"disk", "base"}}, "")), "snapshot");
+  must(reactor.run(store.snapshot({{"disk", "base"}}, {})), "snapshot");
   const std::pair<char, char> changes[] = {{'C', 'Q'}, {'E', 'V'}, {'J', 'W'}, {'K', 'S'},
                                            {'M', 'Z'}, {'N', 'T'}, {'P', 'U'}};
   for (const auto& [over, letter] : changes)

@@ -223,10 +223,12 @@ class WithDaemon(StoreTest):
         promised = documented_keys()
         image = random_image(self.store.file("keys.raw"), 4096, seed=1)
         documents = {
-            "snapshot": ("snapshot", f"{disk}@a"), "clone": ("clone", f"{disk}@a", "keys-clone"),
+            "snapshot": ("snapshot", f"{disk}@a"), "hold": ("hold", f"{disk}@a", "tag"), "release": ("release", f"{disk}@a"),
+            "expire": ("expire", f"{disk}@a", "72h"), "schedule": ("schedule", disk, "--daily", "7"),
+            "clone": ("clone", f"{disk}@a", "keys-clone"),
             "create": ("create", "keys-new", "--size", "1M"), "resize": ("resize", "keys-new", "--size", "2M"),
             "set": ("set", "keys-new", "strict=on"),
-            "rename": ("rename", "keys-new", "keys-old"), "rm": ("rm", "keys-old"),
+            "rename": ("rename", "keys-new", "keys-old"), "rm": ("rm", "keys-old"), "ls --trash": ("ls", "--trash"), "undelete": ("undelete", "keys-old"),
             "import": ("import", image, "keys-in"), "export": ("export", "keys-in", self.store.file("keys.out")),
             "rollback": ("rollback", f"{disk}@a"), "ls": ("ls",), "info": ("info", disk), "du": ("du", disk),
             "check": ("check",), "dump": ("dump",), "tree": ("tree", disk), "diff": ("diff", "keys-in", f"{disk}@a"),
@@ -243,7 +245,7 @@ class WithDaemon(StoreTest):
         self.assertEqual(set(self.store.json("diff", f"{disk}@a")[0]), promised["diff"])
 
     def test_every_verb_has_help_with_an_example(self):
-        for verb in ("init create ls info du rm rename resize set snapshot rollback clone tree diff import export serve "
+        for verb in ("init create ls info du rm rename resize set snapshot hold release expire undelete schedule rollback clone tree diff import export serve "
                      "check dump").split():
             text = run(PROGRAM, verb, "--help").stdout.decode()
             self.assertIn("Example", text, verb)

@@ -68,7 +68,7 @@ class Test {
   void take(std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) {
       churn();
-      must(store_->snapshot({snapshot_of(taken_)}, ""));
+      must(store_->snapshot({snapshot_of(taken_)}, {}));
       living_.push_back(taken_++);
     }
   }

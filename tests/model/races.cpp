@@ -9,7 +9,7 @@ namespace coppice::test {
 Task<void> World::snapshot_and_note(Spec spec, Outcome<>& taken, Latch& latch) {
   std::vector<Spec> specs;
   specs.push_back(std::move(spec));
-  taken = co_await store_->snapshot(std::move(specs), "");
+  taken = co_await store_->snapshot(std::move(specs), SnapshotOptions{});
   latch.arrive();
 }
 
@@ -134,7 +134,7 @@ Task<void> World::run_chain(Chain& chain, Latch& latch) {
 Task<void> World::snapshot_chain(Chain& chain, std::vector<Spec> specs, Latch& latch) {
   while (chain.issued <= chain.snapshot_at && chain.answer) co_await chain.started->wait();
   chain.answered_before_snapshot = chain.answered;
-  chain.taken = co_await store_->snapshot(std::move(specs), "");
+  chain.taken = co_await store_->snapshot(std::move(specs), SnapshotOptions{});
   chain.issued_after_snapshot = chain.issued;
   latch.arrive();
 }

@@ -108,7 +108,7 @@ TEST_CASE_METHOD(Fixture, "200 snapshots of a 256 MiB disk are what the disk was
       require(reactor->run(writer->write(offset, bytes, {})));
       expected.write(offset, bytes);
     }
-    require(reactor->run(store->snapshot({{"disk", name_of(number)}}, "")));
+    require(reactor->run(store->snapshot({{"disk", name_of(number)}}, {})));
     hashes.push_back(expected.hash());
   }
   for (std::size_t number = 0; number < hashes.size(); ++number) {

@@ -40,7 +40,7 @@ void World::snapshot_some() {
     if (specs.empty() || one_in(3)) specs.push_back({disk, name});
   if (one_in(2)) specs = {{some_disk(), name}};
   note("snapshot @" + name + " of " + std::to_string(specs.size()));
-  require(run(store_->snapshot(specs, "note")), "snapshot " + specs.front().text());
+  require(run(store_->snapshot(specs, {.note = "note"})), "snapshot " + specs.front().text());
   for (const Spec& spec : specs) record_snapshot(spec.disk, spec.snapshot);
 }
 
@@ -353,10 +353,10 @@ void World::bad_input() {
   require_refused(run(store_->create_disk("bad/name", 1 << 20)), ErrorKind::kInvalid, "create bad/name");
   require_refused(run(store_->create_disk(none, 0)), ErrorKind::kInvalid, "create of size 0");
   require_refused(run(store_->create_disk(none, 1000)), ErrorKind::kInvalid, "create of size 1000");
-  require_refused(run(store_->snapshot({{none, "s"}}, "")), ErrorKind::kNotFound, "snapshot of " + none);
-  require_refused(run(store_->snapshot({{disk, new_name("x")}, {none, "s"}}, "")), ErrorKind::kNotFound,
+  require_refused(run(store_->snapshot({{none, "s"}}, {})), ErrorKind::kNotFound, "snapshot of " + none);
+  require_refused(run(store_->snapshot({{disk, new_name("x")}, {none, "s"}}, {})), ErrorKind::kNotFound,
                   "group snapshot");
-  require_refused(run(store_->snapshot({{disk, ""}}, "")), ErrorKind::kInvalid, "snapshot without a name");
+  require_refused(run(store_->snapshot({{disk, ""}}, {})), ErrorKind::kInvalid, "snapshot without a name");
   require_refused(run(store_->rollback({disk, none}, {})), ErrorKind::kNotFound, "rollback to " + none);
   require_refused(run(store_->clone({disk, none}, new_name("x"))), ErrorKind::kNotFound, "clone of " + none);
   require_refused(run(store_->remove({{none, ""}}, true)), ErrorKind::kNotFound, "rm " + none);
@@ -369,7 +369,7 @@ void World::bad_input() {
                   ErrorKind::kNotFound, "open");
   if (const int node = some_snapshot(); node != 0) {
     const Spec spec = nodes_.at(node).spec();
-    require_refused(run(store_->snapshot({spec}, "")), ErrorKind::kExists, "snapshot " + spec.text());
+    require_refused(run(store_->snapshot({spec}, {})), ErrorKind::kExists, "snapshot " + spec.text());
     require_refused(run(store_->clone(spec, disk)), ErrorKind::kExists, "clone to " + disk);
     require_refused(run(store_->open_device(spec, Access::kReadWrite, {"the model"})), ErrorKind::kReadOnly,
                     "open");

@@ -66,6 +66,55 @@ struct OpenOptions {
   bool give_back = true;
   // How long to wait for the lock of a holder that is dead but whose last writes still run.
   std::chrono::seconds lock_wait{20};
+  // Milliseconds since 1970. Empty: the system's clock.
+  std::function<std::int64_t()> wall_clock = {};
+  // How often the store removes by itself what has had its time. 0: only run_policies() does.
+  std::chrono::nanoseconds policy_interval{0};
+};
+
+struct SnapshotOptions {
+  std::string note = {};
+  std::int64_t expires_unix_ms = 0;  // when it may be removed by itself; 0: never
+};
+
+// How many snapshots are kept of each kind: the newest of each of the last so many hours, days, weeks (from
+// Monday) and months that have one, in UTC. One is taken in each stretch of the finest kind that is kept.
+struct Schedule {
+  std::uint64_t hourly = 0;
+  std::uint64_t daily = 0;
+  std::uint64_t weekly = 0;
+  std::uint64_t monthly = 0;
+  [[nodiscard]] bool on() const { return hourly != 0 || daily != 0 || weekly != 0 || monthly != 0; }
+  bool operator==(const Schedule&) const = default;
+};
+
+struct ScheduledSnapshot {
+  Spec spec;
+  std::int64_t created_unix_ms = 0;
+  std::vector<std::string> kept_as;  // "hourly", …; "future": the clock went back. Empty: it is to be removed
+};
+
+struct ScheduleInfo {
+  Schedule rules;
+  std::int64_t next_unix_ms = 0;             // 0: there is no schedule
+  std::vector<ScheduledSnapshot> snapshots;  // made by the schedule, oldest first
+  std::uint64_t frees_bytes = 0;             // what removing those that are not kept gives back
+};
+
+// What a removal would do.
+struct RemovalPreview {
+  std::vector<Spec> specs;
+  std::uint64_t frees_bytes = 0;
+};
+
+// A removed disk that can be brought back.
+struct TrashInfo {
+  std::string disk;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t snapshots = 0;
+  std::uint64_t frees_bytes = 0;  // what its end will give back
+  std::int64_t removed_unix_ms = 0;
+  std::int64_t until_unix_ms = 0;  // it is kept so long, while there is room
 };
 
 // How a disk is written; it can be changed.
@@ -85,9 +134,12 @@ struct NodeInfo {
   std::string note;
   std::uint64_t size_bytes = 0;
   std::int64_t created_unix_ms = 0;
-  DiskPolicy policy;                // of heads: their disk's
-  std::vector<std::string> clones;  // disks (other than `disk`) that continue from this node
-  std::uint64_t attachments = 0;    // open devices on it
+  DiskPolicy policy;                 // of heads: their disk's
+  std::vector<std::string> clones;   // disks (other than `disk`) that continue from this node
+  std::uint64_t attachments = 0;     // open devices on it
+  std::vector<std::string> holds;    // tags that keep it from being removed
+  std::int64_t expires_unix_ms = 0;  // 0: never
+  bool scheduled = false;            // made by its disk's schedule, and removed by it
 };
 
 struct SpaceInfo {
@@ -113,6 +165,7 @@ struct DiffRange {
 struct RollbackOptions {
   std::string keep_as;   // empty: a name is made up
   bool discard = false;  // do not keep what the head held
+  bool dry_run = false;  // refuse and answer as ever, and change nothing
 };
 
 struct CheckReport {
@@ -148,13 +201,40 @@ class Store {
   [[nodiscard]] virtual std::string read_only() const = 0;
 
   virtual Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy = {}) = 0;
-  virtual Task<Outcome<>> snapshot(std::vector<Spec> specs, std::string note) = 0;
+  virtual Task<Outcome<>> snapshot(std::vector<Spec> specs, SnapshotOptions options) = 0;
+  // A snapshot that is held can't be removed. It may be held by several, each under a tag (a name).
+  virtual Task<Outcome<>> hold(Spec snapshot, std::string tag) = 0;
+  // Of an empty tag: the only one there is. Answers the tag.
+  virtual Task<Outcome<std::string>> release(Spec snapshot, std::string tag) = 0;
   // Answers the name under which the head's content was kept, or an empty one if it was discarded.
   virtual Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) = 0;
   // The new disk has the policy of the one that it comes from.
   virtual Task<Outcome<>> clone(Spec from, std::string new_disk) = 0;
   // Removes snapshots and disks, all or none. A disk with snapshots only if `with_snapshots`.
   virtual Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) = 0;
+  // As remove(), but disks go to the trash, whole, and can be brought back for a day; snapshots named beside
+  // them are removed. The name is free at once. Answers until when they are kept. A pool that runs full takes
+  // them before, the oldest first.
+  virtual Task<Outcome<std::int64_t>> trash(std::vector<Spec> specs, bool with_snapshots) = 0;
+  // What remove(), or trash(), would take; refuses as they do.
+  virtual Task<Outcome<RemovalPreview>> preview_removal(std::vector<Spec> specs, bool with_snapshots,
+                                                        bool to_trash) = 0;
+  // The one that was removed last, where several had the name. An empty new name: the one that it had.
+  virtual Task<Outcome<>> undelete(std::string disk, std::string new_name) = 0;
+  // Removes all disks of these names from the trash.
+  virtual Task<Outcome<>> purge(std::vector<std::string> disks) = 0;
+  // Newest first.
+  virtual Task<Outcome<std::vector<TrashInfo>>> trashed() = 0;
+  // 0: never.
+  virtual Task<Outcome<>> set_expiry(Spec snapshot, std::int64_t expires_unix_ms) = 0;
+  // Rules that are not on: the schedule ends, what it made stays.
+  virtual Task<Outcome<>> set_schedule(std::string disk, Schedule rules) = 0;
+  // As it is, or as it would be under other rules.
+  virtual Task<Outcome<ScheduleInfo>> schedule(std::string disk, std::optional<Schedule> rules) = 0;
+  // Takes the snapshots that are due; removes what their schedules do not keep, what has expired and what has
+  // been in the trash for a day. What stands in the way of one is told once, and it is tried again the next
+  // time.
+  virtual Task<Outcome<>> run_policies() = 0;
   // A disk or a snapshot; `to` is a bare name.
   virtual Task<Outcome<>> rename(Spec from, std::string to) = 0;
   virtual Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) = 0;

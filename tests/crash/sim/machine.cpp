@@ -1,6 +1,7 @@
 #include "machine.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "layout/superblock.h"
@@ -153,7 +154,12 @@ Task<Outcome<>> Process::open() {
                                 BlockFileOptions) -> Result<std::unique_ptr<BlockFile>> {
     return std::make_unique<SimBlockFile>(scheduler, machine.rng, machine.disk, *machine.disk.find(path));
   };
-  const Notice notice = [this](const std::string& text) { notices += text + "\n"; };
+  const Notice notice = [this](const std::string& text) {
+    notices += text + "\n";
+    char purged[64];
+    if (std::sscanf(text.c_str(), "the pool is full: disk %63s is removed", purged) == 1)
+      machine.purged.insert(purged);
+  };
   std::vector<std::string> paths;
   for (std::uint64_t member = 0; member < machine.shape.members; ++member)
     paths.push_back(member_path(member));
@@ -170,8 +176,10 @@ Task<Outcome<>> Process::open() {
                                        machine.shape.cache_bytes, notice);
   engine = made.get();
   auto started = co_await made->start();
+  HousekeepingOptions housekeeping = machine.shape.housekeeping;
+  housekeeping.wall_clock = [this] { return machine.wall_ms; };
   // Kept either way: after a failure nothing of it may be destroyed under a request in flight.
-  store = std::make_unique<StoreImpl>(scheduler, std::move(made), machine.shape.housekeeping);
+  store = std::make_unique<StoreImpl>(scheduler, std::move(made), std::move(housekeeping));
   co_return started;
 }
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,8 @@ class Machine {
   std::vector<std::byte> staging;
   Uuid boot;
   const Uuid store;
+  std::int64_t wall_ms = 1'700'000'000'000;  // the clock that people read
+  std::set<std::string> purged;              // disks that a full pool was about to take from the trash
 
  private:
   void format();

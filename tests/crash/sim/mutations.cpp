@@ -63,6 +63,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kLostFreesAnywhere, "lost-frees-anywhere"},
     {Mutation::kSweepNotResumed, "sweep-not-resumed"},
     {Mutation::kSweptUnpinned, "swept-unpinned"},
+    {Mutation::kPurgeBehindVerbs, "purge-behind-verbs"},
     {Mutation::kCursorApart, "cursor-apart"},
 });
 

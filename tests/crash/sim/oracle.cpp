@@ -236,6 +236,20 @@ std::optional<std::string> Oracle::check_recovered(DiskModel& disk, std::span<co
   return std::nullopt;
 }
 
+void Oracle::to_trash(const std::string& name, std::int64_t removed_ms) {
+  auto& place = trash[name];
+  place = std::move(disks.extract(name).mapped());
+  place->flushed_to = now();
+  place->removed_ms = removed_ms;
+}
+
+DiskModel& Oracle::from_trash(const std::string& name, const std::string& new_name) {
+  auto& place = disks[new_name];
+  place = std::move(trash.extract(name).mapped());
+  place->name = new_name;
+  return *place;
+}
+
 SnapshotModel Oracle::capture(const DiskModel& disk, std::shared_ptr<SnapshotSet> set) const {
   SnapshotModel snapshot;
   snapshot.size_bytes = disk.size_bytes;

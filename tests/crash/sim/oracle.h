@@ -9,11 +9,13 @@
 // crashes; nothing in it belongs to a process.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -53,6 +55,8 @@ struct SnapshotModel {
   std::vector<Value> values;         // if exact
   std::vector<History> candidates;   // else
   std::shared_ptr<SnapshotSet> set;  // else
+  std::set<std::string> holds;
+  std::int64_t expires_ms = 0;
 };
 
 struct DiskModel {
@@ -64,6 +68,10 @@ struct DiskModel {
   Tick flushed_to = 0;         // writes that ended before are durable
   std::uint64_t watchers = 0;  // reads and verbs under way, which may see what is replaced meanwhile
   std::map<std::string, SnapshotModel> snapshots;
+  std::int64_t removed_ms = 0;  // in the trash: since when
+  [[nodiscard]] bool held() const {
+    return std::ranges::any_of(snapshots, [](const auto& entry) { return !entry.second.holds.empty(); });
+  }
 };
 
 // kFailedSync: a kill behind a sync that failed. As much may be lost as in a power cut, and what is seen
@@ -74,6 +82,10 @@ class Oracle {
  public:
   Tick now() { return ++clock_; }
   std::map<std::string, std::unique_ptr<DiskModel>> disks;
+  std::map<std::string, std::unique_ptr<DiskModel>> trash;
+  // All that was written is durable with the record that says where the disk is.
+  void to_trash(const std::string& name, std::int64_t removed_ms);
+  DiskModel& from_trash(const std::string& name, const std::string& new_name);
 
   DiskModel& add_disk(const std::string& name, std::uint64_t size_bytes, bool strict);
   DiskModel& add_disk_like(const std::string& name, const SnapshotModel& from, bool strict);

@@ -25,7 +25,12 @@ struct PendingVerb {
     kClone,
     kRollback,
     kResize,
-    kSetPolicy
+    kSetPolicy,
+    kHold,  // or a release
+    kExpiry,
+    kPolicies,
+    kTrash,
+    kUndelete,
   };
   Kind kind = Kind::kNone;
   std::vector<Spec> specs;
@@ -33,6 +38,7 @@ struct PendingVerb {
   std::uint64_t size = 0;
   bool strict = false;                  // created so, or set to it
   Tick since = 0;                       // the policy, if it was set
+  std::int64_t time_ms = 0;             // of a snapshot's end; when a disk went to the trash
   std::vector<SnapshotModel> captured;  // snapshots: of each disk; rollback: of the head
   std::shared_ptr<SnapshotSet> set;
 };
@@ -87,6 +93,11 @@ class Session {
   Task<bool> exists(Spec spec);
   Task<void> check_all(Moment moment);
   Task<void> check_names();
+  Task<void> check_trash();
+  void check_policies(const NodeInfo& node, const SnapshotModel& model);
+  Task<void> settle_policies();
+  Task<void> settle_trash(PendingVerb& verb);
+  Task<bool> in_trash(std::string name);
   Task<void> check_head(DiskModel& disk, Moment moment);
   Task<void> check_snapshot(DiskModel& disk, std::string name);
   Task<void> check_store(bool running);
@@ -117,6 +128,13 @@ class Session {
   Task<void> verb_resize(Rng& rng);
   Task<void> verb_set_policy(Rng& rng);
   Task<void> verb_diff(Rng& rng);
+  // … of policies (session_policies.cpp).
+  Task<void> verb_hold(Rng& rng);
+  Task<void> verb_expiry(Rng& rng);
+  Task<void> verb_policies(Rng& rng);
+  Task<void> verb_trash(Rng& rng);
+  Task<void> verb_undelete(Rng& rng);
+  [[nodiscard]] Spec pick_snapshot(Rng& rng) const;
   Task<void> pause(std::string name);
   Task<void> resume(std::string name);
   Task<void> stop_clients();

@@ -69,22 +69,37 @@ Task<void> Session::one_verb(Rng& rng) {
   if (shared_.oracle.disks.empty() || choice < 4) {
     what = "create";
     co_await verb_create(rng);
-  } else if (choice < 45) {
+  } else if (choice < 42) {
     what = "snapshot";
     co_await verb_snapshot(rng);
-  } else if (choice < 66) {
+  } else if (choice < 60) {
     what = "remove";
     co_await verb_remove_snapshots(rng);
-  } else if (choice < 74) {
+  } else if (choice < 67) {
     what = "clone";
     co_await verb_clone(rng);
-  } else if (choice < 82) {
+  } else if (choice < 74) {
     what = "rollback";
     co_await verb_rollback(rng);
-  } else if (choice < 86) {
+  } else if (choice < 77) {
     what = "remove disk";
     co_await verb_remove_disk(rng);
+  } else if (choice < 82) {
+    what = "trash";
+    co_await verb_trash(rng);
+  } else if (choice < 87) {
+    what = "undelete";
+    co_await verb_undelete(rng);
   } else if (choice < 90) {
+    what = "hold";
+    co_await verb_hold(rng);
+  } else if (choice < 92) {
+    what = "expiry";
+    co_await verb_expiry(rng);
+  } else if (choice < 94) {
+    what = "policies";
+    co_await verb_policies(rng);
+  } else if (choice < 96) {
     what = "resize";
     co_await verb_resize(rng);
   } else if (choice < 93) {
@@ -133,7 +148,7 @@ Task<void> Session::verb_snapshot(Rng& rng) {
   verb.set->point = shared_.oracle.now();
   verb.kind = PendingVerb::Kind::kSnapshot;
   for (const Spec& spec : verb.specs) ++shared_.oracle.disks[spec.disk]->watchers;
-  auto done = co_await process_.store->snapshot(verb.specs, "");
+  auto done = co_await process_.store->snapshot(verb.specs, SnapshotOptions{});
   conclude(done.has_value());
   for (const Spec& spec : verb.specs) {
     DiskModel& disk = *shared_.oracle.disks[spec.disk];
@@ -158,6 +173,7 @@ Task<void> Session::verb_remove_snapshots(Rng& rng) {
   for (const auto& [name, disk] : shared_.oracle.disks) {
     for (const auto& [snapshot, model] : disk->snapshots) {
       const std::size_t most = disk->snapshots.size() >= kMostSnapshots ? 2 : 5;
+      if (!model.holds.empty() && !rng.once_in(4)) continue;
       if (rng.once_in(most) && verb.specs.size() < 3) verb.specs.push_back({name, snapshot});
     }
   }
@@ -168,6 +184,10 @@ Task<void> Session::verb_remove_snapshots(Rng& rng) {
   if (!done) {
     failed_rightly(done.error(), "remove");
     co_return;
+  }
+  for (const Spec& spec : verb.specs) {
+    if (!shared_.oracle.disks[spec.disk]->snapshots[spec.snapshot].holds.empty())
+      shared_.violate(spec.text() + " was held, and is removed");
   }
   for (const Spec& spec : verb.specs) shared_.oracle.disks[spec.disk]->snapshots.erase(spec.snapshot);
 }
@@ -185,6 +205,7 @@ Task<void> Session::verb_remove_disk(Rng& rng) {
   auto done = co_await process_.store->remove({{name, ""}}, true);
   conclude(done.has_value());
   if (done) {
+    if (disk.held()) shared_.violate("a snapshot of " + name + " was held, and it is removed");
     shared_.oracle.disks.erase(name);
     co_return;
   }

@@ -89,8 +89,22 @@ Task<void> Session::settle_pending() {
     auto info = co_await process_.store->info({disk.name, ""});
     if (info && info->policy.strict == verb.strict) disk.strict_since = verb.strict ? verb.since : kNever;
   }
+  if (verb.kind == Kind::kHold || verb.kind == Kind::kExpiry) {
+    SnapshotModel& model = oracle.disks[verb.specs[0].disk]->snapshots[verb.specs[0].snapshot];
+    auto info = co_await process_.store->info(verb.specs[0]);
+    const std::set<std::string> holds =
+        info ? std::set<std::string>(info->holds.begin(), info->holds.end()) : std::set<std::string>();
+    if (info && verb.kind == Kind::kHold && holds.contains(verb.name) != model.holds.contains(verb.name)) {
+      if (model.holds.erase(verb.name) == 0) model.holds.insert(verb.name);
+    }
+    if (info && verb.kind == Kind::kExpiry && info->expires_unix_ms == verb.time_ms)
+      model.expires_ms = verb.time_ms;
+  }
+  if (verb.kind == Kind::kPolicies) co_await settle_policies();
+  if (verb.kind == Kind::kTrash || verb.kind == Kind::kUndelete) co_await settle_trash(verb);
   verb = {};
   for (auto& [name, disk] : oracle.disks) disk->watchers = 0;
+  for (auto& [name, disk] : oracle.trash) disk->watchers = 0;
 }
 
 // Exactly the disks and snapshots that were acknowledged are there.
@@ -108,11 +122,13 @@ Task<void> Session::check_names() {
     const bool known = disk != shared_.oracle.disks.end() &&
                        (node.snapshot.empty() || disk->second->snapshots.contains(node.snapshot));
     if (!known) shared_.violate(fmt::format("{}@{} is there, and should not be", node.disk, node.snapshot));
+    if (known && !node.snapshot.empty()) check_policies(node, disk->second->snapshots[node.snapshot]);
   }
   std::size_t expected = 0;
   for (const auto& [name, disk] : shared_.oracle.disks) expected += 1 + disk->snapshots.size();
   if (found < expected)
     shared_.violate(fmt::format("{} disks and snapshots are there, not {}", found, expected));
+  co_await check_trash();
 }
 
 Task<Result<>> Session::read_all(Spec spec, std::vector<std::byte>& into) {
@@ -285,6 +301,7 @@ Task<void> Session::finish(bool close) {
   doing_ = "waiting for the clients' last requests";
   co_await stop_clients();
   doing_ = "comparing";
+  if (shared_.violation.empty()) co_await check_names();
   if (shared_.violation.empty()) co_await check_all(Moment::kNone);
   doing_ = "checking";
   if (shared_.violation.empty()) co_await check_store(true);

@@ -82,13 +82,29 @@ Task<Outcome<>> MemoryStore::create_disk(std::string name, std::uint64_t size_by
   co_return Outcome<>{};
 }
 
-Task<Outcome<>> MemoryStore::snapshot(std::vector<Spec> specs, std::string) {
+Task<Outcome<>> MemoryStore::snapshot(std::vector<Spec> specs, SnapshotOptions options) {
   for (const auto& spec : specs) {
     const auto disk = find(Spec{spec.disk, {}});
     if (!disk) co_return not_found(Spec{spec.disk, {}});
-    images[spec.text()] = std::make_shared<Image>(Image{disk->bytes});
+    images[spec.text()] = std::make_shared<Image>(
+        Image{.bytes = disk->bytes, .note = options.note, .expires_unix_ms = options.expires_unix_ms});
   }
   co_return Outcome<>{};
+}
+
+Task<Outcome<>> MemoryStore::hold(Spec snapshot, std::string tag) {
+  const auto image = find(snapshot);
+  if (!image) co_return not_found(snapshot);
+  image->holds.push_back(std::move(tag));
+  co_return Outcome<>{};
+}
+
+Task<Outcome<std::string>> MemoryStore::release(Spec snapshot, std::string tag) {
+  const auto image = find(snapshot);
+  if (!image || image->holds.empty()) co_return not_found(snapshot);
+  if (tag.empty()) tag = image->holds.front();
+  std::erase(image->holds, tag);
+  co_return tag;
 }
 
 Task<Outcome<std::string>> MemoryStore::rollback(Spec to, RollbackOptions options) {
@@ -115,6 +131,66 @@ Task<Outcome<>> MemoryStore::remove(std::vector<Spec> specs, bool) {
     if (image->attachments != 0) co_return refuse(ErrorKind::kBusy, spec.text() + " is in use");
   }
   for (const auto& spec : specs) images.erase(spec.text());
+  co_return Outcome<>{};
+}
+
+// Without their snapshots.
+Task<Outcome<std::int64_t>> MemoryStore::trash(std::vector<Spec> specs, bool) {
+  for (const auto& spec : specs) {
+    if (!find(spec)) co_return not_found(spec);
+  }
+  for (const auto& spec : specs) {
+    auto image = images.extract(spec.text());
+    if (!spec.is_snapshot()) trash_images[spec.disk] = image.mapped();
+  }
+  co_return 86'400'000;
+}
+
+Task<Outcome<RemovalPreview>> MemoryStore::preview_removal(std::vector<Spec> specs, bool, bool) {
+  for (const auto& spec : specs) {
+    if (!find(spec)) co_return not_found(spec);
+  }
+  co_return RemovalPreview{specs, 4096};
+}
+
+Task<Outcome<>> MemoryStore::set_schedule(std::string, Schedule) {
+  co_return not_here();
+}
+
+Task<Outcome<ScheduleInfo>> MemoryStore::schedule(std::string disk, std::optional<Schedule> rules) {
+  if (!find(Spec{disk, {}})) co_return not_found(Spec{disk, {}});
+  co_return ScheduleInfo{.rules = rules.value_or(Schedule{}), .snapshots = {}};
+}
+
+Task<Outcome<>> MemoryStore::undelete(std::string disk, std::string new_name) {
+  if (!trash_images.contains(disk)) co_return not_found(Spec{disk, {}});
+  if (images.contains(new_name)) co_return refuse(ErrorKind::kExists, new_name + " exists");
+  images[new_name] = trash_images.extract(disk).mapped();
+  co_return Outcome<>{};
+}
+
+Task<Outcome<>> MemoryStore::purge(std::vector<std::string> disks) {
+  for (const auto& disk : disks) {
+    if (trash_images.erase(disk) == 0) co_return not_found(Spec{disk, {}});
+  }
+  co_return Outcome<>{};
+}
+
+Task<Outcome<std::vector<TrashInfo>>> MemoryStore::trashed() {
+  std::vector<TrashInfo> infos;
+  for (const auto& [name, image] : trash_images)
+    infos.push_back({.disk = name, .size_bytes = image->bytes.size()});
+  co_return infos;
+}
+
+Task<Outcome<>> MemoryStore::set_expiry(Spec snapshot, std::int64_t expires_unix_ms) {
+  const auto image = find(snapshot);
+  if (!image) co_return not_found(snapshot);
+  image->expires_unix_ms = expires_unix_ms;
+  co_return Outcome<>{};
+}
+
+Task<Outcome<>> MemoryStore::run_policies() {
   co_return Outcome<>{};
 }
 
@@ -163,6 +239,9 @@ Task<Outcome<NodeInfo>> MemoryStore::info(Spec spec) {
   node.size_bytes = found->second->bytes.size();
   node.attachments = found->second->attachments;
   node.policy = found->second->policy;
+  node.note = found->second->note;
+  node.holds = found->second->holds;
+  node.expires_unix_ms = found->second->expires_unix_ms;
   co_return node;
 }
 

@@ -22,14 +22,29 @@ class MemoryStore final : public Store {
     std::uint64_t attachments = 0;
     std::uint64_t written_bytes = 0;  // ever, by write()
     DiskPolicy policy = {};
+    std::string note = {};
+    std::vector<std::string> holds = {};
+    std::int64_t expires_unix_ms = 0;
   };
   using ImagePointer = std::shared_ptr<Image>;
 
   Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy = {}) override;
-  Task<Outcome<>> snapshot(std::vector<Spec> specs, std::string note) override;
+  Task<Outcome<>> snapshot(std::vector<Spec> specs, SnapshotOptions options) override;
+  Task<Outcome<>> hold(Spec snapshot, std::string tag) override;
+  Task<Outcome<std::string>> release(Spec snapshot, std::string tag) override;
   Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
+  Task<Outcome<std::int64_t>> trash(std::vector<Spec> specs, bool with_snapshots) override;
+  Task<Outcome<RemovalPreview>> preview_removal(std::vector<Spec> specs, bool with_snapshots,
+                                                bool to_trash) override;
+  Task<Outcome<>> set_schedule(std::string disk, Schedule rules) override;
+  Task<Outcome<ScheduleInfo>> schedule(std::string disk, std::optional<Schedule> rules) override;
+  Task<Outcome<>> undelete(std::string disk, std::string new_name) override;
+  Task<Outcome<>> purge(std::vector<std::string> disks) override;
+  Task<Outcome<std::vector<TrashInfo>>> trashed() override;
+  Task<Outcome<>> set_expiry(Spec snapshot, std::int64_t expires_unix_ms) override;
+  Task<Outcome<>> run_policies() override;
   Task<Outcome<>> rename(Spec from, std::string to) override;
   Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) override;
   Task<Outcome<>> set_policy(std::string disk, DiskPolicy policy) override;
@@ -46,6 +61,7 @@ class MemoryStore final : public Store {
 
   // By "disk" or "disk@snapshot".
   std::map<std::string, ImagePointer> images;
+  std::map<std::string, ImagePointer> trash_images;
   // Fails the n-th write from now on (0: none).
   std::optional<std::uint64_t> writes_until_failure;
 

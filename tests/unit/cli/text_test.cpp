@@ -2,6 +2,7 @@
 
 #include "cli/attach_text.h"
 #include "cli/image_name.h"
+#include "cli/policy_text.h"
 #include "cli/table.h"
 #include "cli/time_text.h"
 #include "coppice/store.h"
@@ -98,6 +99,83 @@ TEST_CASE("libvirt's element escapes what XML needs") {
   CHECK(xml.find("<reconnect delay='30'/>") != std::string::npos);
   CHECK(libvirt_disk(nbd::TcpEndpoint{"h", 1}, "web", false).find("<host name='h' port='1'/>") !=
         std::string::npos);
+}
+
+TEST_CASE("an end is never, a time from now, or a time of RFC 3339 to come") {
+  constexpr std::int64_t kNow = 1'700'000'000'000;  // 2023-11-14T22:13:20Z
+  CHECK(*parse_end("never", kNow) == 0);
+  CHECK(*parse_end("1s", kNow) == kNow + 1'000);
+  CHECK(*parse_end("90m", kNow) == kNow + 90 * 60'000);
+  CHECK(*parse_end("72h", kNow) == kNow + 72 * 3'600'000);
+  CHECK(*parse_end("14d", kNow) == kNow + 14 * 86'400'000);
+  CHECK(*parse_end("4w", kNow) == kNow + 28 * std::int64_t{86'400'000});
+  CHECK(*parse_end("2023-11-14T22:13:21Z", kNow) == kNow + 1'000);
+  CHECK(*parse_end("2023-11-15T00:13:20.5+02:00", kNow) == kNow + 500);
+  CHECK(*parse_end("2023-11-14T17:13:20.001-05:30", kNow) == kNow + 1'800'001);
+  for (const char* bad : {"",
+                          "h",
+                          "0h",
+                          "-1h",
+                          "+1h",
+                          "1",
+                          "1.5h",
+                          "1h ",
+                          " 1h",
+                          "1H",
+                          "1y",
+                          "99999999999999999999h",
+                          "9223372036854775807w",
+                          "soon",
+                          "2023-11-14",
+                          "2023-11-14T22:13:21",
+                          "2023-11-14T22:13:21.Z",
+                          "2023-11-14T22:13:21Zx",
+                          "2023-11-14T22:13:21+2:00",
+                          "2023-11-14T22:13:21+99:00"}) {
+    CAPTURE(bad);
+    CHECK_FALSE(parse_end(bad, kNow).has_value());
+  }
+  CHECK(parse_end("2023-11-14T22:13:20Z", kNow).error().message.find("has passed") != std::string::npos);
+}
+
+TEST_CASE("what is to come is told in the largest unit that fits") {
+  CHECK(format_until(1'000, 1'000) == "now");
+  CHECK(format_until(500, 1'000) == "now");
+  CHECK(format_until(2'000, 1'000) == "in 1 second");
+  CHECK(format_until(72 * 3'600'000, 5) == "in 3 days");
+}
+
+TEST_CASE("what keeps a snapshot and what ends it is told in one wording; old ones are warned of") {
+  constexpr std::int64_t kDay = 86'400'000;
+  constexpr std::int64_t kNow = 1000 * kDay;
+  NodeInfo node;
+  node.kind = NodeInfo::Kind::kSnapshot;
+  node.disk = "web";
+  node.snapshot = "a";
+  node.created_unix_ms = kNow - 30 * kDay;
+  CHECK(policy_text(node, kNow).empty());
+  CHECK(old_snapshots_text({node}, kNow).empty());
+  node.created_unix_ms -= 1;
+  const std::string one = old_snapshots_text({node}, kNow);
+  CHECK(one.starts_with("web@a was taken 1 month ago: snapshots are short-term tools, no backup"));
+  CHECK(one.find('\n') == std::string::npos);
+  NodeInfo older = node;
+  older.snapshot = "b";
+  older.created_unix_ms -= 40 * kDay;
+  CHECK(old_snapshots_text({node, older}, kNow)
+            .starts_with("2 snapshots are older than 30 days (the oldest, web@b"));
+  NodeInfo head = older;
+  head.kind = NodeInfo::Kind::kHead;
+  NodeInfo held = older;
+  held.holds = {"audit", "nightly"};
+  NodeInfo ends = older;
+  ends.expires_unix_ms = kNow + kDay;
+  NodeInfo scheduled = older;
+  scheduled.scheduled = true;
+  CHECK(old_snapshots_text({head, held, ends, scheduled}, kNow).empty());
+  held.expires_unix_ms = kNow + 2 * kDay;
+  CHECK(policy_text(held, kNow) == "held by audit, nightly, expires in 2 days");
+  CHECK(policy_text(scheduled, kNow) == "scheduled");
 }
 
 }  // namespace

@@ -209,7 +209,7 @@ TEST_CASE("the policy is the disk's: clones have it, a rollback, a new name and 
   House house(FlushOrder::kOrderFree);
   house.create("disk", true);
   house.create("other", false);
-  house.must(house.store().snapshot({{"disk", "one"}, {"other", "one"}}, ""));
+  house.must(house.store().snapshot({{"disk", "one"}, {"other", "one"}}, {}));
   house.must(house.store().clone({"disk", "one"}, "clone"));
   house.must(house.store().clone({"other", "one"}, "plain"));
   house.must(house.store().rollback({"disk", "one"}, {}));

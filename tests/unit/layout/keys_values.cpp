@@ -1,4 +1,5 @@
 #include <catch2/catch.hpp>
+#include <set>
 
 #include "samples.h"
 
@@ -63,6 +64,8 @@ TEST_CASE("values of the tree come back, and nothing else is taken for one") {
     check_value(BranchValue{{number()}, {number()}, {number()}}, decode_branch, random);
     check_value(DiskValue{random_text(random, 255), {number()}, time}, decode_disk, random);
     check_value(DiskValue{random_text(random, 255), {number()}, time, kDiskStrict}, decode_disk, random);
+    check_value(TrashValue{time}, decode_trash, random);
+    check_value(ScheduleValue{number(), number(), number(), number(), time}, decode_schedule, random);
     check_value(CountersValue{{number()}, {number()}, {number()}, {number()}}, decode_counters, random);
     check_value(AppliedValue{number(), number(), number(), number()}, decode_applied, random);
     check_value(StoreValue{sample_uuid(static_cast<std::uint8_t>(i)), sample_uuid(1)}, decode_store, random);
@@ -73,6 +76,12 @@ TEST_CASE("values of the tree come back, and nothing else is taken for one") {
     node.name = random_text(random, 255);
     node.note = random_text(random, 2000);
     check_value(node, decode_node, random);
+    node.expires_unix_ms = i % 2 == 0 ? 0 : time;
+    node.scheduled = i % 3 == 0;
+    std::set<std::string> tags;
+    for (std::uint64_t left = number() % 5; left > 0; --left) tags.insert(random_text(random, 20));
+    node.holds.assign(tags.begin(), tags.end());
+    check_value(node, decode_node, random);
   }
 }
 
@@ -82,6 +91,18 @@ TEST_CASE("a node in no known state, or a value of a later format, is refused") 
     bytes[1] = state;
     CHECK_FALSE(decode_node(bytes));
   }
+  // A policy needs format 2, and format 2 needs a policy; tags stand in order.
+  bytes = encode(sample_node_with_policies());
+  CHECK(bytes[0] == 2);
+  bytes[0] = 1;
+  CHECK_FALSE(decode_node(bytes));
+  bytes = encode(sample_node());
+  bytes[0] = 2;
+  CHECK_FALSE(decode_node(bytes));
+  CHECK_FALSE(decode_node(bytes + std::string(17, '\0')));
+  NodeValue twice = sample_node();
+  twice.holds = {"a", "a"};
+  CHECK_FALSE(decode_node(encode(twice)));
   bytes = encode(BranchValue{});
   bytes[0] = 2;
   CHECK_FALSE(decode_branch(bytes));

@@ -130,6 +130,14 @@ NodeValue sample_node() {
           .reclaimed_up_to = {12}};
 }
 
+NodeValue sample_node_with_policies() {
+  NodeValue node = sample_node();
+  node.expires_unix_ms = 1'700'086'400'000;
+  node.scheduled = true;
+  node.holds = {"audit", "nightly"};
+  return node;
+}
+
 Bytes sample_batch() {
   Bytes payload = encoded(sample_map(), 640);
   encode_record(sample_checksum(), 640 + payload.size(), kStamp, payload);

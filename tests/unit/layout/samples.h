@@ -35,6 +35,7 @@ ChecksumRecord sample_checksum();
 MetaRecord sample_meta();
 ReclaimRecord sample_reclaim();
 NodeValue sample_node();
+NodeValue sample_node_with_policies();
 // A sealed batch with the sample map and checksum records in it.
 Bytes sample_batch();
 

@@ -41,7 +41,22 @@ class RememberingStore final : public Store {
   }
 
   Task<Outcome<>> create_disk(std::string, std::uint64_t, DiskPolicy) override { co_return not_asked_for(); }
-  Task<Outcome<>> snapshot(std::vector<Spec>, std::string) override { co_return not_asked_for(); }
+  Task<Outcome<>> snapshot(std::vector<Spec>, SnapshotOptions) override { co_return not_asked_for(); }
+  Task<Outcome<>> hold(Spec, std::string) override { co_return not_asked_for(); }
+  Task<Outcome<std::string>> release(Spec, std::string) override { co_return not_asked_for(); }
+  Task<Outcome<std::int64_t>> trash(std::vector<Spec>, bool) override { co_return not_asked_for(); }
+  Task<Outcome<RemovalPreview>> preview_removal(std::vector<Spec>, bool, bool) override {
+    co_return not_asked_for();
+  }
+  Task<Outcome<>> undelete(std::string, std::string) override { co_return not_asked_for(); }
+  Task<Outcome<>> purge(std::vector<std::string>) override { co_return not_asked_for(); }
+  Task<Outcome<std::vector<TrashInfo>>> trashed() override { co_return not_asked_for(); }
+  Task<Outcome<>> set_expiry(Spec, std::int64_t) override { co_return not_asked_for(); }
+  Task<Outcome<>> set_schedule(std::string, Schedule) override { co_return not_asked_for(); }
+  Task<Outcome<ScheduleInfo>> schedule(std::string, std::optional<Schedule>) override {
+    co_return not_asked_for();
+  }
+  Task<Outcome<>> run_policies() override { co_return not_asked_for(); }
   Task<Outcome<std::string>> rollback(Spec, RollbackOptions) override { co_return not_asked_for(); }
   Task<Outcome<>> clone(Spec, std::string) override { co_return not_asked_for(); }
   Task<Outcome<>> remove(std::vector<Spec>, bool) override { co_return not_asked_for(); }
