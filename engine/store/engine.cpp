@@ -288,7 +288,7 @@ Task<void> Engine::renew_copy(const bool& stop, MetaCopy::Pace pace, std::uint64
 // wait.
 Task<void> Engine::tidy_copy() {
   constexpr std::uint64_t kSmall = std::uint64_t{8} << 20;
-  if (read_only() || !recovered_ || !wants_copy_base()) co_return;
+  if (read_only() || !recovered_ || journal_->failed() || !wants_copy_base()) co_return;
   const bool stop = false;
   const std::uint64_t most = copy_.log_is_long() ? UINT64_MAX : kSmall;
   co_await renew_copy(stop, MetaCopy::Pace::kAtOnce, most);
