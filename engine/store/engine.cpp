@@ -237,7 +237,8 @@ Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
     staging_.resume(past.stamp, past.tail);
     end->point.position = std::max(end->point.position, past.tail.start_position);
   } else {
-    // No generation of the store has this stamp; the boot tells of a sync that failed, perhaps in this recovery.
+    // No generation of the store has this stamp; the boot tells of a sync that failed, perhaps in this
+    // recovery.
     staging_.restamp({sources_.boot, store, 0}, end->point.position);
   }
   // Nothing is called durable before the checkpoint is: a recovery that dies is done again, tail and all.
