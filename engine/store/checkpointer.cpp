@@ -96,8 +96,10 @@ Task<Result<>> Checkpointer::write_map() {
       written = co_await parts_.journal.commit(parts_.journal.staged());
       if (!written) co_return written;
     }
+    // What failed here is not in the map: it stays in memory, for the reads of a store that has stopped.
     written = co_await copy_.append(batch, 0);
-    if (written) written = co_await write_batch(batch, false);
+    if (!written) co_return written;
+    written = co_await write_batch(batch, false);
     parts_.map.collected_written();
     if (!written) co_return written;
   }

@@ -249,8 +249,9 @@ Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
     staging_.resume(past.stamp, past.tail);
     end->point.position = std::max(end->point.position, past.tail.start_position);
   } else {
-    // No generation of the store has this stamp; the boot stays, to tell a failed sync.
-    staging_.restamp({past.failed_sync ? sources_.boot : store, store, 0}, end->point.position);
+    // No generation of the store has this stamp; the boot tells of a sync that failed, perhaps in this
+    // recovery.
+    staging_.restamp({sources_.boot, store, 0}, end->point.position);
   }
   // Nothing is called durable before the checkpoint is: a recovery that dies is done again, tail and all.
   JournalSetup recovering = setup(from, end->point, end->durable_sequence);
@@ -300,7 +301,7 @@ Task<void> Engine::renew_copy(const bool& stop, MetaCopy::Pace pace, std::uint64
 // wait.
 Task<void> Engine::tidy_copy() {
   constexpr std::uint64_t kSmall = std::uint64_t{8} << 20;
-  if (read_only() || !recovered_ || !wants_copy_base()) co_return;
+  if (read_only() || !recovered_ || journal_->failed() || !wants_copy_base()) co_return;
   const bool stop = false;
   const std::uint64_t most = copy_.log_is_long() ? UINT64_MAX : kSmall;
   co_await renew_copy(stop, MetaCopy::Pace::kAtOnce, most);

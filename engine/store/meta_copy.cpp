@@ -154,6 +154,8 @@ Task<Result<>> MetaCopy::append(const MetaBatch& batch, std::uint64_t applied) {
     if (done && !mutated(Mutation::kCopyNotSynced)) done = co_await pool_.sync_all();
     if (done) set_mark();
     if (is_no_space(done)) done = co_await drop_full();
+    // A log that has failed is not what a base that is being made would go on with.
+    if (!done) ++generation_;
   }
   lock_.unlock();
   co_return done;

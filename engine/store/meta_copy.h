@@ -106,7 +106,7 @@ class MetaCopy {
   MetaChain log_;
   std::uint64_t chains_ = 0;      // begun by this process
   std::uint64_t applied_ = 0;     // in the log
-  std::uint64_t generation_ = 0;  // counts drops: a base being made notices
+  std::uint64_t generation_ = 0;  // counts drops and failures: a base being made notices
   std::unique_ptr<Capture> capture_;
   bool making_base_ = false;
   WaitQueue base_made_;
