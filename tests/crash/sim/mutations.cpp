@@ -47,6 +47,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kCopyFreedEarly, "copy-freed-early"},
     {Mutation::kCopyDroppedLate, "copy-dropped-late"},
     {Mutation::kCopyTrustsUnsynced, "copy-trusts-unsynced"},
+    {Mutation::kCopyRestoredUnsynced, "copy-restored-unsynced"},
     {Mutation::kCopyNotKept, "copy-not-kept"},
     {Mutation::kRedoFreesAtOnce, "redo-frees-at-once"},
     {Mutation::kEpochNotNoted, "epoch-not-noted"},
