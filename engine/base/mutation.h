@@ -66,6 +66,7 @@ enum class Mutation : std::uint8_t {
   kTailNotReplayed,         // the staging file's tail is ignored
   kTailNotJournaled,        // … or replayed, but not put into the journal before the restamp
   kRecoveryTrustsUnsynced,  // what redo read is checkpointed without a sync of it
+  kRecoveryFailsQuietly,    // a recovery whose sync failed leaves the staging file as it is
   kSuspectsClearedEarly,    // suspects are cleared before what was accepted is durable
   kMarksForgotten,          // after a power cut marks do not become suspects
   kNoWriteBack,             // after a failed sync what is read is trusted to stay

@@ -55,6 +55,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kTailNotReplayed, "tail-not-replayed"},
     {Mutation::kTailNotJournaled, "tail-not-journaled"},
     {Mutation::kRecoveryTrustsUnsynced, "recovery-trusts-unsynced"},
+    {Mutation::kRecoveryFailsQuietly, "recovery-fails-quietly"},
     {Mutation::kSuspectsClearedEarly, "suspects-cleared-early"},
     {Mutation::kMarksForgotten, "marks-forgotten"},
     {Mutation::kNoWriteBack, "no-write-back"},
