@@ -49,22 +49,24 @@ enum class Mutation : std::uint8_t {
   kTrimEarly,            // the ring is reused before the checkpoint is durable
   kDeletedEarly,         // deleted versions leave the map before the new start of redo
   // The copy of the metadata.
-  kCopyNotSynced,       // a batch is given to the map before it is durable in the log
-  kCopyBehindStart,     // the new start is in the log only after the ring was trimmed
-  kCopySegmentUnnamed,  // a segment of the log is relied on before a superblock names it
-  kCopyUnquiet,         // a base is captured while a batch is between log and map
-  kCopySwitchedEarly,   // a superblock names a base that is not durable
-  kCopyFreedEarly,      // the old base is freed before a superblock names the new one
-  kCopyDroppedLate,     // … and a copy given up, before one forgets it
-  kCopyTrustsUnsynced,  // frames behind the mark are gone on from without being written again
-  kCopyNotKept,         // its blocks are not taken at the open
-  kRedoFreesAtOnce,     // what redo frees may be handed out before recovery is complete
+  kCopyNotSynced,         // a batch is given to the map before it is durable in the log
+  kCopyBehindStart,       // the new start is in the log only after the ring was trimmed
+  kCopySegmentUnnamed,    // a segment of the log is relied on before a superblock names it
+  kCopyUnquiet,           // a base is captured while a batch is between log and map
+  kCopySwitchedEarly,     // a superblock names a base that is not durable
+  kCopyFreedEarly,        // the old base is freed before a superblock names the new one
+  kCopyDroppedLate,       // … and a copy given up, before one forgets it
+  kCopyTrustsUnsynced,    // frames behind the mark are gone on from without being written again
+  kCopyRestoredUnsynced,  // a map is made anew of frames behind the mark as well
+  kCopyNotKept,           // its blocks are not taken at the open
+  kRedoFreesAtOnce,       // what redo frees may be handed out before recovery is complete
   // Recovery.
   kEpochNotNoted,           // the epoch counter does not go above what the journal names
   kSlotsNotSettled,         // in-flight slots are ignored
   kTailNotReplayed,         // the staging file's tail is ignored
   kTailNotJournaled,        // … or replayed, but not put into the journal before the restamp
   kRecoveryTrustsUnsynced,  // what redo read is checkpointed without a sync of it
+  kRecoveryFailsQuietly,    // a recovery whose sync failed leaves the staging file as it is
   kSuspectsClearedEarly,    // suspects are cleared before what was accepted is durable
   kMarksForgotten,          // after a power cut marks do not become suspects
   kNoWriteBack,             // after a failed sync what is read is trusted to stay

@@ -259,12 +259,12 @@ Task<Result<>> Checker::check_data() {
   co_return Result<>{};
 }
 
-// The copy of the map in the pool, read as a repair would. It may get a new base meanwhile: then once more.
+// The copy of the map in the pool, read to its end. It may get a new base meanwhile: then once more.
 Task<void> Checker::check_copy() {
   Pool& pool = engine_.parts().pool;
   while (true) {
     const PhysicalBlock base = pool.superblock().meta_copy.base;
-    auto found = co_await read_copy(pool, nullptr);
+    auto found = co_await read_copy(pool, nullptr, CopyPart::kAll);
     if (!found && base != pool.superblock().meta_copy.base) continue;
     report_.metadata_copy = found ? "whole" : "damaged";
     if (found) report_.metadata_copy_bytes = found->bytes;

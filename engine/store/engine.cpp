@@ -261,6 +261,8 @@ Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
   for (std::uint64_t member = 0; member < pool_->members().size(); ++member) pool_->file(member).note_write();
   Result<> done;
   if (!mutated(Mutation::kRecoveryTrustsUnsynced)) done = co_await pool_->sync_all();
+  // What failed to be synced may still be there to see: the next open must not take it for a kill's.
+  if (!done && !mutated(Mutation::kRecoveryFailsQuietly)) journal_->stop(done.error());
   if (done) done = co_await journal_tail(*in_flight);
   if (done) done = co_await checkpointer_->run();
   if (!done) co_return refuse(done.error(), "recovering the store");

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "base/mutation.h"
 #include "layout/meta_copy.h"
 
 namespace coppice {
@@ -69,10 +70,12 @@ Task<Result<>> read_base(const MetaChain& base, Sink& sink, CopyFound& found) {
   }
 }
 
-Task<Result<>> read_log(const MetaChain& log, const MetaCopyPlace& place, Sink& sink, CopyFound& found) {
+Task<Result<>> read_log(const MetaChain& log, const MetaCopyPlace& place, CopyPart part, Sink& sink,
+                        CopyFound& found) {
   MetaChain::Point at = log.start(place.log_sequence);
   bool marked = place.mark.sequence <= place.log_sequence;
-  while (true) {
+  const bool to_end = part == CopyPart::kAll || mutated(Mutation::kCopyRestoredUnsynced);
+  while (to_end || at.sequence < place.mark.sequence) {
     auto piece = co_await log.read(at);
     if (!piece) co_return std::unexpected(piece.error());
     if (!*piece) break;
@@ -86,7 +89,7 @@ Task<Result<>> read_log(const MetaChain& log, const MetaCopyPlace& place, Sink& 
 
 }  // namespace
 
-Task<Result<CopyFound>> read_copy(Pool& pool, MetaStore* into) {
+Task<Result<CopyFound>> read_copy(Pool& pool, MetaStore* into, CopyPart part) {
   const MetaCopyPlace place = pool.superblock().meta_copy;
   if (!place.whole()) co_return fail(ErrorKind::kNotFound, ENOENT, "the pool holds no copy of the metadata");
   auto base = co_await MetaChain::find(pool, place.base, 1);
@@ -99,7 +102,7 @@ Task<Result<CopyFound>> read_copy(Pool& pool, MetaStore* into) {
   const MetaChain& base_chain = *base;
   const MetaChain& log_chain = *log;
   auto read = co_await read_base(base_chain, sink, found);
-  if (read) read = co_await read_log(log_chain, place, sink, found);
+  if (read) read = co_await read_log(log_chain, place, part, sink, found);
   if (read) read = sink.finish();
   if (!read) co_return std::unexpected(read.error());
   co_return found;

@@ -94,7 +94,7 @@ Task<Outcome<>> make_map(Pool& pool, std::string path, std::shared_ptr<SpaceRese
   auto meta = open_rocks_meta_store(path, true, reason, std::move(reserve));
   if (!meta) co_return refuse(meta.error().kind, fmt::format("{}: can't be made: {}", path, reason));
   MetaStore* into = meta->get();
-  auto found = co_await read_copy(pool, into);
+  auto found = co_await read_copy(pool, into, CopyPart::kSynced);
   if (!found && found.error().kind == ErrorKind::kNotFound)
     co_return refuse(ErrorKind::kNotFound, "the pool holds no copy of it: restore the store from a backup");
   if (!found) co_return refuse(found.error(), "making the map anew");

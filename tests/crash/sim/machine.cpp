@@ -133,7 +133,7 @@ void Machine::crash(Crash kind) {
 Task<Outcome<>> Process::restore_map(Pool& pool) {
   auto fresh = make_memory_meta_store();
   MetaStore* into = fresh.get();
-  auto read = co_await read_copy(pool, into);
+  auto read = co_await read_copy(pool, into, CopyPart::kSynced);
   if (!read) co_return refuse(read.error(), "the map's copy");
   machine.meta.lose();
   const auto lost = machine.meta.open();

@@ -235,7 +235,7 @@ Task<void> Session::compare_copy() {
   if (!pool.superblock().meta_copy.whole()) co_return;
   const auto copied = make_memory_meta_store();
   MetaStore* into = copied.get();
-  auto read = co_await read_copy(pool, into);
+  auto read = co_await read_copy(pool, into, CopyPart::kAll);
   if (fault()) co_return;
   if (!read) {
     shared_.violate(std::string("the copy of the map can't be read: ") + read.error().text);

@@ -86,14 +86,14 @@ struct CopyFixture : test::PoolFixture {
     REQUIRE(must(copy->begin_base(*meta)));
     must(copy->write_base(stop, MetaCopy::Pace::kAtOnce, UINT64_MAX));
   }
-  Content copied() {
+  Content copied(CopyPart part = CopyPart::kAll) {
     auto fresh = make_memory_meta_store();
     MetaStore* into = fresh.get();
-    must(read_copy(*pool, into));
+    must(read_copy(*pool, into, part));
     return content_of(*fresh);
   }
   void tail_is_durable() { must(pool->write_meta_copy()); }
-  Result<CopyFound> read() { return run(read_copy(*pool, nullptr)); }
+  Result<CopyFound> read() { return run(read_copy(*pool, nullptr, CopyPart::kAll)); }
 };
 
 TEST_CASE_METHOD(CopyFixture,
@@ -136,6 +136,25 @@ TEST_CASE_METHOD(CopyFixture, "what the superblock did not say yet is found at t
   write(2000);
   start(applied);
   CHECK(copied() == content_of(*meta));
+}
+
+TEST_CASE_METHOD(CopyFixture, "a map is made of what the superblock says was synced, and of no more") {
+  make_base();
+  CHECK(copied(CopyPart::kSynced) == content_of(*meta));
+  // No more than a segment holds: a new one is named by a superblock, with a mark.
+  for (int i = 0; i < 2; ++i) write(2000);
+  tail_is_durable();
+  const Content marked = content_of(*meta);
+  for (int i = 0; i < 2; ++i) write(2000);
+  CHECK(copied(CopyPart::kSynced) == marked);
+  CHECK(copied() == content_of(*meta));
+  start(applied);
+  tail_is_durable();
+  CHECK(copied(CopyPart::kSynced) == marked);  // until the next batch is synced behind them
+  write(2000);
+  tail_is_durable();
+  CHECK(copied(CopyPart::kSynced) == content_of(*meta));
+  CHECK(marked != content_of(*meta));
 }
 
 TEST_CASE_METHOD(CopyFixture, "a batch that was cut short is no batch, and is written over") {
