@@ -67,7 +67,7 @@ Task<void> converse(Reactor& reactor, int socket, test::MemoryExports& exports) 
     Handshake handshake(reactor, socket, reader, exports, deadline, {.holder = {"a fuzzer"}});
     auto attached = co_await handshake.run();
     if (attached) {
-      Connection connection(reactor, socket, reader, *attached->device, attached->shape);
+      Connection connection(reactor, socket, reader, *attached->device, attached->shape, attached->contexts);
       co_await connection.run();
     }
   }

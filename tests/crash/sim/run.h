@@ -32,7 +32,7 @@ struct RunResult {
   std::uint64_t operations = 0;
   std::uint64_t verbs = 0;
   std::uint64_t maps_lost = 0;  // and made anew from the pool
-  std::uint64_t branch = 0;  // the one that violated, 0: the run itself
+  std::uint64_t branch = 0;     // the one that violated, 0: the run itself
   std::string violation;
 };
 RunResult run_seed(const RunOptions& options);
