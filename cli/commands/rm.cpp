@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <memory>
 
@@ -29,9 +31,9 @@ std::string render(const Json& answer) {
   std::string text;
   for (const auto& name : answer.value("removed", std::vector<std::string>())) {
     const bool kept = std::ranges::find(trashed, name) != trashed.end();
-    text += kept ? name + " is in the trash until " + text_of(answer, "until") + ": 'coppice undelete " +
-                       name + "' brings it back\n"
-                 : "removed " + name + "\n";
+    text += kept ? fmt::format("{0} is in the trash until {1}: 'coppice undelete {0}' brings it back\n", name,
+                               text_of(answer, "until"))
+                 : fmt::format("removed {}\n", name);
   }
   return text;
 }
