@@ -16,7 +16,7 @@ constexpr std::size_t kLeavesAtOnce = 64;
 
 }  // namespace
 
-Housekeeper::Housekeeper(Scheduler& scheduler, Engine& engine, HousekeepingOptions options)
+Housekeeper::Housekeeper(Scheduler& scheduler, Engine& engine, const HousekeepingOptions& options)
     : scheduler_(scheduler),
       engine_(engine),
       options_(options),

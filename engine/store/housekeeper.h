@@ -27,7 +27,7 @@ struct HousekeepingOptions {
 
 class Housekeeper {
  public:
-  Housekeeper(Scheduler& scheduler, Engine& engine, HousekeepingOptions options);
+  Housekeeper(Scheduler& scheduler, Engine& engine, const HousekeepingOptions& options);
 
   void start();
   // Returns when nothing of it runs any more.
