@@ -65,6 +65,7 @@ enum class Mutation : std::uint8_t {
   kSlotsNotSettled,         // in-flight slots are ignored
   kTailNotReplayed,         // the staging file's tail is ignored
   kTailNotJournaled,        // … or replayed, but not put into the journal before the restamp
+  kRecoveryMapFirst,        // a recovery writes the map before the pages
   kRecoveryTrustsUnsynced,  // what redo read is checkpointed without a sync of it
   kRecoveryFailsQuietly,    // a recovery whose sync failed leaves the staging file as it is
   kSuspectsClearedEarly,    // suspects are cleared before what was accepted is durable

@@ -16,16 +16,16 @@ constexpr std::chrono::milliseconds kSpaceRetry{500};
 
 }  // namespace
 
-Task<Result<>> Checkpointer::run() {
+Task<Result<>> Checkpointer::run(Order order) {
   co_await running_.lock();
-  auto done = co_await checkpoint();
+  auto done = co_await checkpoint(order);
   // A half-written checkpoint can't be told from a whole one in memory: what was collected counts as clean.
   if (!done) parts_.journal.stop(done.error());
   running_.unlock();
   co_return done;
 }
 
-Task<Result<>> Checkpointer::checkpoint() {
+Task<Result<>> Checkpointer::checkpoint(Order order) {
   auto committed = co_await parts_.journal.commit(parts_.journal.staged());
   if (!committed) co_return committed;
   const JournalPoint start = parts_.journal.point();
@@ -44,8 +44,11 @@ Task<Result<>> Checkpointer::checkpoint() {
     (void)co_await write_batch(deleted, true);
     parts_.map.collected_written();
   }
-  auto written = co_await write_map();
-  if (written) written = co_await write_pages();
+  const bool pages_first = order == Order::kPagesFirst && !mutated(Mutation::kRecoveryMapFirst);
+  Result<> written;
+  if (pages_first) written = co_await write_pages();
+  if (written) written = co_await write_map();
+  if (written && !pages_first) written = co_await write_pages();
   if (written) written = co_await write_start(start);
   if (!written) co_return written;
   const std::uint64_t open_generation = parts_.pool.superblock().open_generation;

@@ -19,8 +19,11 @@ class Checkpointer {
   Checkpointer(Parts& parts, MetaStore& meta, MetaCopy& copy)
       : parts_(parts), meta_(meta), copy_(copy), running_(parts.scheduler) {}
 
+  // A recovery's first one writes the pages before the map, so that one which dies in between can be done
+  // again (docs/durability.md, rule 28).
+  enum class Order : std::uint8_t { kMapFirst, kPagesFirst };
   // One at a time; a second caller waits and then makes its own.
-  Task<Result<>> run();
+  Task<Result<>> run(Order order = Order::kMapFirst);
   // Whether a full file system below the map is waited for, or is a failure. Patient while the store is open.
   void set_patient(bool patient) { patient_ = patient; }
   // From pause() to resume() no batch is on its way to the map.
@@ -29,7 +32,7 @@ class Checkpointer {
   [[nodiscard]] bool running() const { return running_.held(); }
 
  private:
-  Task<Result<>> checkpoint();
+  Task<Result<>> checkpoint(Order order);
   Task<Result<>> write_map();
   Task<Result<>> write_start(JournalPoint start);
   Task<Result<>> write_pages();

@@ -264,7 +264,7 @@ Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
   // What failed to be synced may still be there to see: the next open must not take it for a kill's.
   if (!done && !mutated(Mutation::kRecoveryFailsQuietly)) journal_->stop(done.error());
   if (done) done = co_await journal_tail(*in_flight);
-  if (done) done = co_await checkpointer_->run();
+  if (done) done = co_await checkpointer_->run(Checkpointer::Order::kPagesFirst);
   if (!done) co_return refuse(done.error(), "recovering the store");
   auto repaired = co_await repair_pages();
   if (!repaired) co_return repaired;

@@ -54,6 +54,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kSlotsNotSettled, "slots-not-settled"},
     {Mutation::kTailNotReplayed, "tail-not-replayed"},
     {Mutation::kTailNotJournaled, "tail-not-journaled"},
+    {Mutation::kRecoveryMapFirst, "recovery-map-first"},
     {Mutation::kRecoveryTrustsUnsynced, "recovery-trusts-unsynced"},
     {Mutation::kRecoveryFailsQuietly, "recovery-fails-quietly"},
     {Mutation::kSuspectsClearedEarly, "suspects-cleared-early"},
