@@ -70,7 +70,8 @@ Task<Result<bool>> take_spare_blocks(Parts& parts, std::uint64_t count, std::vec
   if (!parts.pool.can_grow() && !parts.allocator.can_take_back()) co_return false;
   auto grown = co_await grow(parts, count);
   if (!grown && grown.error().kind != ErrorKind::kNoSpace) co_return std::unexpected(grown.error());
-  co_return grown&& parts.allocator.allocate(count, PhysicalBlock{0}, into);
+  const bool taken = grown && parts.allocator.allocate(count, PhysicalBlock{0}, into);
+  co_return taken;
 }
 
 }  // namespace coppice
