@@ -20,9 +20,11 @@ constexpr unsigned kRingEntries = 1024;
 constexpr unsigned kCompletionsPerTurn = 256;
 // What has completed makes new calls: they start before the rest is looked at when there are this many, or
 // this part of what is in flight, so that the device does not run dry meanwhile. Each start costs a system
-// call and a doorbell (docs/performance.md, "Starting early").
-constexpr unsigned kStartAtLeast = 2;
+// call and a doorbell (docs/performance.md, "Starting early"). The kernel merges what continues each other,
+// as writes to fresh blocks do, if it comes in one start: such calls count as one, up to a larger part.
+constexpr unsigned kStartAtLeast = 3;  // the kernel makes no batch of fewer, and rings for each
 constexpr unsigned kStartPart = 16;
+constexpr unsigned kStartPartMerged = 4;
 
 // The area of aligned buffers is registered, as the ring's only buffer, when so many transfers were seen: it
 // is all taken into memory then, which is nothing for a command that lists names.
@@ -99,6 +101,7 @@ class UringBackend final : public Backend {
     }
     io_uring_sqe_set_data(entry, &call);
     ++in_flight_;
+    note_ready(call);
   }
 
   void turn(std::optional<std::chrono::nanoseconds> limit) override {
@@ -177,13 +180,32 @@ class UringBackend final : public Backend {
     in_flight_ -= count;
     for (unsigned i = 0; i < count; ++i) {
       calls[i]->complete(*calls[i]);
-      if (io_uring_sq_ready(&ring_) >= std::max(kStartAtLeast, in_flight_ / kStartPart))
-        io_uring_submit(&ring_);
+      if (time_to_start()) io_uring_submit(&ring_);
     }
+  }
+
+  void note_ready(const SystemCall& call) {
+    // What was ready before has been started since.
+    if (io_uring_sq_ready(&ring_) == 1) separate_ = 0;
+    const bool continues = separate_ != 0 && call.kind == SystemCall::Kind::kWrite &&
+                           call.descriptor == last_.descriptor && call.offset == last_.end;
+    if (!continues) ++separate_;
+    last_ = {call.descriptor, call.offset + call.length};
+  }
+
+  [[nodiscard]] bool time_to_start() const {
+    const unsigned ready = io_uring_sq_ready(&ring_);
+    return ready >= kStartAtLeast && (separate_ >= std::max(kStartAtLeast, in_flight_ / kStartPart) ||
+                                      ready >= in_flight_ / kStartPartMerged);
   }
 
   io_uring ring_{};
   unsigned in_flight_ = 0;
+  unsigned separate_ = 0;  // of what is ready, without what continues the call before it
+  struct {
+    int descriptor = -1;
+    std::uint64_t end = 0;
+  } last_;
   std::vector<int> known_files_;  // by their index in the ring
   std::span<std::byte> area_ = io_memory();
   unsigned transfers_ = 0;  // of the area, up to when it is registered
