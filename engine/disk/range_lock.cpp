@@ -79,6 +79,12 @@ void RangeLock::start(Entry& entry, Epoch epoch) {
   ++started_;
 }
 
+void RangeLock::give_back_epoch(Entry& entry) {
+  --started_;
+  if (entry.epoch < newest_) --superseded_;
+  entry.epoch = {};
+}
+
 bool RangeLock::older_write_in(std::uint64_t first, std::uint64_t end, Epoch epoch) const {
   if (started_ == 0 || (superseded_ == 0 && epoch <= newest_)) return false;
   for (const Entry* entry = entries_.front(); entry != nullptr; entry = entry->next) {

@@ -3,7 +3,8 @@
 // A writer holds the blocks it touches from before it looks at the map until it has published; overlapping
 // ones go in order of arrival. An entry learns its epoch when the write *starts*; so it is known which writes
 // of an older epoch are still under way, for the disk (a snapshot waits for them) and for a leaf (a newer
-// epoch's first write there waits for them).
+// epoch's first write there waits for them). A write that turns out to change nothing that is there gives its
+// epoch back, and takes one when it is published: until then nobody waits for it.
 // With many writes in flight most overlap with none: counters of the stretches that are held tell so at once,
 // and only who meets one looks at the list.
 // Threads: the store's scheduler.
@@ -48,6 +49,8 @@ class RangeLock {
 
   // The write that holds the entry belongs to this epoch from now on.
   void start(Entry& entry, Epoch epoch);
+  // It belongs to none again. In the same step as start(): nobody may have seen it.
+  void give_back_epoch(Entry& entry);
   // A write of an older epoch is under way in [first, end).
   [[nodiscard]] bool older_write_in(std::uint64_t first, std::uint64_t end, Epoch epoch) const;
   // Wakes after each release.

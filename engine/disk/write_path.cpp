@@ -17,6 +17,7 @@ namespace coppice {
 namespace {
 
 constexpr std::uint64_t kRecordBytes = 128;  // a record without its lists, rounded up
+constexpr std::uint64_t kFewBlocks = 16;
 constexpr std::uint64_t kRecordBytesPerBlock = 4 + 16 + kRecordBytes;  // checksum, freed run, own record
 
 std::span<const std::byte, kBlockBytes> block_of(std::span<const std::byte> data, std::uint64_t block) {
@@ -54,18 +55,21 @@ bool gate_closed(Parts& parts, const Head& head, BlockIndex first, std::uint64_t
 // One write from its classification to its publication. Whatever fails is undone here.
 class Writing {
  public:
-  Writing(Parts& parts, Head& head, BlockIndex first, std::span<const std::byte> data, Epoch epoch)
-      : parts_(parts), head_(head), data_(data), plan_(&memory_), checksums_(&memory_) {
+  Writing(Parts& parts, Head& head, RangeLock::Entry& entry, BlockIndex first,
+          std::span<const std::byte> data)
+      : parts_(parts), head_(head), entry_(entry), data_(data), plan_(&memory_), checksums_(&memory_) {
     plan_.first = first;
     plan_.count = data.size() / kBlockBytes;
-    plan_.epoch = epoch;
+    plan_.epoch = entry.epoch;
     plan_.strict = head.strict;
   }
 
-  Task<Result<>> prepare(LeafPins& leaves);
+  // `has_epoch`: an earlier piece of the same request gave it one.
+  Task<Result<>> prepare(LeafPins& leaves, bool has_epoch);
   Task<Result<>> transfer(LeafPins& leaves);
   Task<Result<std::uint64_t>> publish(LeafPins& leaves);
   Task<Result<std::uint64_t>> publish_too_early(LeafPins& leaves);  // a mutation
+  Task<Result<>> pin_for_publication(LeafPins& leaves);
   Task<Result<>> publish_redirected_pieces(LeafPins& leaves);
   void undo();
   Task<Result<>> settle_failed();
@@ -86,6 +90,7 @@ class Writing {
 
   Parts& parts_;
   Head& head_;
+  RangeLock::Entry& entry_;
   std::span<const std::byte> data_;
   // Small writes take nothing from the heap.
   std::array<std::byte, 640> room_;
@@ -96,11 +101,20 @@ class Writing {
   std::size_t begun_pieces_ = 0;
   bool reserved_ = false;
   bool early_ = false;
+  bool of_no_epoch_ = false;              // takes one when it is published
   std::vector<MapRecord> early_records_;  // of the redirected pieces, in order
 };
 
-Task<Result<>> Writing::prepare(LeafPins& leaves) {
+// What goes to fresh blocks alone changes nothing of the epoch that it was planned in. It belongs to the one
+// in which it is published, so that a snapshot that comes in between has not to wait for it, nor have the
+// writes behind the snapshot. Only small ones: when they are published they may have to wait in turn, and
+// hold room in the journal meanwhile.
+Task<Result<>> Writing::prepare(LeafPins& leaves, bool has_epoch) {
   const std::uint64_t redirected = plan_.classify(parts_, leaves);
+  if (redirected == plan_.count && !has_epoch && plan_.count <= kFewBlocks) {
+    of_no_epoch_ = true;
+    head_.lock.give_back_epoch(entry_);
+  }
   std::vector<PhysicalRun> runs;
   if (redirected != 0) {
     const PhysicalBlock goal = plan_.goal(leaves);
@@ -158,11 +172,11 @@ void Writing::compute_checksums() {
 // be another one by the time the data is written: the leaves have a version of this epoch, and no sweep is
 // near.
 bool Writing::may_stage_early(LeafPins& leaves) {
-  constexpr std::uint64_t kMostBlocks = 16;
-  if (!head_.rhythm.flushes_often() || !parts_.journal.may_stage_early() || plan_.count > kMostBlocks ||
+  if (!head_.rhythm.flushes_often() || !parts_.journal.may_stage_early() || plan_.count > kFewBlocks ||
       gate_closed(parts_, head_, plan_.first, plan_.count)) {
     return false;
   }
+  if (of_no_epoch_ && head_.view(parts_).epoch != plan_.epoch) return false;
   const View view{head_.branch, plan_.epoch};
   bool own_versions = true;
   for_each_leaf(plan_.first, plan_.count, [&](LeafIndex leaf, unsigned, unsigned, std::uint64_t) {
@@ -181,6 +195,8 @@ bool Writing::may_stage_early(LeafPins& leaves) {
 }
 
 void Writing::stage_early(LeafPins& leaves) {
+  if (of_no_epoch_) head_.lock.start(entry_, plan_.epoch);
+  of_no_epoch_ = false;
   for (WritePiece& piece : plan_.pieces) {
     if (piece.in_place) {
       piece.early = parts_.journal.stage_early(in_place_record(plan_.epoch, piece.run, checksums_of(piece)));
@@ -281,14 +297,26 @@ Task<Result<std::uint64_t>> Writing::publish(LeafPins& leaves) {
   co_return parts_.journal.staged();
 }
 
+// The leaves as they are to be published in.
+Task<Result<>> Writing::pin_for_publication(LeafPins& leaves) {
+  if (of_no_epoch_ && !mutated(Mutation::kEpochOfThePlan)) {
+    auto started = co_await start(parts_, head_, entry_, plan_.first, plan_.count, leaves);
+    if (!started) co_return started;
+    plan_.epoch = entry_.epoch;
+    of_no_epoch_ = false;
+    co_return started;
+  }
+  auto pinned = co_await leaves.pin(View{head_.branch, plan_.epoch}, plan_.first, plan_.count);
+  co_return pinned;
+}
+
 Task<Result<>> Writing::publish_redirected_pieces(LeafPins& leaves) {
-  const View view{head_.branch, plan_.epoch};
-  auto pinned = co_await leaves.pin(view, plan_.first, plan_.count);
+  auto pinned = co_await pin_for_publication(leaves);
   // A sweep waits for early records, not they for it.
   while (pinned && !early_ && gate_closed(parts_, head_, plan_.first, plan_.count)) {
     leaves.drop();
     co_await parts_.gate.wait();
-    pinned = co_await leaves.pin(view, plan_.first, plan_.count);
+    pinned = co_await pin_for_publication(leaves);
   }
   if (!pinned) co_return pinned;
   std::size_t next_record = 0;
@@ -348,10 +376,11 @@ Task<Result<std::uint64_t>> write_locked(Parts& parts, Head& head, RangeLock::En
                                          std::span<const std::byte> data) {
   const std::uint64_t count = data.size() / kBlockBytes;
   LeafPins leaves(parts);
+  const bool has_epoch = entry.epoch.value != 0;
   auto status = co_await start(parts, head, entry, first, count, leaves);
   if (!status) co_return std::unexpected(status.error());
-  Writing writing(parts, head, first, data, entry.epoch);
-  status = co_await writing.prepare(leaves);
+  Writing writing(parts, head, entry, first, data);
+  status = co_await writing.prepare(leaves, has_epoch);
   if (status && mutated(Mutation::kStageBeforeData)) {
     auto position = co_await writing.publish_too_early(leaves);
     writing.unreserve();

@@ -18,6 +18,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kPunchUnproven, "punch-unproven"},
     {Mutation::kStageBeforeData, "stage-before-data"},
     {Mutation::kSnapshotDoesNotWait, "snapshot-does-not-wait"},
+    {Mutation::kEpochOfThePlan, "epoch-of-the-plan"},
     {Mutation::kLeafOfTwoEpochs, "leaf-of-two-epochs"},
     {Mutation::kRacingReadFails, "racing-read-fails"},
     {Mutation::kJournalBeforeData, "journal-before-data"},
