@@ -52,6 +52,7 @@ Task<Outcome<Json>> Dispatcher::rollback(Call call) {
   options.keep_as = params.text_or("keep_as", "");
   options.discard = params.flag("discard");
   options.dry_run = params.flag("dry_run");
+  options.online = params.flag("online");
   auto valid = all_of({params.finish(), need_snapshot(to, "rollback")});
   if (valid && !options.keep_as.empty()) valid = check_name(options.keep_as);
   if (valid && options.discard && !options.keep_as.empty()) {

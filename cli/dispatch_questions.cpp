@@ -1,5 +1,5 @@
 // The verbs that ask.
-#include "cli/attach_text.h"
+#include "cli/attachment_json.h"
 #include "cli/dispatcher.h"
 #include "cli/params.h"
 
@@ -36,13 +36,15 @@ Task<Outcome<Json>> Dispatcher::info(Call call) {
   for (const auto& other : *nodes) {
     if (other.id == node->parent) document["continues"] = node_to_json(other)["name"];
   }
-  const bool read_only = spec.is_snapshot() || !store_.read_only().empty();
-  Json uris = Json::array();
-  for (const auto& endpoint : service_.endpoints) uris.push_back(nbd::export_uri(endpoint, spec.text()));
-  document["served"] = service_.running;
-  document["nbd"] = uris;
-  document["qemu"] = qemu_blockdev(service_.endpoints.front(), spec.text(), read_only);
-  document["libvirt"] = libvirt_disk(service_.endpoints.front(), spec.text(), read_only);
+  bool read_only = spec.is_snapshot() || !store_.read_only().empty();
+  document["attached"] = Json::array();
+  if (!spec.is_snapshot()) {
+    auto attachments = co_await store_.attachments(spec.disk);
+    if (!attachments) co_return std::unexpected(attachments.error());
+    document["attached"] = attachments_to_json(spec.disk, *attachments);
+    for (const AttachmentInfo& each : *attachments) read_only |= each.state != AttachmentInfo::State::kFenced;
+  }
+  add_places(document, spec.text(), read_only);
   co_return document;
 }
 

@@ -30,7 +30,9 @@ Dispatcher::Handler Dispatcher::handler_of(const std::string& method) {
       {"list", &Dispatcher::list},         {"info", &Dispatcher::info},
       {"tree", &Dispatcher::tree},         {"space", &Dispatcher::space},
       {"pools", &Dispatcher::pools},       {"diff", &Dispatcher::diff},
-      {"check", &Dispatcher::check},       {"dump", &Dispatcher::dump},
+      {"attach", &Dispatcher::attach},     {"detach", &Dispatcher::detach},
+      {"fence", &Dispatcher::fence},       {"check", &Dispatcher::check},
+      {"dump", &Dispatcher::dump},
   };
   const auto row = std::ranges::find(kRows, method, &Row::method);
   return row == std::end(kRows) ? nullptr : row->handler;

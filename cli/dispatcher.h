@@ -59,6 +59,12 @@ class Dispatcher {
   Task<Outcome<Json>> set(Call call);
   Task<Outcome<Json>> import(Call call);
   Task<Outcome<Json>> export_(Call call);
+  // Who may write (dispatch_attachments.cpp)
+  Task<Outcome<Json>> attach(Call call);
+  Task<Outcome<Json>> detach(Call call);
+  Task<Outcome<Json>> fence(Call call);
+  // Adds where an export is to be found, and how to attach it, to a document.
+  void add_places(Json& document, const std::string& export_name, bool read_only) const;
   // Questions (dispatch_questions.cpp)
   Task<Outcome<Json>> list(Call call);
   Task<Outcome<Json>> trashed(Call call);

@@ -108,7 +108,7 @@ Outcome<Endpoint> parse_endpoint(const std::string& text) {
 }
 
 std::string export_uri(const Endpoint& endpoint, const std::string& export_name) {
-  const std::string name = percent_encoded(export_name, "@:");
+  const std::string name = percent_encoded(export_name, "@:/");
   if (const auto* local = std::get_if<UnixEndpoint>(&endpoint)) {
     return "nbd+unix:///" + name + "?socket=" + percent_encoded(local->path, "/:@");
   }

@@ -19,6 +19,7 @@ struct ExportInfo {
   std::string description;
   std::uint64_t size_bytes = 0;
   bool read_only = false;
+  bool one_client = false;  // who comes next has the one before leave
 };
 
 class Exports {

@@ -253,7 +253,8 @@ ExportShape Handshake::shape_of(const ExportInfo& info) const {
   return {.size_bytes = info.size_bytes,
           .read_only = info.read_only,
           .structured_replies = structured_replies_,
-          .block_status = false};
+          .block_status = false,
+          .one_client = info.one_client};
 }
 
 }  // namespace coppice::nbd

@@ -64,7 +64,8 @@ std::optional<Request> decode_request(std::span<const std::byte> bytes) {
 
 std::uint16_t transmission_flags(const ExportShape& shape) {
   // A flush covers all connections, so several may be used at once. Zeroes are metadata: always fast.
-  unsigned flags = kHasFlags | kSendFlush | kSendFua | kCanMultiConn | kSendCache;
+  unsigned flags = kHasFlags | kSendFlush | kSendFua | kSendCache;
+  if (!shape.one_client) flags |= kCanMultiConn;
   flags |= shape.read_only ? unsigned{kReadOnly} : unsigned{kSendTrim | kSendWriteZeroes | kSendFastZero};
   if (shape.structured_replies) flags |= kSendDf;
   return static_cast<std::uint16_t>(flags);

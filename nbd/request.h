@@ -29,6 +29,7 @@ struct ExportShape {
   bool read_only = false;
   bool structured_replies = false;
   bool block_status = false;  // a metadata context was chosen
+  bool one_client = false;    // no second connection beside this one
 };
 
 // The flags that an export is advertised with.

@@ -94,7 +94,8 @@ Task<void> Server::serve(SessionHandle session) {
 
 Task<void> Server::converse(Session& session) {
   StreamReader reader(reactor_, session.socket);
-  const Handshake::Options options{.holder = {session.peer}, .patience = options_.handshake_patience};
+  const auto leave = [this, &session](const std::string& why) { dismiss(session, why); };
+  const Handshake::Options options{.holder = {session.peer, leave}, .patience = options_.handshake_patience};
   Handshake handshake(reactor_, session.socket, reader, exports_, session.deadline, options);
   watch();
   auto attached = co_await handshake.run();
@@ -114,6 +115,12 @@ Task<void> Server::transmit(Session& session, StreamReader& reader, Attached& at
     const Result<> flushed = co_await attached.device->flush();
     if (!flushed) log("the last flush for " + session.peer + " failed: " + flushed.error().text);
   }
+}
+
+void Server::dismiss(Session& session, const std::string& why) {
+  log("closing the connection of " + session.peer + ": " + why);
+  if (session.connection != nullptr) session.connection->stop();
+  ::shutdown(session.socket, SHUT_RDWR);
 }
 
 void Server::watch() {

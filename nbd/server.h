@@ -57,6 +57,8 @@ class Server {
   void watch();
   Task<void> watch_deadlines();
   bool cut_off_late_ones();
+  // The end of a client whose device is wanted back: what it asked for is carried out, and not answered.
+  void dismiss(Session& session, const std::string& why);
   void log(const std::string& line) const;
   void tell_no_space(const Session& session);
 

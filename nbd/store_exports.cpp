@@ -1,5 +1,6 @@
 #include "nbd/store_exports.h"
 
+#include <algorithm>
 #include <ranges>
 
 #include "coppice/bytes.h"
@@ -19,15 +20,45 @@ ExportInfo info_of(const NodeInfo& node, bool store_is_read_only) {
   return info;
 }
 
+// An attachment is of a disk, so what is asked of its content is asked of the disk.
 Outcome<Spec> spec_of(const std::string& name) {
+  auto parsed = parse_export_name(name);
+  if (!parsed) return std::unexpected(parsed.error());
+  return parsed->spec;
+}
+
+constexpr std::string_view kAttach = "/attach:";
+
+}  // namespace
+
+// No name holds a slash.
+Outcome<ExportName> parse_export_name(const std::string& name) {
   if (name.empty()) {
     return refuse(ErrorKind::kInvalid,
                   "no export named: ask for a disk or disk@snapshot; nbdinfo --list URI shows them");
   }
-  return parse_spec(name);
+  const auto slash = name.find('/');
+  auto spec = parse_spec(name.substr(0, slash));
+  if (!spec) return std::unexpected(spec.error());
+  if (slash == std::string::npos) return ExportName{*spec, {}};
+  const std::string token = name.substr(std::min(name.size(), slash + kAttach.size()));
+  if (!name.substr(slash).starts_with(kAttach) || spec->is_snapshot() || !check_name(token)) {
+    return refuse(ErrorKind::kInvalid,
+                  "an export is DISK, DISK@SNAPSHOT or DISK/attach:TOKEN, as 'coppice "
+                  "attach DISK' prints it");
+  }
+  return ExportName{*spec, token};
 }
 
-}  // namespace
+std::string attachment_export(const std::string& disk, const std::string& token) {
+  return disk + std::string(kAttach) + token;
+}
+
+Task<bool> StoreExports::attached(std::string disk) {
+  auto attachments = co_await store_.attachments(std::move(disk));
+  co_return attachments&& std::ranges::any_of(
+      *attachments, [](const AttachmentInfo& each) { return each.state != AttachmentInfo::State::kFenced; });
+}
 
 Task<Outcome<std::vector<ExportInfo>>> StoreExports::list() {
   auto nodes = co_await store_.tree(std::nullopt);
@@ -40,11 +71,17 @@ Task<Outcome<std::vector<ExportInfo>>> StoreExports::list() {
 }
 
 Task<Outcome<ExportInfo>> StoreExports::describe(std::string name) {
-  auto spec = spec_of(name);
-  if (!spec) co_return std::unexpected(spec.error());
-  auto node = co_await store_.info(*spec);
+  auto parsed = parse_export_name(name);
+  if (!parsed) co_return std::unexpected(parsed.error());
+  auto node = co_await store_.info(parsed->spec);
   if (!node) co_return std::unexpected(node.error());
-  co_return info_of(*node, !store_.read_only().empty());
+  ExportInfo info = info_of(*node, !store_.read_only().empty());
+  info.name = name;
+  info.one_client = !parsed->token.empty();
+  if (info.one_client || info.read_only) co_return info;
+  info.read_only = co_await attached(parsed->spec.disk);
+  if (info.read_only) info.description += ", attached: read-only here";
+  co_return info;
 }
 
 Task<Outcome<std::vector<std::string>>> StoreExports::bases(std::string name, std::size_t most) {
@@ -82,11 +119,17 @@ Task<Outcome<std::vector<DiffRange>>> StoreExports::changes(std::string name, st
 }
 
 Task<Outcome<std::unique_ptr<BlockDevice>>> StoreExports::open(std::string name, Holder holder) {
-  auto spec = spec_of(name);
-  if (!spec) co_return std::unexpected(spec.error());
-  const bool reads = spec->is_snapshot() || !store_.read_only().empty();
+  auto parsed = parse_export_name(name);
+  if (!parsed) co_return std::unexpected(parsed.error());
+  const Spec spec = parsed->spec;
+  if (!parsed->token.empty()) {
+    auto device = co_await store_.open_attachment(spec.disk, parsed->token, holder);
+    co_return device;
+  }
+  bool reads = spec.is_snapshot() || !store_.read_only().empty();
+  if (!reads) reads = co_await attached(spec.disk);
   const Access access = reads ? Access::kReadOnly : Access::kReadWrite;
-  auto device = co_await store_.open_device(*spec, access, holder);
+  auto device = co_await store_.open_device(spec, access, holder);
   co_return device;
 }
 

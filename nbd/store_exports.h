@@ -1,11 +1,22 @@
-// StoreExports: the disks of a store as exports: `disk` for reading and writing, `disk@snapshot` for reading.
+// StoreExports: the disks of a store as exports: `disk` for reading and writing, `disk@snapshot` for reading,
+// `disk/attach:TOKEN` for the owner of an attachment.
 //
-// Lives on the store's reactor; the store outlives it.
+// While a disk has an attachment that is not fenced, its plain export is for reading. Attachments aren't
+// listed: whoever knows the token may write. Lives on the store's reactor; the store outlives it.
 #pragma once
 
 #include "nbd/exports.h"
 
 namespace coppice::nbd {
+
+struct ExportName {
+  Spec spec;
+  std::string token;  // of an attachment; else empty
+};
+// What a client asks for by this name, or why that is none.
+Outcome<ExportName> parse_export_name(const std::string& name);
+// "web/attach:5f0c…"
+std::string attachment_export(const std::string& disk, const std::string& token);
 
 class StoreExports final : public Exports {
  public:
@@ -19,6 +30,9 @@ class StoreExports final : public Exports {
   Task<Outcome<std::unique_ptr<BlockDevice>>> open(std::string name, Holder holder) override;
 
  private:
+  // Whether somebody has the right to write that others don't.
+  Task<bool> attached(std::string disk);
+
   Store& store_;
 };
 

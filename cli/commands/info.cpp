@@ -39,6 +39,14 @@ std::string render(const Json& info) {
   if (!clones.empty()) table.add({"cloned to", joined(clones)});
   if (attachments != 0)
     table.add({"in use by", std::to_string(attachments) + (attachments == 1 ? " client" : " clients")});
+  for (const Json& each : info.value("attached", Json::array())) {
+    const std::string label = each.value("label", "");
+    const std::string client = text_of(each, "client");
+    table.add({each.value("state", ""), "attachment " + each.value("token", "") + ", epoch " +
+                                            std::to_string(each.value("epoch", std::uint64_t{0})) +
+                                            (label.empty() ? "" : ", " + label) +
+                                            (client.empty() ? "" : ", " + client)});
+  }
   const auto holds = info.value("holds", std::vector<std::string>());
   if (!holds.empty()) table.add({"held by", joined(holds)});
   const auto expires = parse_time(text_of(info, "expires"));

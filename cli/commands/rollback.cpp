@@ -11,6 +11,7 @@ struct Options {
   std::string keep;
   bool discard = false;
   bool dry_run = false;
+  bool online = false;
 };
 
 std::string render(const Json& answer) {
@@ -29,7 +30,10 @@ std::string render(const Json& answer) {
 }
 
 Outcome<int> rollback(const Options& options, Context& context) {
-  Json params{{"to", options.to}, {"discard", options.discard}, {"dry_run", options.dry_run}};
+  Json params{{"to", options.to},
+              {"discard", options.discard},
+              {"dry_run", options.dry_run},
+              {"online", options.online}};
   if (!options.keep.empty()) params["keep_as"] = options.keep;
   return context.answer(Request{.method = "rollback", .params = params}, render);
 }
@@ -46,6 +50,11 @@ Verb rollback_verb(CLI::App& program) {
               options->keep)
       .flag("--discard", options->discard, "Keep nothing of what the disk holds now")
       .flag("--dry-run", options->dry_run, "Say what would happen, and change nothing")
+      .flag(
+          "--online", options->online,
+          "Also while the disk is attached: its client is cut off, and goes on at the snapshot when it comes "
+          "back by itself, as QEMU does with reconnect-delay. What the guest has in memory stays: stop it, "
+          "or have it unmount the disk")
       .exclusive("--discard", "--keep");
   return {parser, [options](Context& context) { return rollback(*options, context); }};
 }

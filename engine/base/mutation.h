@@ -80,6 +80,7 @@ enum class Mutation : std::uint8_t {
   kSweepNotResumed,   // a sweep that was cut short waits its turn
   kSweptUnpinned,     // a fork's versions may leave memory between the record and its effect
   kPurgeBehindVerbs,  // a full pool's look into the trash waits for the verb under way
+  kFenceUncommitted,  // a writer that took over begins before the fence of the old one is durable
   kCursorApart,       // a step's cursor is journaled apart from what it frees
 };
 

@@ -1,5 +1,6 @@
 #include "layout/tree_values.h"
 
+#include <algorithm>
 #include <concepts>
 #include <vector>
 
@@ -35,6 +36,8 @@ class Put {
     out_.u64(epochs.size());
     for (const Epoch epoch : epochs) out_.u64(epoch.value);
   }
+  void operator()(const AttachmentState& state) { out_.u8(static_cast<std::uint8_t>(state)); }
+  void operator()(const std::vector<AttachmentValue>& attachments);
   void operator()(const Uuid& uuid) { out_.bytes(std::as_bytes(std::span(uuid.bytes))); }
 
  private:
@@ -82,6 +85,14 @@ class Take {
     }
     for (std::uint64_t i = 0; i < count; ++i) epochs.push_back(Epoch{in_.u64()});
   }
+  void operator()(AttachmentState& state) {
+    const std::uint8_t number = in_.u8();
+    const bool known = number >= static_cast<std::uint8_t>(AttachmentState::kActive) &&
+                       number <= static_cast<std::uint8_t>(AttachmentState::kFenced);
+    if (known) state = static_cast<AttachmentState>(number);
+    valid_ = valid_ && known;
+  }
+  void operator()(std::vector<AttachmentValue>& attachments);
   void operator()(Uuid& uuid) {
     const auto bytes = in_.bytes(uuid.bytes.size());
     if (in_.ok()) std::memcpy(uuid.bytes.data(), bytes.data(), bytes.size());
@@ -124,6 +135,15 @@ void fields(T& value, auto visit) {
   visit(value.hourly), visit(value.daily), visit(value.weekly), visit(value.monthly);
   visit(value.last_unix_ms);
 }
+template <Of<AttachmentValue> T>
+void fields(T& value, auto visit) {
+  visit(value.epoch), visit(value.state), visit(value.token), visit(value.created_unix_ms);
+  visit(value.label);
+}
+template <Of<AttachmentsValue> T>
+void fields(T& value, auto visit) {
+  visit(value.last_epoch), visit(value.all);
+}
 template <Of<CountersValue> T>
 void fields(T& value, auto visit) {
   visit(value.next_epoch), visit(value.next_branch), visit(value.next_node), visit(value.next_disk);
@@ -140,6 +160,33 @@ void fields(T& value, auto visit) {
 template <Of<SuspectsValue> T>
 void fields(T& value, auto visit) {
   visit(value.epochs);
+}
+
+void Put::operator()(const std::vector<AttachmentValue>& attachments) {
+  out_.u64(attachments.size());
+  for (const AttachmentValue& each : attachments) fields(each, *this);
+}
+
+void Take::operator()(std::vector<AttachmentValue>& attachments) {
+  const std::uint64_t count = in_.u64();
+  if (count > in_.remaining()) valid_ = false;
+  for (std::uint64_t i = 0; valid_ && i < count; ++i) {
+    AttachmentValue each;
+    fields(each, *this);
+    valid_ = valid_ && in_.ok();
+    attachments.push_back(std::move(each));
+  }
+}
+
+// Epochs rise, from 1 to at most the last one that was given; one writes.
+bool in_order(const AttachmentsValue& value) {
+  std::uint64_t before = 0;
+  for (const AttachmentValue& each : value.all) {
+    if (each.epoch <= before) return false;
+    before = each.epoch;
+  }
+  return before <= value.last_epoch &&
+         std::ranges::count(value.all, AttachmentState::kActive, &AttachmentValue::state) <= 1;
 }
 
 // The lowest format that can hold the value, so that what nobody uses keeps no older version from reading.
@@ -205,6 +252,9 @@ std::string trash_key(DiskId id) {
 std::string schedule_key(DiskId id) {
   return key_of("schedule/", id.value);
 }
+std::string attachments_key(DiskId id) {
+  return key_of("attach/", id.value);
+}
 
 std::optional<std::uint64_t> id_of_key(std::string_view key, std::string_view prefix) {
   if (!key.starts_with(prefix)) return std::nullopt;
@@ -236,6 +286,9 @@ std::string encode(const TrashValue& value) {
   return put(value);
 }
 std::string encode(const ScheduleValue& value) {
+  return put(value);
+}
+std::string encode(const AttachmentsValue& value) {
   return put(value);
 }
 std::string encode(const CountersValue& value) {
@@ -274,6 +327,11 @@ std::optional<TrashValue> decode_trash(std::string_view value) {
 }
 std::optional<ScheduleValue> decode_schedule(std::string_view value) {
   return take<ScheduleValue>(value);
+}
+std::optional<AttachmentsValue> decode_attachments(std::string_view value) {
+  auto attachments = take<AttachmentsValue>(value);
+  if (attachments && !in_order(*attachments)) return std::nullopt;
+  return attachments;
 }
 std::optional<CountersValue> decode_counters(std::string_view value) {
   return take<CountersValue>(value);

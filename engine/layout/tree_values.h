@@ -3,7 +3,7 @@
 //   "branch/<id>"  BranchValue     "node/<id>"  NodeValue     "disk/<id>"  DiskValue
 //   "counters"     CountersValue   "applied"    AppliedValue  "store"      StoreValue
 //   "suspects"     SuspectsValue   "trash/<id>"  TrashValue
-//   "schedule/<id>" ScheduleValue
+//   "schedule/<id>" ScheduleValue   "attach/<id>" AttachmentsValue
 // Ids are 16 lower-case hex digits. Each value starts with a version byte: 1, or the lowest one that can hold
 // it.
 #pragma once
@@ -82,6 +82,29 @@ struct ScheduleValue {
   bool operator==(const ScheduleValue&) const = default;
 };
 
+enum class AttachmentState : std::uint8_t {
+  kActive = 1,    // the one that writes
+  kIncoming = 2,  // its first write makes it the active one
+  kFenced = 3,    // writes no more
+};
+
+// A right to write to a disk, which its owner shows by the token.
+struct AttachmentValue {
+  std::uint64_t epoch = 0;  // from 1 on; later ones of the disk have higher ones
+  AttachmentState state = AttachmentState::kFenced;
+  Uuid token;
+  std::int64_t created_unix_ms = 0;
+  std::string label;
+  bool operator==(const AttachmentValue&) const = default;
+};
+
+// Those of one disk, oldest first; at most one is active. The last epoch stays when they are gone.
+struct AttachmentsValue {
+  std::uint64_t last_epoch = 0;
+  std::vector<AttachmentValue> all;
+  bool operator==(const AttachmentsValue&) const = default;
+};
+
 // The next free numbers. The epoch counter is above every epoch ever used in a record.
 struct CountersValue {
   Epoch next_epoch;
@@ -118,6 +141,7 @@ std::string node_key(NodeId id);
 std::string disk_key(DiskId id);
 std::string trash_key(DiskId id);
 std::string schedule_key(DiskId id);
+std::string attachments_key(DiskId id);
 inline constexpr std::string_view kCountersKey = "counters";
 inline constexpr std::string_view kAppliedKey = "applied";
 inline constexpr std::string_view kStoreKey = "store";
@@ -130,6 +154,7 @@ std::string encode(const NodeValue& value);
 std::string encode(const DiskValue& value);
 std::string encode(const TrashValue& value);
 std::string encode(const ScheduleValue& value);
+std::string encode(const AttachmentsValue& value);
 std::string encode(const CountersValue& value);
 std::string encode(const AppliedValue& value);
 std::string encode(const StoreValue& value);
@@ -141,6 +166,7 @@ std::optional<DiskValue> decode_disk(std::string_view value);
 bool newer_disk(std::string_view value);
 std::optional<TrashValue> decode_trash(std::string_view value);
 std::optional<ScheduleValue> decode_schedule(std::string_view value);
+std::optional<AttachmentsValue> decode_attachments(std::string_view value);
 std::optional<CountersValue> decode_counters(std::string_view value);
 std::optional<AppliedValue> decode_applied(std::string_view value);
 std::optional<StoreValue> decode_store(std::string_view value);

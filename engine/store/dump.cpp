@@ -53,6 +53,14 @@ void dump_tree(const Tree& tree, std::string& into) {
                         schedule.hourly, schedule.daily, schedule.weekly, schedule.monthly,
                         schedule.last_unix_ms);
   }
+  // Tokens are left out: a dump is shown to others.
+  for (const auto& [id, attachments] : tree.attachments()) {
+    into += fmt::format("attachments {} last_epoch={}\n", id.value, attachments.last_epoch);
+    for (const AttachmentValue& each : attachments.all) {
+      into += fmt::format("  epoch={} state={} created={} label={}\n", each.epoch,
+                          static_cast<unsigned>(each.state), each.created_unix_ms, each.label);
+    }
+  }
   for (const auto& [id, branch] : tree.branches()) {
     into += fmt::format("branch {} parent={} fork_epoch={} current={}\n", id.value, branch.parent.value,
                         branch.fork_epoch.value, branch.current.value);

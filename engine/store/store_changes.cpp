@@ -91,8 +91,9 @@ Outcome<> StoreImpl::require_free_name(const std::string& name) {
 }
 
 Outcome<> StoreImpl::require_unattached(const TreeDisk& disk, const std::string& verb) {
+  auto free = require_no_attachment(disk, verb);
   const NodeId head = disk.value.head;
-  if (holders_of(head) == 0) return {};
+  if (!free || holders_of(head) == 0) return free;
   return refuse(ErrorKind::kBusy, fmt::format("disk {} is attached ({}): detach it before {}",
                                               disk.value.name, first_holder(head), verb));
 }
@@ -204,9 +205,14 @@ Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, SnapshotOptions 
 Task<Outcome<std::string>> StoreImpl::rollback(Spec to, RollbackOptions options) {
   auto writable = require_writable();
   if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_rollback(std::move(to), std::move(options));
-  verbs_.unlock();
+  Outcome<std::string> done;
+  if (options.online) {
+    done = co_await rollback_online(std::move(to), std::move(options));
+  } else {
+    co_await verbs_.lock();
+    done = co_await do_rollback(std::move(to), std::move(options));
+    verbs_.unlock();
+  }
   if (done) housekeeper_.wake_reclaimer();
   co_return done;
 }
@@ -219,7 +225,9 @@ Task<Outcome<std::string>> StoreImpl::do_rollback(Spec to, RollbackOptions optio
   auto node = require_node(to);
   if (!node) co_return std::unexpected(node.error());
   const TreeDisk& disk = *engine_->tree().find_disk(to.disk);
-  auto free = require_unattached(disk, "rolling it back");
+  const std::string verb =
+      live_attachment(disk.id) == nullptr ? "rolling it back" : "rolling it back, or give --online";
+  auto free = options.online ? require_only_attachments(to) : require_unattached(disk, verb);
   if (!free) co_return std::unexpected(free.error());
   std::string keep = options.keep_as;
   if (options.discard) {
@@ -296,6 +304,7 @@ Task<Outcome<>> StoreImpl::do_rename(Spec from, std::string to) {
     }
   } else {
     auto free = require_free_name(to);
+    if (free) free = require_no_attachment(*tree.disk((*node)->value.disk), "renaming it");
     if (!free) co_return free;
   }
   const auto plan = [&, id = (*node)->id] {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "coppice/store.h"
+#include "store/attachment_gate.h"
 #include "store/engine.h"
 #include "store/housekeeper.h"
 #include "store/store_directory.h"
@@ -43,6 +44,13 @@ class StoreImpl final : public Store {
   Task<Outcome<>> rename(Spec from, std::string to) override;
   Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) override;
   Task<Outcome<>> set_policy(std::string disk, DiskPolicy policy) override;
+  Task<Outcome<AttachmentInfo>> attach(std::string disk, AttachOptions options) override;
+  Task<Outcome<std::vector<AttachmentInfo>>> attachments(std::string disk) override;
+  Task<Outcome<std::vector<AttachmentInfo>>> detach(std::string disk, std::string token) override;
+  Task<Outcome<std::vector<AttachmentInfo>>> detach_all(std::string disk) override;
+  Task<Outcome<std::vector<AttachmentInfo>>> fence(std::string disk) override;
+  Task<Outcome<std::unique_ptr<BlockDevice>>> open_attachment(std::string disk, std::string token,
+                                                              Holder holder) override;
   Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
   Task<Outcome<NodeInfo>> info(Spec spec) override;
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) override;
@@ -59,10 +67,15 @@ class StoreImpl final : public Store {
   void set_read_only(std::string reason) { read_only_ = std::move(reason); }
 
  private:
+  struct OpenBy : Holder {
+    bool writes = false;
+    bool attached = false;  // by an attachment
+  };
   // Who has a node open, and how a message names them.
   [[nodiscard]] std::size_t holders_of(NodeId node) const;
   [[nodiscard]] std::string first_holder(NodeId node) const;
-  void detach(NodeId node, std::list<Holder>::iterator place);
+  std::function<void()> held_by(NodeId node, OpenBy holder);
+  void let_go(NodeId node, std::list<OpenBy>::iterator place);
 
   // Refuses where the store is read-only.
   Outcome<> require_writable() const;
@@ -122,6 +135,30 @@ class StoreImpl final : public Store {
                                           const std::function<bool(const TreeNode&)>& stays) const;
   [[nodiscard]] std::int64_t wall_now() const;
   void tell_once(const std::string& text);
+  // Attachments (store_attachments.cpp).
+  AttachmentGate& gate_of(DiskId disk);
+  // One that may write, or may come to; the one that writes first.
+  [[nodiscard]] const AttachmentValue* live_attachment(DiskId disk) const;
+  [[nodiscard]] const AttachmentValue* find_attachment(DiskId disk, const std::string& token) const;
+  [[nodiscard]] std::string client_of(DiskId disk, std::uint64_t epoch) const;
+  [[nodiscard]] std::string attachment_text(DiskId disk, const AttachmentValue& attachment) const;
+  [[nodiscard]] AttachmentInfo describe(DiskId disk, const AttachmentValue& attachment) const;
+  [[nodiscard]] const OpenBy* plain_holder(NodeId node, bool writes) const;
+  Outcome<> require_no_attachment(const TreeDisk& disk, const std::string& verb) const;
+  Task<Outcome<>> change_attachments(DiskId disk, std::function<void(AttachmentsValue&)> edit, bool durable);
+  Task<Outcome<>> promote(DiskId disk, std::uint64_t epoch);
+  Task<Outcome<AttachmentInfo>> do_attach(std::string disk, AttachOptions options);
+  // Those that `whom` names are gone, or fenced.
+  using Whom = std::function<bool(const AttachmentValue&)>;
+  enum class Ending : std::uint8_t { kDetached, kFenced };
+  Task<Outcome<std::vector<AttachmentInfo>>> end_attachments(std::string disk, Whom whom, Ending ending);
+  Task<Outcome<std::vector<AttachmentInfo>>> do_end(DiskId disk, Whom whom, Ending ending);
+  Outcome<const AttachmentValue*> require_attachment(const std::string& name, const std::string& token);
+  Outcome<std::unique_ptr<BlockDevice>> do_open_attachment(const std::string& disk, const std::string& token,
+                                                           Holder holder);
+  std::unique_ptr<BlockDevice> open_head(NodeId head, const std::string& disk, bool read_only, OpenBy holder);
+  Task<Outcome<std::string>> rollback_online(Spec to, RollbackOptions options);
+  Outcome<> require_only_attachments(const Spec& to) const;
   Task<Outcome<>> do_rename(Spec from, std::string to);
   Task<Outcome<>> do_set_policy(std::string name, DiskPolicy policy);
   Task<Outcome<>> do_resize(std::string disk, std::uint64_t size_bytes);
@@ -144,7 +181,8 @@ class StoreImpl final : public Store {
   bool policies_stopping_ = false;
   std::set<std::string> told_;     // by the last round of policies
   std::set<std::string> telling_;  // by this one
-  std::map<NodeId, std::list<Holder>> holders_;
+  std::map<NodeId, std::list<OpenBy>> holders_;
+  std::map<DiskId, std::unique_ptr<AttachmentGate>> gates_;  // of disks whose attachments were asked for
   bool closed_ = false;
   std::string read_only_;
 };

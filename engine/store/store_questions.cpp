@@ -235,7 +235,7 @@ Task<Outcome<std::vector<DiffRange>>> StoreImpl::diff(Spec from, Spec to, std::u
   co_return ranges;
 }
 
-void StoreImpl::detach(NodeId node, std::list<Holder>::iterator place) {
+void StoreImpl::let_go(NodeId node, std::list<OpenBy>::iterator place) {
   auto found = holders_.find(node);
   found->second.erase(place);
   if (found->second.empty()) holders_.erase(found);
@@ -255,24 +255,38 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::open_device(Spec spec, Ac
                      fmt::format("{} is a snapshot and never changes: clone it to write", spec.text()));
   }
   if (access == Access::kReadWrite) {
-    if (auto writable = require_writable(); !writable) {
+    auto writable = require_writable();
+    if (writable) writable = require_no_attachment(*engine_->tree().find_disk(spec.disk), "writing to it");
+    if (!writable) {
       verbs_.unlock();
       co_return std::unexpected(writable.error());
     }
   }
   const NodeId id = (*node)->id;
-  std::list<Holder>& holders = holders_[id];
-  const auto place = holders.insert(holders.end(), std::move(holder));
-  const auto on_close = [this, id, place] { detach(id, place); };
+  const bool reads = access == Access::kReadOnly;
   std::unique_ptr<BlockDevice> device;
   if (spec.is_snapshot()) {
-    device = make_snapshot_device(engine_->parts(), id, on_close);
+    device = make_snapshot_device(engine_->parts(), id, held_by(id, {std::move(holder)}));
   } else {
-    device = make_head_device(engine_->parts(), engine_->head(id, spec.disk), (*node)->value.size_bytes,
-                              access == Access::kReadOnly, on_close);
+    device = open_head(id, spec.disk, reads, {std::move(holder), !reads});
   }
   verbs_.unlock();
   co_return device;
+}
+
+// Answers what ends it.
+std::function<void()> StoreImpl::held_by(NodeId node, OpenBy holder) {
+  std::list<OpenBy>& holders = holders_[node];
+  const auto place = holders.insert(holders.end(), std::move(holder));
+  return [this, node, place] { let_go(node, place); };
+}
+
+std::unique_ptr<BlockDevice> StoreImpl::open_head(NodeId head, const std::string& disk, bool read_only,
+                                                  OpenBy holder) {
+  Parts& parts = engine_->parts();
+  const std::uint64_t size_bytes = engine_->tree().node(head)->value.size_bytes;
+  return make_head_device(parts, engine_->head(head, disk), size_bytes, read_only,
+                          held_by(head, std::move(holder)));
 }
 
 Task<Outcome<CheckReport>> StoreImpl::check(bool read_data) {

@@ -45,6 +45,10 @@ const TreeNode* StoreImpl::stands_on(const TreeNode& node,
 // the trash it may lie below what came there before it.
 Outcome<> StoreImpl::check_removal(const TreeNode& node, const Spec& spec, const Leaving& leaving,
                                    bool to_trash) {
+  if (node.value.state == NodeState::kHead) {
+    auto free = require_no_attachment(*engine_->tree().disk(node.value.disk), "removing it");
+    if (!free) return free;
+  }
   if (holders_of(node.id) != 0) {
     return refuse(ErrorKind::kBusy, fmt::format("{} is open ({}): close it before removing it", spec.text(),
                                                 first_holder(node.id)));

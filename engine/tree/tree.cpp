@@ -14,6 +14,7 @@ constexpr std::string_view kNodePrefix = "node/";
 constexpr std::string_view kDiskPrefix = "disk/";
 constexpr std::string_view kTrashPrefix = "trash/";
 constexpr std::string_view kSchedulePrefix = "schedule/";
+constexpr std::string_view kAttachPrefix = "attach/";
 
 std::unexpected<Error> damaged() {
   return fail(ErrorKind::kCorrupt, EIO, "the tree's metadata is damaged");
@@ -88,6 +89,7 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
   if (auto id = id_of_key(edit.key, kDiskPrefix)) return apply_disk(DiskId{*id}, edit);
   if (auto id = id_of_key(edit.key, kTrashPrefix)) return apply_trash(DiskId{*id}, edit);
   if (auto id = id_of_key(edit.key, kSchedulePrefix)) return apply_schedule(DiskId{*id}, edit);
+  if (auto id = id_of_key(edit.key, kAttachPrefix)) return apply_attachments(DiskId{*id}, edit);
   if (edit.key == kCountersKey) {
     auto value = decode_counters(edit.value);
     if (!value) return damaged();
@@ -118,6 +120,15 @@ Result<> Tree::apply_schedule(DiskId id, const MetaEdit& edit) {
   auto value = decode_schedule(edit.value);
   if (!value) return damaged();
   schedules_[id] = *value;
+  return {};
+}
+
+Result<> Tree::apply_attachments(DiskId id, const MetaEdit& edit) {
+  attachments_.erase(id);
+  if (edit.erase) return {};
+  auto value = decode_attachments(edit.value);
+  if (!value) return damaged();
+  attachments_[id] = std::move(*value);
   return {};
 }
 
@@ -212,6 +223,12 @@ void Tree::collect_dirty(MetaBatch& into) {
         into.put(Family::kMeta, key, encode(place->second));
         continue;
       }
+    } else if (auto attached_id = id_of_key(key, kAttachPrefix)) {
+      auto place = attachments_.find(DiskId{*attached_id});
+      if (place != attachments_.end()) {
+        into.put(Family::kMeta, key, encode(place->second));
+        continue;
+      }
     }
     into.erase(Family::kMeta, key);
   }
@@ -242,6 +259,11 @@ const TreeDisk* Tree::disk(DiskId id) const {
 const ScheduleValue* Tree::schedule(DiskId id) const {
   auto place = schedules_.find(id);
   return place == schedules_.end() ? nullptr : &place->second;
+}
+
+const AttachmentsValue* Tree::attachments(DiskId id) const {
+  auto place = attachments_.find(id);
+  return place == attachments_.end() ? nullptr : &place->second;
 }
 
 const TreeDisk* Tree::find_disk(const std::string& name) const {

@@ -70,6 +70,9 @@ class Tree final : public BranchParents {
   [[nodiscard]] const std::map<DiskId, ScheduleValue>& schedules() const { return schedules_; }
   // Null: it has none.
   [[nodiscard]] const ScheduleValue* schedule(DiskId disk) const;
+  // Null: it never had one.
+  [[nodiscard]] const AttachmentsValue* attachments(DiskId disk) const;
+  [[nodiscard]] const std::map<DiskId, AttachmentsValue>& attachments() const { return attachments_; }
   [[nodiscard]] bool trashed(DiskId disk) const { return trash_.contains(disk); }
   [[nodiscard]] const std::map<NodeId, TreeNode>& nodes() const { return nodes_; }
   [[nodiscard]] const std::map<BranchId, BranchValue>& branches() const { return branches_; }
@@ -123,6 +126,7 @@ class Tree final : public BranchParents {
   [[nodiscard]] Edits plan_undelete(DiskId disk, const std::string& name) const;
   [[nodiscard]] Edits plan_schedule(DiskId disk, const ScheduleValue& schedule) const;
   [[nodiscard]] Edits plan_no_schedule(DiskId disk) const;
+  [[nodiscard]] Edits plan_attachments(DiskId disk, const AttachmentsValue& attachments) const;
   [[nodiscard]] Edits plan_rename_disk(DiskId disk, const std::string& name) const;
   [[nodiscard]] Edits plan_flags(DiskId disk, std::uint64_t flags) const;
   [[nodiscard]] Edits plan_resize(NodeId head, std::uint64_t size_bytes) const;
@@ -135,6 +139,7 @@ class Tree final : public BranchParents {
   Result<> apply_one(const MetaEdit& edit);
   Result<> apply_disk(DiskId id, const MetaEdit& edit);
   Result<> apply_schedule(DiskId id, const MetaEdit& edit);
+  Result<> apply_attachments(DiskId id, const MetaEdit& edit);
   Result<> apply_trash(DiskId id, const MetaEdit& edit);
   void add_name(DiskId id);
   void drop_name(DiskId id);
@@ -148,6 +153,7 @@ class Tree final : public BranchParents {
   std::map<DiskId, TreeDisk> disks_;
   std::map<DiskId, TrashValue> trash_;
   std::map<DiskId, ScheduleValue> schedules_;
+  std::map<DiskId, AttachmentsValue> attachments_;
   std::unordered_map<std::string, DiskId> disk_names_;  // not of what is in the trash
   std::map<std::pair<DiskId, std::string>, NodeId> snapshot_names_;
   CountersValue counters_{Epoch{1}, BranchId{1}, NodeId{1}, DiskId{1}};

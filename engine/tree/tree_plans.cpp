@@ -138,6 +138,7 @@ Tree::Edits Tree::plan_remove_disk(DiskId id) const {
   Edits edits{put(node_key(head_id), encode(head)), erase(disk_key(id))};
   if (trashed(id)) edits.push_back(erase(trash_key(id)));
   if (schedule(id) != nullptr) edits.push_back(erase(schedule_key(id)));
+  if (attachments(id) != nullptr) edits.push_back(erase(attachments_key(id)));
   return edits;
 }
 
@@ -147,6 +148,10 @@ Tree::Edits Tree::plan_schedule(DiskId id, const ScheduleValue& schedule) const 
 
 Tree::Edits Tree::plan_no_schedule(DiskId id) const {
   return {erase(schedule_key(id))};
+}
+
+Tree::Edits Tree::plan_attachments(DiskId id, const AttachmentsValue& attachments) const {
+  return {put(attachments_key(id), encode(attachments))};
 }
 
 Tree::Edits Tree::plan_trash(DiskId id, std::int64_t now_ms) const {

@@ -230,6 +230,7 @@ class WithDaemon(StoreTest):
             "set": ("set", "keys-new", "strict=on"),
             "rename": ("rename", "keys-new", "keys-old"), "rm": ("rm", "keys-old"), "ls --trash": ("ls", "--trash"), "undelete": ("undelete", "keys-old"),
             "import": ("import", image, "keys-in"), "export": ("export", "keys-in", self.store.file("keys.out")),
+            "attach": ("attach", "keys-in"), "fence": ("fence", "keys-in"), "detach": ("detach", "keys-in"),
             "rollback": ("rollback", f"{disk}@a"), "ls": ("ls",), "info": ("info", disk), "du": ("du", disk),
             "check": ("check",), "dump": ("dump",), "tree": ("tree", disk), "diff": ("diff", "keys-in", f"{disk}@a"),
         }
@@ -240,12 +241,15 @@ class WithDaemon(StoreTest):
         tree = self.store.json("tree", disk)
         self.assertEqual(set(tree["nodes"][0]), promised["tree: nodes"])
         self.assertEqual(set(tree["heads"][0]), promised["tree: heads"])
+        self.store.run("attach", "keys-in")
+        self.assertEqual(set(self.store.json("info", "keys-in")["attached"][0]), promised["info: attached"])
+        self.assertEqual(set(self.store.json("detach", "keys-in")["attachments"][0]), promised["info: attached"])
         self.assertEqual(set(self.store.json("dump")["pools"][0]), promised["init"])
         self.write(disk, "write -P 5 64k 4k")
         self.assertEqual(set(self.store.json("diff", f"{disk}@a")[0]), promised["diff"])
 
     def test_every_verb_has_help_with_an_example(self):
-        for verb in ("init create ls info du rm rename resize set snapshot hold release expire undelete schedule rollback clone tree diff import export serve "
+        for verb in ("init create ls info du rm rename resize set snapshot hold release expire undelete schedule attach detach fence rollback clone tree diff import export serve "
                      "check dump").split():
             text = run(PROGRAM, verb, "--help").stdout.decode()
             self.assertIn("Example", text, verb)

@@ -66,6 +66,7 @@ class Guest:
 
     def __init__(self, folder):
         self.folder = folder
+        self.process = None  # if this object started it
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -89,7 +90,8 @@ class Guest:
         # A dead one that nobody has waited for yet is a zombie; a number may have been given away again.
         return "qemu-system" in name and rest.split()[0] not in "ZX"
 
-    def start(self, uri):
+    def launch(self, uri, options=()):
+        """Starts QEMU and doesn't wait for the guest."""
         if self.alive():
             raise GuestError(f"{self.folder}: a guest is running there already")
         os.makedirs(self.folder, exist_ok=True)
@@ -101,18 +103,21 @@ class Guest:
             "-serial", f"file:{self.path('console.log')}",
             "-chardev", f"socket,id=agent,path={self.path('agent.sock')},server=on,wait=off,"
                         f"logfile={self.path('agent.log')}",
-            "-serial", "chardev:agent",
+            "-serial", "chardev:agent", *options,
         ]  # fmt: skip
         with open(self.path("qemu.log"), "w", encoding="utf-8") as log:
-            process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+
+    def start(self, uri, options=()):
         began = time.monotonic()
+        self.launch(uri, options)
         while "ready" not in self.read("agent.log"):
-            if process.poll() is not None:
+            if self.process.poll() is not None:
                 raise GuestError(f"QEMU ended while booting: {self.read('qemu.log').strip()}")
             if time.monotonic() - began > BOOT_TIMEOUT_S:
-                process.kill()
+                self.process.kill()
                 raise GuestError(f"no answer after {BOOT_TIMEOUT_S} s; its console said:\n" + self.read("console.log"))
             time.sleep(0.1)
         return time.monotonic() - began

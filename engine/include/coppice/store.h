@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "coppice/attachment.h"
 #include "coppice/block_device.h"
 #include "coppice/reactor.h"
 #include "coppice/result.h"
@@ -166,6 +167,9 @@ struct RollbackOptions {
   std::string keep_as;   // empty: a name is made up
   bool discard = false;  // do not keep what the head held
   bool dry_run = false;  // refuse and answer as ever, and change nothing
+  // Also while the disk is attached: the clients of its attachments leave, and find the new head when they
+  // come back.
+  bool online = false;
 };
 
 struct CheckReport {
@@ -190,6 +194,9 @@ enum class Access : std::uint8_t { kReadOnly, kReadWrite };
 // What a user is told about who has a disk open ("nbd client pid 4711").
 struct Holder {
   std::string description;
+  // Asks an attachment's client to let go of its device soon, and says why. The device is not destroyed
+  // within the call. May be empty.
+  std::function<void(const std::string& why)> leave = {};
 };
 
 class Store {
@@ -241,6 +248,18 @@ class Store {
   // For all writes from then on. Nobody may have the disk open.
   virtual Task<Outcome<>> set_policy(std::string disk, DiskPolicy policy) = 0;
 
+  // Refuses while somebody else writes to the disk; an incoming attachment only while someone does who has no
+  // attachment.
+  virtual Task<Outcome<AttachmentInfo>> attach(std::string disk, AttachOptions options) = 0;
+  // Oldest first.
+  virtual Task<Outcome<std::vector<AttachmentInfo>>> attachments(std::string disk) = 0;
+  // Ends attachments and answers which: the one of a token; of an empty one, the only one there is. Its
+  // client leaves.
+  virtual Task<Outcome<std::vector<AttachmentInfo>>> detach(std::string disk, std::string token) = 0;
+  virtual Task<Outcome<std::vector<AttachmentInfo>>> detach_all(std::string disk) = 0;
+  // None of the disk's attachments writes any more. Answers those that could have.
+  virtual Task<Outcome<std::vector<AttachmentInfo>>> fence(std::string disk) = 0;
+
   // Every node in an order in which parents come before their children. Of one disk: its nodes and those on
   // the paths to them.
   virtual Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) = 0;
@@ -250,9 +269,15 @@ class Store {
   // Blocks (4 KiB) whose content may differ, in order, not overlapping, from `from_offset` on.
   virtual Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) = 0;
 
-  // Opens for I/O. Several devices may be open on one disk; they see each other's completed writes.
+  // Opens for I/O. Several devices may be open on one disk; they see each other's completed writes. A disk
+  // that is attached can be opened for reading only.
   virtual Task<Outcome<std::unique_ptr<BlockDevice>>> open_device(Spec spec, Access access,
                                                                   Holder holder) = 0;
+
+  // The disk, for the owner of an attachment that is not fenced. One device at a time: who has it open
+  // leaves, and all that they had asked for is done before this answers.
+  virtual Task<Outcome<std::unique_ptr<BlockDevice>>> open_attachment(std::string disk, std::string token,
+                                                                      Holder holder) = 0;
 
   // Verifies that the map, the allocation and the tree agree, once deleted nodes are reclaimed; disks may be
   // written meanwhile. With `read_data` also every checksum.

@@ -67,6 +67,7 @@ std::string replay_line(const Options& options, const Totals& totals) {
   if (options.run.branch_every != 0) line += fmt::format(" --branch-every {}", options.run.branch_every);
   if (totals.branch != 0) line += fmt::format(" --branch {}", totals.branch);
   if (options.run.faults) line += " --faults";
+  if (options.run.attachments) line += " --attachments";
   if (!options.mutation.empty()) line += " --mutation " + options.mutation;
   return line;
 }
@@ -179,6 +180,7 @@ int run_mutations(Options options) {
     const auto start = std::chrono::steady_clock::now();
     options.mutation = each.name;
     active_mutation = each.mutation;
+    options.run.attachments = each.mutation == Mutation::kFenceUncommitted;
     Totals& totals = *shared_totals();
     run_all(options, totals, 1, false);
     if (totals.violations == 0) ++missed;
@@ -205,7 +207,7 @@ bool choose_mutation(const std::string& name) {
 [[noreturn]] void usage() {
   fmt::print(stderr,
              "usage: coppice_sim [--seed N] [--seeds N] [--crashes N] [--steps N]\n"
-             "                   [--kind kill|power|both] [--faults] [--dump] [--seconds N]\n"
+             "                   [--kind kill|power|both] [--faults] [--attachments] [--dump] [--seconds N]\n"
              "                   [--crash-points] [--branch-every N] [--branch N]\n"
              "                   [--mutation NAME] [--mutations] [--list-mutations]\n");
   std::exit(2);
@@ -251,6 +253,8 @@ Options parse(int count, char** arguments) {
       options.run.dump = true;
     else if (name == "--faults")
       options.run.faults = true;
+    else if (name == "--attachments")
+      options.run.attachments = true;
     else if (name == "--crash-points")
       options.run.crashes = options.run.branch_every = 1;
     else if (name == "--mutations")

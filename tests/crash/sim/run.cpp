@@ -42,6 +42,7 @@ class Run {
 
   RunResult go() {
     shared_.dump = options_.dump;
+    shared_.attachments = options_.attachments;
     if (options_.branch_every != 0) choose_branch();
     for (std::uint64_t life = 0; life < options_.crashes && going(); ++life) one_life();
     until_branch_ = 0;

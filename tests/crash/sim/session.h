@@ -53,6 +53,7 @@ struct Shared {
   std::string violation;        // the first one
   bool damage_allowed = false;  // a fault was injected: operations may fail with EIO
   bool dump = false;
+  bool attachments = false;
   std::uint64_t operations = 0;
   std::uint64_t verbs = 0;
 
@@ -134,6 +135,12 @@ class Session {
   Task<void> verb_policies(Rng& rng);
   Task<void> verb_trash(Rng& rng);
   Task<void> verb_undelete(Rng& rng);
+  // … of attachments (session_attachments.cpp).
+  Task<void> verb_attach(Rng& rng);
+  Task<void> hand_over(DiskModel& disk, Rng& rng);
+  struct Writer;
+  Task<void> write_as(DiskModel& disk, Writer& writer, Rng& rng);
+  Task<void> settle_attachments();
   [[nodiscard]] Spec pick_snapshot(Rng& rng) const;
   Task<void> pause(std::string name);
   Task<void> resume(std::string name);

@@ -105,6 +105,9 @@ Task<void> Session::one_verb(Rng& rng) {
   } else if (choice < 93) {
     what = "set strict";
     co_await verb_set_policy(rng);
+  } else if (shared_.attachments && choice >= 96) {
+    what = "attach";
+    co_await verb_attach(rng);
   } else {
     what = "diff";
     co_await verb_diff(rng);

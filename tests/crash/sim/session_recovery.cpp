@@ -23,6 +23,7 @@ Task<void> Session::start(Moment moment) {
   if (compare_first) co_await reconcile(moment);
   process_.store->start();
   if (!compare_first) co_await reconcile(moment);
+  if (shared_.violation.empty() && !fault()) co_await settle_attachments();
   if (!shared_.violation.empty() || fault()) co_return;
   for (const auto& [name, disk] : shared_.oracle.disks) start_clients(name);
   ++tasks_;

@@ -219,6 +219,30 @@ Task<Outcome<>> MemoryStore::set_policy(std::string disk, DiskPolicy policy) {
   co_return Outcome<>{};
 }
 
+Task<Outcome<AttachmentInfo>> MemoryStore::attach(std::string, AttachOptions) {
+  co_return not_here();
+}
+
+Task<Outcome<std::vector<AttachmentInfo>>> MemoryStore::attachments(std::string) {
+  co_return std::vector<AttachmentInfo>{};
+}
+
+Task<Outcome<std::vector<AttachmentInfo>>> MemoryStore::detach(std::string, std::string) {
+  co_return not_here();
+}
+
+Task<Outcome<std::vector<AttachmentInfo>>> MemoryStore::detach_all(std::string) {
+  co_return not_here();
+}
+
+Task<Outcome<std::vector<AttachmentInfo>>> MemoryStore::fence(std::string) {
+  co_return not_here();
+}
+
+Task<Outcome<std::unique_ptr<BlockDevice>>> MemoryStore::open_attachment(std::string, std::string, Holder) {
+  co_return not_here();
+}
+
 Task<Outcome<std::vector<NodeInfo>>> MemoryStore::tree(std::optional<std::string> disk) {
   std::vector<NodeInfo> nodes;
   for (const auto& [name, image] : images) {

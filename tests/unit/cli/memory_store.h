@@ -48,12 +48,19 @@ class MemoryStore final : public Store {
   Task<Outcome<>> rename(Spec from, std::string to) override;
   Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) override;
   Task<Outcome<>> set_policy(std::string disk, DiskPolicy policy) override;
+  Task<Outcome<AttachmentInfo>> attach(std::string disk, AttachOptions options) override;
+  Task<Outcome<std::vector<AttachmentInfo>>> attachments(std::string disk) override;
+  Task<Outcome<std::vector<AttachmentInfo>>> detach(std::string disk, std::string token) override;
+  Task<Outcome<std::vector<AttachmentInfo>>> detach_all(std::string disk) override;
+  Task<Outcome<std::vector<AttachmentInfo>>> fence(std::string disk) override;
   Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
   Task<Outcome<NodeInfo>> info(Spec spec) override;
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) override;
   Task<Outcome<std::vector<PoolInfo>>> pools() override;
   Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) override;
   Task<Outcome<std::unique_ptr<BlockDevice>>> open_device(Spec spec, Access access, Holder holder) override;
+  Task<Outcome<std::unique_ptr<BlockDevice>>> open_attachment(std::string disk, std::string token,
+                                                              Holder holder) override;
   Task<Outcome<CheckReport>> check(bool read_data) override;
   Task<Outcome<std::string>> dump() override;
   Task<Outcome<>> wait_for_reclaim() override;

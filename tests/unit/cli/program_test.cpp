@@ -30,10 +30,10 @@ bool is_one_line(const std::string& text) {
          text.ends_with('\n');
 }
 
-constexpr const char* kVerbs[] = {"init",   "create",  "ls",       "info",     "du",       "rm",
-                                  "rename", "resize",  "snapshot", "rollback", "clone",    "tree",
-                                  "hold",   "release", "expire",   "schedule", "undelete", "diff",
-                                  "import", "export",  "serve",    "check",    "dump",     "set"};
+constexpr const char* kVerbs[] = {"init",   "create",   "ls",       "info",   "du",     "rm",     "rename",
+                                  "resize", "snapshot", "rollback", "clone",  "tree",   "hold",   "release",
+                                  "expire", "schedule", "undelete", "diff",   "import", "export", "serve",
+                                  "check",  "dump",     "set",      "attach", "detach", "fence"};
 
 TEST_CASE("every verb has help with an example") {
   for (const char* verb : kVerbs) {

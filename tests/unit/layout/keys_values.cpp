@@ -66,6 +66,13 @@ TEST_CASE("values of the tree come back, and nothing else is taken for one") {
     check_value(DiskValue{random_text(random, 255), {number()}, time, kDiskStrict}, decode_disk, random);
     check_value(TrashValue{time}, decode_trash, random);
     check_value(ScheduleValue{number(), number(), number(), number(), time}, decode_schedule, random);
+    AttachmentsValue attachments{number(), {}};
+    for (std::uint64_t epoch = 1; epoch <= std::min<std::uint64_t>(attachments.last_epoch, 4); ++epoch) {
+      const auto state = static_cast<AttachmentState>(epoch == 2 ? 1 : 2 + number() % 2);
+      attachments.all.push_back(
+          {epoch, state, sample_uuid(static_cast<std::uint8_t>(i)), time, random_text(random, 255)});
+    }
+    check_value(attachments, decode_attachments, random);
     check_value(CountersValue{{number()}, {number()}, {number()}, {number()}}, decode_counters, random);
     check_value(AppliedValue{number(), number(), number(), number()}, decode_applied, random);
     check_value(StoreValue{sample_uuid(static_cast<std::uint8_t>(i)), sample_uuid(1)}, decode_store, random);
@@ -83,6 +90,21 @@ TEST_CASE("values of the tree come back, and nothing else is taken for one") {
     node.holds.assign(tags.begin(), tags.end());
     check_value(node, decode_node, random);
   }
+}
+
+TEST_CASE("attachments out of order, of a later epoch than the last, or two that write, are refused") {
+  const AttachmentValue one{1, AttachmentState::kActive, sample_uuid(1), 0, ""};
+  const AttachmentValue two{2, AttachmentState::kIncoming, sample_uuid(2), 0, ""};
+  AttachmentValue other = two;
+  other.state = AttachmentState::kActive;
+  CHECK(decode_attachments(encode(AttachmentsValue{2, {one, two}})));
+  CHECK(decode_attachments(encode(AttachmentsValue{2, {}})));
+  CHECK_FALSE(decode_attachments(encode(AttachmentsValue{1, {one, two}})));
+  CHECK_FALSE(decode_attachments(encode(AttachmentsValue{2, {two, one}})));
+  CHECK_FALSE(decode_attachments(encode(AttachmentsValue{2, {one, one}})));
+  CHECK_FALSE(decode_attachments(encode(AttachmentsValue{2, {one, other}})));
+  other.state = static_cast<AttachmentState>(4);
+  CHECK_FALSE(decode_attachments(encode(AttachmentsValue{2, {one, other}})));
 }
 
 TEST_CASE("a node in no known state, or a value of a later format, is refused") {

@@ -21,6 +21,8 @@ class RememberingStore final : public Store {
   Spec opened;
   Access access = Access::kReadOnly;
   std::string holder;
+  std::string token;
+  std::vector<AttachmentInfo> attached;
 
   Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string>) override {
     std::vector<NodeInfo> nodes(3);
@@ -63,6 +65,20 @@ class RememberingStore final : public Store {
   Task<Outcome<>> rename(Spec, std::string) override { co_return not_asked_for(); }
   Task<Outcome<>> resize(std::string, std::uint64_t) override { co_return not_asked_for(); }
   Task<Outcome<>> set_policy(std::string, DiskPolicy) override { co_return not_asked_for(); }
+  Task<Outcome<AttachmentInfo>> attach(std::string, AttachOptions) override { co_return not_asked_for(); }
+  Task<Outcome<std::vector<AttachmentInfo>>> attachments(std::string) override { co_return attached; }
+  Task<Outcome<std::vector<AttachmentInfo>>> detach(std::string, std::string) override {
+    co_return not_asked_for();
+  }
+  Task<Outcome<std::vector<AttachmentInfo>>> detach_all(std::string) override { co_return not_asked_for(); }
+  Task<Outcome<std::vector<AttachmentInfo>>> fence(std::string) override { co_return not_asked_for(); }
+  Task<Outcome<std::unique_ptr<BlockDevice>>> open_attachment(std::string disk, std::string by,
+                                                              Holder who) override {
+    opened = {disk, ""};
+    token = by;
+    holder = who.description;
+    co_return std::make_unique<test::MemoryDevice>(disk_, false);
+  }
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string>) override {
     co_return not_asked_for();
   }
@@ -124,6 +140,42 @@ TEST_CASE("a disk is opened for writing, a snapshot for reading, for a holder wi
   REQUIRE(snapshot);
   CHECK(fixture.store.opened == Spec{"vm", "before"});
   CHECK(fixture.store.access == Access::kReadOnly);
+}
+
+TEST_CASE("an attachment is opened by its token; others read meanwhile") {
+  Fixture fixture;
+  const std::string name = nbd::attachment_export("vm", "5f0c-77");
+  CHECK(name == "vm/attach:5f0c-77");
+  const auto info = fixture.reactor->run(fixture.exports.describe(name));
+  REQUIRE(info);
+  CHECK(info->name == name);
+  CHECK(info->one_client);
+  CHECK_FALSE(info->read_only);
+  REQUIRE(fixture.reactor->run(fixture.exports.open(name, {"somebody"})));
+  CHECK(fixture.store.opened == Spec{"vm", ""});
+  CHECK(fixture.store.token == "5f0c-77");
+  CHECK(fixture.reactor->run(fixture.exports.bases(name, 8)) == std::vector<std::string>{"before"});
+  CHECK(fixture.exports.base_export(name, "before") == "vm@before");
+
+  fixture.store.attached.resize(1);
+  fixture.store.attached[0].state = AttachmentInfo::State::kFenced;
+  CHECK_FALSE(fixture.reactor->run(fixture.exports.describe("vm"))->read_only);
+  fixture.store.attached[0].state = AttachmentInfo::State::kIncoming;
+  const auto plain = fixture.reactor->run(fixture.exports.describe("vm"));
+  CHECK(plain->read_only);
+  CHECK_FALSE(plain->one_client);
+  CHECK(plain->description.find("attached") != std::string::npos);
+  REQUIRE(fixture.reactor->run(fixture.exports.open("vm", {"somebody"})));
+  CHECK(fixture.store.access == Access::kReadOnly);
+}
+
+TEST_CASE("what is no attachment's name is refused") {
+  for (const char* name : {"vm/", "vm/attach:", "vm/attach", "vm/attach:a/b", "vm@s/attach:a", "/attach:a",
+                           "vm/other:a", "vm/attach:-a", "vm/attach:a b"}) {
+    INFO(name);
+    CHECK_FALSE(nbd::parse_export_name(name));
+  }
+  CHECK(nbd::parse_export_name("a:b/attach:c:d")->token == "c:d");
 }
 
 TEST_CASE("an empty, a bad and an unknown name are refused; the empty one with how to list") {

@@ -1,0 +1,81 @@
+#include "store/attachment_gate.h"
+
+#include <cerrno>
+
+namespace coppice {
+
+void AttachmentGate::leave(Passes::iterator pass) {
+  passes_.erase(pass);
+  gone_.wake_all();
+}
+
+bool AttachmentGate::try_write(const Pass& pass) {
+  if (pass.state != AttachmentState::kActive || changing_) return false;
+  ++writes_;
+  return true;
+}
+
+void AttachmentGate::wrote() {
+  if (--writes_ == 0) drained_.wake_all();
+}
+
+Task<Result<>> AttachmentGate::write(Pass& pass) {
+  Result<> ready;
+  if (pass.state != AttachmentState::kFenced) {
+    co_await turn_.lock();
+    if (pass.state == AttachmentState::kIncoming) ready = co_await promote_in_turn(pass);
+    turn_.unlock();
+  }
+  if (!ready) co_return ready;
+  if (pass.state == AttachmentState::kFenced) {
+    co_return fail(ErrorKind::kBusy, ESHUTDOWN, "this attachment is fenced: it writes no more");
+  }
+  // Whoever is next in turn runs only after this step, and waits for this write.
+  ++writes_;
+  co_return Result<>{};
+}
+
+Task<Result<>> AttachmentGate::promote_in_turn(const Pass& pass) {
+  const std::uint64_t epoch = pass.epoch;
+  const auto record = [this, epoch] { return promote_(epoch); };
+  const auto fate = [epoch](const Pass& other) {
+    if (other.epoch == epoch) return AttachmentState::kActive;
+    return other.epoch < epoch ? AttachmentState::kFenced : other.state;
+  };
+  auto done = co_await change_in_turn(record, fate);
+  if (!done) co_return fail(done.error().kind, EIO, "the fence can't be made durable");
+  co_return Result<>{};
+}
+
+Task<Outcome<>> AttachmentGate::change(Record record, Fate fate) {
+  co_await turn_.lock();
+  auto done = co_await change_in_turn(std::move(record), std::move(fate));
+  turn_.unlock();
+  co_return done;
+}
+
+Task<Outcome<>> AttachmentGate::change_in_turn(Record record, Fate fate) {
+  changing_ = static_cast<bool>(fate);
+  while (changing_ && writes_ != 0) co_await drained_.wait();
+  auto done = co_await record();
+  changing_ = false;
+  if (!done || !fate) co_return done;
+  for (Pass& pass : passes_) pass.state = fate(pass);
+  co_return done;
+}
+
+Task<void> AttachmentGate::dismiss(std::function<bool(const Pass&)> whom, std::string why) {
+  bool any = true;
+  while (any) {
+    any = false;
+    for (Pass& pass : passes_) {
+      if (!whom(pass)) continue;
+      any = true;
+      if (!pass.dismissed && pass.holder.leave) pass.holder.leave(why);
+      pass.dismissed = true;
+    }
+    if (any) co_await gone_.wait();
+  }
+}
+
+}  // namespace coppice

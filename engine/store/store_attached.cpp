@@ -1,0 +1,105 @@
+// Devices of attachments: a client comes in by its token, and leaves when its disk is wanted otherwise.
+#include <fmt/format.h>
+
+#include "store/gated_device.h"
+#include "store/store_impl.h"
+
+namespace coppice {
+
+// For whoever shows its token and may write, or may come to.
+Outcome<const AttachmentValue*> StoreImpl::require_attachment(const std::string& name,
+                                                              const std::string& token) {
+  auto disk = require_disk(name);
+  if (!disk) return std::unexpected(disk.error());
+  const AttachmentValue* known = find_attachment((*disk)->id, token);
+  if (known == nullptr) {
+    return refuse(
+        ErrorKind::kNotFound,
+        fmt::format("disk {} has no attachment of this token: it was detached, or is another disk's; "
+                    "'coppice attach {}' makes a new one",
+                    name, name));
+  }
+  if (known->state != AttachmentState::kFenced) return known;
+  return refuse(ErrorKind::kBusy,
+                fmt::format("disk {}: this attachment (epoch {}) is fenced, another one may "
+                            "write: 'coppice attach {}' makes a new one",
+                            name, known->epoch, name));
+}
+
+Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::open_attachment(std::string disk, std::string token,
+                                                                       Holder holder) {
+  auto found = require_disk(disk);
+  if (!found) co_return std::unexpected(found.error());
+  AttachmentGate& gate = gate_of((*found)->id);
+  co_await gate.door.lock();
+  Outcome<std::unique_ptr<BlockDevice>> device;
+  // Who may not come in doesn't turn anybody out.
+  const auto known = require_attachment(disk, token);
+  if (known) {
+    const auto same = [epoch = (*known)->epoch](const auto& pass) { return pass.epoch == epoch; };
+    co_await gate.dismiss(same, "its attachment has a new connection");
+    // A rollback or a removal under way decides first whether the disk is still there.
+    co_await verbs_.lock();
+    device = do_open_attachment(disk, token, std::move(holder));
+    verbs_.unlock();
+  } else {
+    device = std::unexpected(known.error());
+  }
+  gate.door.unlock();
+  co_return device;
+}
+
+Outcome<std::unique_ptr<BlockDevice>> StoreImpl::do_open_attachment(const std::string& name,
+                                                                    const std::string& token, Holder holder) {
+  auto writable = require_writable();
+  if (!writable) return std::unexpected(writable.error());
+  auto known = require_attachment(name, token);
+  if (!known) return std::unexpected(known.error());
+  const TreeDisk& disk = *engine_->tree().find_disk(name);
+  AttachmentGate::Pass pass{(*known)->epoch, (*known)->state, holder};
+  auto head = open_head(disk.value.head, name, false, {std::move(holder), true, true});
+  return make_gated_device(std::move(head), gate_of(disk.id), std::move(pass));
+}
+
+Outcome<> StoreImpl::require_only_attachments(const Spec& to) const {
+  const Tree& tree = engine_->tree();
+  const TreeDisk& disk = *tree.find_disk(to.disk);
+  if (const OpenBy* plain = plain_holder(disk.value.head, false)) {
+    return refuse(
+        ErrorKind::kBusy,
+        fmt::format("disk {} is open without an attachment ({}), and such a client can't be asked to "
+                    "come back: close it before rolling the disk back",
+                    to.disk, plain->description));
+  }
+  const TreeNode* target = engine_->tree().find_snapshot(disk.id, to.snapshot);
+  const std::uint64_t size = tree.node(disk.value.head)->value.size_bytes;
+  if (target == nullptr || target->value.size_bytes == size || live_attachment(disk.id) == nullptr) return {};
+  return refuse(ErrorKind::kBusy, fmt::format("{} has another size than the disk, which its client would not "
+                                              "notice: detach the disk before rolling it back",
+                                              to.text()));
+}
+
+// What its clients ask for meanwhile stays unanswered; they ask again when they are back, which is behind the
+// door.
+Task<Outcome<std::string>> StoreImpl::rollback_online(Spec to, RollbackOptions options) {
+  auto disk = require_disk(to.disk);
+  if (!disk) co_return std::unexpected(disk.error());
+  AttachmentGate& gate = gate_of((*disk)->id);
+  co_await gate.door.lock();
+  RollbackOptions rehearsal = options;
+  rehearsal.dry_run = true;
+  co_await verbs_.lock();
+  auto done = co_await do_rollback(to, rehearsal);
+  verbs_.unlock();
+  if (done && !options.dry_run) {
+    const auto all = [](const AttachmentGate::Pass&) { return true; };
+    co_await gate.dismiss(all, "its disk is rolled back");
+    co_await verbs_.lock();
+    done = co_await do_rollback(to, std::move(options));
+    verbs_.unlock();
+  }
+  gate.door.unlock();
+  co_return done;
+}
+
+}  // namespace coppice
