@@ -124,6 +124,11 @@ void fields(T& value, auto visit) {
   visit(value.hourly), visit(value.daily), visit(value.weekly), visit(value.monthly);
   visit(value.last_unix_ms);
 }
+template <Of<BaseValue> T>
+void fields(T& value, auto visit) {
+  visit(value.size_bytes), visit(value.is_device), visit(value.inode), visit(value.changed_ns);
+  visit(value.samples), visit(value.flattening), visit(value.path);
+}
 template <Of<CountersValue> T>
 void fields(T& value, auto visit) {
   visit(value.next_epoch), visit(value.next_branch), visit(value.next_node), visit(value.next_disk);
@@ -205,6 +210,9 @@ std::string trash_key(DiskId id) {
 std::string schedule_key(DiskId id) {
   return key_of("schedule/", id.value);
 }
+std::string base_key(BranchId root) {
+  return key_of("base/", root.value);
+}
 
 std::optional<std::uint64_t> id_of_key(std::string_view key, std::string_view prefix) {
   if (!key.starts_with(prefix)) return std::nullopt;
@@ -236,6 +244,9 @@ std::string encode(const TrashValue& value) {
   return put(value);
 }
 std::string encode(const ScheduleValue& value) {
+  return put(value);
+}
+std::string encode(const BaseValue& value) {
   return put(value);
 }
 std::string encode(const CountersValue& value) {
@@ -274,6 +285,9 @@ std::optional<TrashValue> decode_trash(std::string_view value) {
 }
 std::optional<ScheduleValue> decode_schedule(std::string_view value) {
   return take<ScheduleValue>(value);
+}
+std::optional<BaseValue> decode_base(std::string_view value) {
+  return take<BaseValue>(value);
 }
 std::optional<CountersValue> decode_counters(std::string_view value) {
   return take<CountersValue>(value);

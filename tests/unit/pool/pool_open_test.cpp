@@ -167,7 +167,7 @@ TEST_CASE_METHOD(Fixture, "a newer format, in whichever way it says so") {
     rewrite(paths[0], [](Superblock& superblock) { superblock.version = kFormatVersion + 1; });
   }
   SECTION("a feature one must know") {
-    rewrite(paths[0], [](Superblock& superblock) { superblock.incompat = 1; });
+    rewrite(paths[0], [](Superblock& superblock) { superblock.incompat = std::uint64_t{1} << 62; });
   }
   refused(paths, ErrorKind::kUnsupported,
           "pool file " + paths[0] + " was written by a newer coppice: open it with that version");
