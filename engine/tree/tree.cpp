@@ -14,6 +14,7 @@ constexpr std::string_view kNodePrefix = "node/";
 constexpr std::string_view kDiskPrefix = "disk/";
 constexpr std::string_view kTrashPrefix = "trash/";
 constexpr std::string_view kSchedulePrefix = "schedule/";
+constexpr std::string_view kBasePrefix = "base/";
 
 std::unexpected<Error> damaged() {
   return fail(ErrorKind::kCorrupt, EIO, "the tree's metadata is damaged");
@@ -88,6 +89,7 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
   if (auto id = id_of_key(edit.key, kDiskPrefix)) return apply_disk(DiskId{*id}, edit);
   if (auto id = id_of_key(edit.key, kTrashPrefix)) return apply_trash(DiskId{*id}, edit);
   if (auto id = id_of_key(edit.key, kSchedulePrefix)) return apply_schedule(DiskId{*id}, edit);
+  if (auto id = id_of_key(edit.key, kBasePrefix)) return apply_base(BranchId{*id}, edit);
   if (edit.key == kCountersKey) {
     auto value = decode_counters(edit.value);
     if (!value) return damaged();
@@ -118,6 +120,15 @@ Result<> Tree::apply_schedule(DiskId id, const MetaEdit& edit) {
   auto value = decode_schedule(edit.value);
   if (!value) return damaged();
   schedules_[id] = *value;
+  return {};
+}
+
+Result<> Tree::apply_base(BranchId root, const MetaEdit& edit) {
+  bases_.erase(root);
+  if (edit.erase) return {};
+  auto value = decode_base(edit.value);
+  if (!value) return damaged();
+  bases_[root] = *value;
   return {};
 }
 
@@ -212,6 +223,12 @@ void Tree::collect_dirty(MetaBatch& into) {
         into.put(Family::kMeta, key, encode(place->second));
         continue;
       }
+    } else if (auto root = id_of_key(key, kBasePrefix)) {
+      auto place = bases_.find(BranchId{*root});
+      if (place != bases_.end()) {
+        into.put(Family::kMeta, key, encode(place->second));
+        continue;
+      }
     }
     into.erase(Family::kMeta, key);
   }
@@ -242,6 +259,18 @@ const TreeDisk* Tree::disk(DiskId id) const {
 const ScheduleValue* Tree::schedule(DiskId id) const {
   auto place = schedules_.find(id);
   return place == schedules_.end() ? nullptr : &place->second;
+}
+
+BranchId Tree::root_of(BranchId branch) const {
+  for (Parent parent = parent_of(branch); parent.branch.value != 0; parent = parent_of(branch))
+    branch = parent.branch;
+  return branch;
+}
+
+const BaseValue* Tree::base(BranchId branch) const {
+  if (bases_.empty()) return nullptr;
+  auto place = bases_.find(root_of(branch));
+  return place == bases_.end() ? nullptr : &place->second;
 }
 
 const TreeDisk* Tree::find_disk(const std::string& name) const {
