@@ -61,6 +61,7 @@ enum class Mutation : std::uint8_t {
   kCopyNotKept,           // its blocks are not taken at the open
   kRedoFreesAtOnce,       // what redo frees may be handed out before recovery is complete
   // Recovery.
+  kZeroesForgetBase,        // zeroes over a base leave holes as they are when they are redone
   kEpochNotNoted,           // the epoch counter does not go above what the journal names
   kSlotsNotSettled,         // in-flight slots are ignored
   kTailNotReplayed,         // the staging file's tail is ignored

@@ -53,6 +53,11 @@ void dump_tree(const Tree& tree, std::string& into) {
                         schedule.hourly, schedule.daily, schedule.weekly, schedule.monthly,
                         schedule.last_unix_ms);
   }
+  for (const auto& [root, base] : tree.bases()) {
+    into += fmt::format("base of={} size={} inode={} changed_ns={} samples={:#x}{}{} path={}\n", root.value,
+                        base.size_bytes, base.inode, base.changed_ns, base.samples,
+                        base.is_device ? " device" : "", base.flattening ? " flattening" : "", base.path);
+  }
   for (const auto& [id, branch] : tree.branches()) {
     into += fmt::format("branch {} parent={} fork_epoch={} current={}\n", id.value, branch.parent.value,
                         branch.fork_epoch.value, branch.current.value);

@@ -50,6 +50,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kCopyRestoredUnsynced, "copy-restored-unsynced"},
     {Mutation::kCopyNotKept, "copy-not-kept"},
     {Mutation::kRedoFreesAtOnce, "redo-frees-at-once"},
+    {Mutation::kZeroesForgetBase, "zeroes-forget-base"},
     {Mutation::kEpochNotNoted, "epoch-not-noted"},
     {Mutation::kSlotsNotSettled, "slots-not-settled"},
     {Mutation::kTailNotReplayed, "tail-not-replayed"},
