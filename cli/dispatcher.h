@@ -59,6 +59,11 @@ class Dispatcher {
   Task<Outcome<Json>> set(Call call);
   Task<Outcome<Json>> import(Call call);
   Task<Outcome<Json>> export_(Call call);
+  // Bases (dispatch_bases.cpp)
+  Task<Outcome<Json>> create_over(Call call);
+  Task<Outcome<Json>> set_base(Call call);
+  Task<Outcome<Json>> flatten(Call call);
+  Task<Outcome<>> follow_flatten(std::string disk, formats::TransferHooks& hooks);
   // Questions (dispatch_questions.cpp)
   Task<Outcome<Json>> list(Call call);
   Task<Outcome<Json>> trashed(Call call);
