@@ -24,7 +24,8 @@ std::unexpected<Failure> base_refusal(const std::string& path, int errno_value) 
 Outcome<BaseImage> open_base_image(const std::string& path, bool surely_raw) {
   std::array<char, PATH_MAX> resolved{};
   if (realpath(path.c_str(), resolved.data()) == nullptr) return base_refusal(path, errno);
-  BaseImage base{UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC)), resolved.data()};
+  // A pipe without a writer is not waited for.
+  BaseImage base{UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), resolved.data()};
   if (!base.file.valid()) return base_refusal(path, errno);
   auto image = formats::examine(base.file.get(), false);
   if (!image) return std::unexpected(naming_image(image.error(), path, ImageSide::kSource));

@@ -1,7 +1,6 @@
 #include "disk/fill.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "coppice/aligned_buffer.h"
 #include "disk/base.h"
@@ -52,19 +51,17 @@ bool all_zero(std::span<const std::byte> bytes) {
 struct Part {
   unsigned first = 0;
   unsigned count = 0;
-  bool zero = false;
 };
 
-// The holes in stretches that are all zeroes or not.
+// The holes that show something, in stretches.
 std::vector<Part> parts_of(std::uint64_t holes, std::span<const std::byte> content) {
   std::vector<Part> parts;
   for (unsigned index = 0; index < kLeafBlocks; ++index) {
-    if (!(holes >> index & 1)) continue;
-    const bool zero = all_zero(content.subspan(index * kBlockBytes, kBlockBytes));
-    if (!parts.empty() && parts.back().first + parts.back().count == index && parts.back().zero == zero) {
+    if (!(holes >> index & 1) || all_zero(content.subspan(index * kBlockBytes, kBlockBytes))) continue;
+    if (!parts.empty() && parts.back().first + parts.back().count == index) {
       ++parts.back().count;
     } else {
-      parts.push_back({index, 1, zero});
+      parts.push_back({index, 1});
     }
   }
   return parts;
@@ -91,19 +88,16 @@ Task<Result<std::uint64_t>> fill_from_base(Parts& parts, Head& head, LeafIndex i
   const auto shown = buffer.first(end * kBlockBytes);
   auto read = co_await read_base(*base, start, shown);
   if (!read) co_return std::unexpected(read.error());
+  std::uint64_t filled = 0;
   for (const Part& part : parts_of(holes, buffer.span())) {
     const BlockIndex first = start.next(part.first);
     const std::span<const std::byte> data =
         buffer.span().subspan(part.first * kBlockBytes, part.count * kBlockBytes);
-    Result<std::uint64_t> done = 0;
-    if (part.zero) {
-      done = co_await zero_locked(parts, head, held.entry, first, part.count, Holes::kFilled);
-    } else {
-      done = co_await write_locked(parts, head, held.entry, first, data);
-    }
-    if (!done) co_return done;
+    auto written = co_await write_locked(parts, head, held.entry, first, data);
+    if (!written) co_return written;
+    filled += part.count;
   }
-  co_return static_cast<std::uint64_t>(std::popcount(holes));
+  co_return filled;
 }
 
 }  // namespace coppice

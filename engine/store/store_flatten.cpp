@@ -1,7 +1,7 @@
 // Flattening: a disk's base is copied into the pool, until it is not needed any more.
 //
 // The copy is made of ordinary writes to the head (disk/fill.h), so only its end needs a rule: the base is
-// let go of behind a commit of all of them. Which leaves are left is what the map says; there is no cursor to
+// let go of behind a commit of all of them. What is left is what the map has as holes; there is no cursor to
 // keep. The disk counts as open meanwhile, and takes no snapshot: that would go on needing the base.
 #include <fmt/format.h>
 
@@ -118,12 +118,26 @@ Task<Result<>> StoreImpl::fill_head(Flattening& job, Head& head) {
   constexpr std::chrono::nanoseconds least{std::uint64_t{1'000'000'000} * kLeafBytes /
                                            kBackgroundBytesPerSecond};
   const BlockIndex end{job.total_bytes / kBlockBytes};
+  const BasePointer base = engine_->bases().under(head.branch);
+  std::uint64_t data_until = 0;
   std::uint64_t unchanged = 0;
-  for (LeafIndex leaf{0}; job.copied_bytes < job.total_bytes && !job.stop; leaf = leaf.next()) {
+  for (std::uint64_t at = 0; at < job.total_bytes && !job.stop; job.copied_bytes = at) {
+    if (at >= data_until) {
+      // A large image is mostly holes.
+      const auto next = co_await base_extents(scheduler_, *base, at, job.total_bytes, 1);
+      const std::uint64_t until = next.front().offset_bytes + next.front().length_bytes;
+      if (next.front().allocated) {
+        data_until = until;
+      } else if (round_down(until, kLeafBytes) > at || until == job.total_bytes) {
+        at = until == job.total_bytes ? until : round_down(until, kLeafBytes);
+        continue;
+      }
+    }
     const auto begun = scheduler_.now();
+    const LeafIndex leaf{at / kLeafBytes};
     auto filled = co_await fill_from_base(engine_->parts(), head, leaf, end);
     if (!filled) co_return std::unexpected(filled.error());
-    job.copied_bytes = std::min(job.total_bytes, (leaf.value + 1) * kLeafBytes);
+    at = std::min(job.total_bytes, at + kLeafBytes);
     unchanged = *filled == 0 ? unchanged + 1 : 0;
     const auto took = scheduler_.now() - begun;
     if (unchanged != 0) {
