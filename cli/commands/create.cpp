@@ -27,7 +27,8 @@ std::unexpected<Failure> about(const Options& options, const std::string& what) 
 
 Outcome<std::uint64_t> size_of(const Options& options) {
   if (options.size.empty() && options.base.empty())
-    return about(options, "give its --size, or an image that it stands on with --base");
+    return about(options,
+                 "give its --size, or an image that it stands on with --base: see coppice create --help");
   if (options.size.empty()) return 0;  // the image's
   auto size = parse_size(options.size);
   if (!size) return about(options, size.error().message);

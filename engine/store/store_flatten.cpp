@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "base/mutation.h"
 #include "disk/fill.h"
 #include "store/store_impl.h"
 
@@ -166,6 +167,11 @@ Task<void> StoreImpl::end_flatten(Flattening& job, Result<> filled) {
     co_return;
   }
   const auto plan = [&tree, &job] { return tree.plan_no_base(job.root); };
+  if (mutated(Mutation::kBaseLetGoEarly)) {
+    const MetaRecord record{plan()};
+    engine_->parts().journal.stage(record);
+    (void)tree.apply(record.edits);
+  }
   auto done = co_await change(plan, object);
   if (!done) {
     job.problem = done.error().message;

@@ -29,6 +29,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kEarlyNotAwaited, "early-not-awaited"},
     {Mutation::kProvenWhenDurable, "proven-when-durable"},
     {Mutation::kVerbUncommitted, "verb-uncommitted"},
+    {Mutation::kBaseLetGoEarly, "base-let-go-early"},
     {Mutation::kReclaimUncommitted, "reclaim-uncommitted"},
     {Mutation::kMarkTakenLate, "mark-taken-late"},
     {Mutation::kMarkClearedEarly, "mark-cleared-early"},
