@@ -151,6 +151,11 @@ Task<Result<>> StoreImpl::fill_head(Flattening& job, Head& head) {
   co_return Result<>{};
 }
 
+// Who waits for it is told otherwise.
+void StoreImpl::tell_of(const Flattening& job, const std::string& what) const {
+  if (job.pace == FlattenPace::kBackground) engine_->tell("disk " + job.name + " " + what);
+}
+
 // change() commits first: the copies are durable before the record that lets the base go.
 Task<void> StoreImpl::end_flatten(Flattening& job, Result<> filled) {
   Tree& tree = engine_->tree();
@@ -160,9 +165,8 @@ Task<void> StoreImpl::end_flatten(Flattening& job, Result<> filled) {
   const std::string path = known->second.path;
   if (!filled) {
     job.problem = filled.error().text;
-    engine_->tell(
-        fmt::format("disk {} is not flattened: {}; what was copied stays, 'coppice flatten {}' goes on",
-                    job.name, job.problem, job.name));
+    tell_of(job, fmt::format("is not flattened: {}; what was copied stays, 'coppice flatten {}' goes on",
+                             job.problem, job.name));
     (void)co_await mark_flattening(job.root, false, object);
     co_return;
   }
@@ -179,7 +183,7 @@ Task<void> StoreImpl::end_flatten(Flattening& job, Result<> filled) {
   }
   engine_->bases().drop(job.root);
   flattenings_.erase(job.root);
-  engine_->tell(fmt::format("disk {} is flattened: it needs {} no more", job.name, path));
+  tell_of(job, fmt::format("is flattened: it needs {} no more", path));
 }
 
 Task<Outcome<>> StoreImpl::stop_flatten(std::string name) {

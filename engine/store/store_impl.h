@@ -113,6 +113,7 @@ class StoreImpl final : public Store {
                          std::list<Holder>::iterator place);
   Task<Result<>> fill_head(Flattening& job, Head& head);
   Task<void> end_flatten(Flattening& job, Result<> filled);
+  void tell_of(const Flattening& job, const std::string& what) const;
   Task<void> interrupt_flattens();
   void resume_flattens();
   Task<Outcome<>> do_snapshot(std::vector<Spec> specs, SnapshotOptions options, bool scheduled);

@@ -175,6 +175,8 @@ class WithDaemon(StoreTest):
         os.rename(base, base + ".away")
         self.store.daemon.stop()
         self.store.serve()
+        with open(self.store.file("daemon.log")) as log:
+            self.assertIn(f"disk served: its base {base} is not there", log.read())
         self.io(self.store.uri(other), [("write -P 1", 0, 4096)], "discard")
         self.refused("export", "served", self.store.file("no.raw"), says=("served", base, "not there", "coppice set served base=PATH"))
         done = run(QEMU_IMG, "info", self.store.uri("served"), expect=None)
@@ -233,6 +235,8 @@ class WithoutDaemon(unittest.TestCase):
         os.remove(self.base)
         done = self.store.run("ls")
         self.assertIn(b"is not there", done.stdout)
+        self.assertEqual(done.stderr, b"")
+        done = self.store.run("export", "disk", self.store.file("no.raw"), expect=2)
         self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
         self.store.run("export", "other", self.store.file("other.raw"))
         self.store.run("snapshot", "disk@one")
