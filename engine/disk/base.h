@@ -37,6 +37,10 @@ class Bases {
   explicit Bases(const Tree& tree) : tree_(tree) {}
   void set(BranchId root, BasePointer base) { bases_[root] = std::move(base); }
   void drop(BranchId root) { bases_.erase(root); }
+  // Of those whose trees are gone.
+  void let_go() {
+    std::erase_if(bases_, [this](const auto& entry) { return !tree_.bases().contains(entry.first); });
+  }
   // Null: holes of this branch are zeroes. The tree decides; what it has and nobody opened can't be read.
   [[nodiscard]] BasePointer under(BranchId branch) const {
     const BaseValue* const known = tree_.base(branch);

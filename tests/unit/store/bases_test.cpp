@@ -90,6 +90,14 @@ class BaseFixture : public StoreFixture {
 
 constexpr std::uint64_t kBlock = kBlockBytes;
 
+bool is_open(const std::filesystem::path& path) {
+  std::error_code gone;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    if (std::filesystem::read_symlink(entry.path(), gone) == path) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 TEST_CASE_METHOD(BaseFixture, "a disk over an image reads it, as large as it, and never writes it") {
@@ -379,6 +387,9 @@ TEST_CASE_METHOD(BaseFixture, "a base goes with the last disk that stands on it"
   auto dump = run(store->dump());
   require(dump);
   CHECK(dump->find("base of=") == std::string::npos);
+  CHECK(is_open(image));
+  require(run(store->run_policies()));
+  CHECK_FALSE(is_open(image));
   std::filesystem::remove(image);
   reopen();
   CHECK(told("base") == 0);
