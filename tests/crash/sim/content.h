@@ -19,7 +19,7 @@ inline std::uint64_t sector_word(Value value, unsigned word) {
 }
 
 // What the image under disks holds: values that nobody writes, zeroes among them. Its end is inside a block.
-inline constexpr std::uint64_t kBaseSectors = 20 * 8 + 3;
+inline constexpr std::uint64_t kBaseSectors = 70 * 8 + 3;
 constexpr Value base_value(std::uint64_t sector) {
   return sector >= kBaseSectors || sector / 8 % 5 == 3 ? 0 : sector + 1;
 }

@@ -129,6 +129,7 @@ class Session {
   Task<void> verb_resize(Rng& rng);
   Task<void> verb_set_policy(Rng& rng);
   Task<void> verb_flatten(Rng& rng);
+  Task<void> flatten(std::string name, Rng& rng);
   Task<void> end_flattens();
   Task<void> verb_diff(Rng& rng);
   // … of policies (session_policies.cpp).

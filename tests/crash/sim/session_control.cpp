@@ -140,7 +140,10 @@ Task<void> Session::verb_create(Rng& rng) {
     co_return;
   }
   co_await learn_head(shared_.oracle.add_disk(verb.name, verb.size, verb.strict, over_base));
-  start_clients(verb.name);
+  const std::string name = verb.name;
+  start_clients(name);
+  // While nothing shares its base.
+  if (over_base && rng.once_in(2)) co_await flatten(name, rng);
 }
 
 Task<void> Session::verb_snapshot(Rng& rng) {
@@ -302,10 +305,13 @@ Task<void> Session::verb_resize(Rng& rng) {
   co_await resume(name);
 }
 
-// While clients write. A crash leaves it marked; the next life ends that.
 Task<void> Session::verb_flatten(Rng& rng) {
   const std::string name = pick_disk(rng);
-  if (name.empty()) co_return;
+  if (!name.empty()) co_await flatten(name, rng);
+}
+
+// While clients write. A crash leaves it marked; the next life ends that.
+Task<void> Session::flatten(std::string name, Rng& rng) {
   const auto pace = rng.once_in(2) ? Store::FlattenPace::kAtOnce : Store::FlattenPace::kBackground;
   auto started = co_await process_.store->start_flatten(name, pace);
   if (!started) {
