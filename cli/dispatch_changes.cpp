@@ -16,6 +16,10 @@ Outcome<> one_file(const Call& call) {
 }  // namespace
 
 Task<Outcome<Json>> Dispatcher::create(Call call) {
+  if (call.params.is_object() && call.params.contains("base")) {
+    auto over = co_await create_over(std::move(call));
+    co_return over;
+  }
   Params params(call.params);
   const std::string disk = params.text("disk");
   const std::uint64_t size = params.number("size");
@@ -24,7 +28,7 @@ Task<Outcome<Json>> Dispatcher::create(Call call) {
   if (!valid) co_return std::unexpected(valid.error());
   auto made = co_await store_.create_disk(disk, size, policy);
   if (!made) co_return std::unexpected(made.error());
-  co_return Json{{"name", disk}, {"size", size}, {"strict", policy.strict}};
+  co_return Json{{"name", disk}, {"size", size}, {"strict", policy.strict}, {"base", nullptr}};
 }
 
 Task<Outcome<Json>> Dispatcher::snapshot(Call call) {

@@ -32,7 +32,8 @@ Dispatcher::Handler Dispatcher::handler_of(const std::string& method) {
       {"pools", &Dispatcher::pools},       {"diff", &Dispatcher::diff},
       {"attach", &Dispatcher::attach},     {"detach", &Dispatcher::detach},
       {"fence", &Dispatcher::fence},       {"check", &Dispatcher::check},
-      {"dump", &Dispatcher::dump},
+      {"dump", &Dispatcher::dump},         {"set-base", &Dispatcher::set_base},
+      {"flatten", &Dispatcher::flatten},
   };
   const auto row = std::ranges::find(kRows, method, &Row::method);
   return row == std::end(kRows) ? nullptr : row->handler;

@@ -65,6 +65,11 @@ class Dispatcher {
   Task<Outcome<Json>> fence(Call call);
   // Adds where an export is to be found, and how to attach it, to a document.
   void add_places(Json& document, const std::string& export_name, bool read_only) const;
+  // Bases (dispatch_bases.cpp)
+  Task<Outcome<Json>> create_over(Call call);
+  Task<Outcome<Json>> set_base(Call call);
+  Task<Outcome<Json>> flatten(Call call);
+  Task<Outcome<>> follow_flatten(std::string disk, formats::TransferHooks& hooks);
   // Questions (dispatch_questions.cpp)
   Task<Outcome<Json>> list(Call call);
   Task<Outcome<Json>> trashed(Call call);

@@ -31,6 +31,41 @@ std::string to_line(const Json& document) {
   return document.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+namespace {
+
+Json flatten_to_json(const std::optional<FlattenInfo>& flatten) {
+  if (!flatten) return nullptr;
+  return {{"running", flatten->running},
+          {"copied", flatten->copied_bytes},
+          {"total", flatten->total_bytes},
+          {"problem", flatten->problem}};
+}
+
+Json base_to_json(const std::optional<BaseInfo>& base) {
+  if (!base) return nullptr;
+  return {{"path", base->path},
+          {"size", base->size_bytes},
+          {"problem", base->problem},
+          {"flatten", flatten_to_json(base->flatten)}};
+}
+
+// An older daemon's answer has none.
+std::optional<BaseInfo> base_from_json(const Json& document) {
+  const Json base = document.value("base", Json());
+  if (base.is_null()) return std::nullopt;
+  BaseInfo info{base.at("path").get<std::string>(), base.at("size").get<std::uint64_t>(),
+                base.at("problem").get<std::string>(), std::nullopt};
+  const Json& flatten = base.at("flatten");
+  if (!flatten.is_null()) {
+    info.flatten =
+        FlattenInfo{flatten.at("running").get<bool>(), flatten.at("copied").get<std::uint64_t>(),
+                    flatten.at("total").get<std::uint64_t>(), flatten.at("problem").get<std::string>()};
+  }
+  return info;
+}
+
+}  // namespace
+
 Json node_to_json(const NodeInfo& node) {
   return {{"id", node.id},
           {"parent", node.parent},
@@ -46,7 +81,8 @@ Json node_to_json(const NodeInfo& node) {
           {"attachments", node.attachments},
           {"holds", node.holds},
           {"expires", time_or_null(node.expires_unix_ms)},
-          {"scheduled", node.scheduled}};
+          {"scheduled", node.scheduled},
+          {"base", base_to_json(node.base)}};
 }
 
 Outcome<NodeInfo> node_from_json(const Json& document) {
@@ -73,6 +109,7 @@ Outcome<NodeInfo> node_from_json(const Json& document) {
     if (!expires.is_null()) node.expires_unix_ms = parse_time(expires.get<std::string>()).value_or(0);
     node.scheduled = document.at("scheduled").get<bool>();
     node.holds = document.at("holds").get<std::vector<std::string>>();
+    node.base = base_from_json(document);
     return node;
   } catch (const Json::exception&) {
     return not_a_node();

@@ -24,6 +24,7 @@ Verb rm_verb(CLI::App& program);
 Verb rename_verb(CLI::App& program);
 Verb resize_verb(CLI::App& program);
 Verb set_verb(CLI::App& program);
+Verb flatten_verb(CLI::App& program);
 Verb snapshot_verb(CLI::App& program);
 Verb hold_verb(CLI::App& program);
 Verb release_verb(CLI::App& program);

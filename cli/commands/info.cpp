@@ -24,6 +24,19 @@ std::string age(const std::string& time) {
   return created ? time + " (" + format_age(*created, now_unix_ms()) + ")" : time;
 }
 
+std::string base_text(const Json& base) {
+  const std::string problem = base.value("problem", "");
+  return base.value("path", "") + ", " + format_size(base.value("size", std::uint64_t{0})) +
+         (problem.empty() ? ", read only" : ", which " + problem);
+}
+
+std::string flatten_text(const Json& flatten) {
+  const std::string far = format_size(flatten.value("copied", std::uint64_t{0})) + " of " +
+                          format_size(flatten.value("total", std::uint64_t{0}));
+  if (flatten.value("running", false)) return "the base is being copied into the pool: " + far;
+  return "ended at " + far + ": " + flatten.value("problem", "");
+}
+
 std::string render(const Json& info) {
   const auto size = info.value("size", std::uint64_t{0});
   const Json from = info.value("continues", Json());
@@ -36,6 +49,12 @@ std::string render(const Json& info) {
   if (info.value("strict", false)) table.add({"strict", "every write goes to a fresh block"});
   table.add(
       {"continues", from.is_string() && from != "" ? from.get<std::string>() : "nothing: it is the first"});
+  const Json base = info.value("base", Json());
+  if (base.is_object()) {
+    table.add({"stands on", base_text(base)});
+    const Json flatten = base.value("flatten", Json());
+    if (flatten.is_object()) table.add({"flatten", flatten_text(flatten)});
+  }
   if (!clones.empty()) table.add({"cloned to", joined(clones)});
   if (attachments != 0)
     table.add({"in use by", std::to_string(attachments) + (attachments == 1 ? " client" : " clients")});

@@ -18,6 +18,10 @@ std::string remarks(const NodeInfo& node) {
   std::vector<std::string> parts;
   if (node.attachments != 0) parts.emplace_back("in use");
   if (node.policy.strict) parts.emplace_back("strict");
+  if (node.base && node.kind != NodeInfo::Kind::kSnapshot) {
+    parts.push_back("over " + node.base->path);
+    if (!node.base->problem.empty()) parts.push_back("which " + node.base->problem);
+  }
   for (const auto& clone : node.clones) parts.push_back("cloned to " + clone);
   parts.push_back(policy_text(node, now_unix_ms()));
   if (!node.note.empty()) parts.push_back("“" + node.note + "”");

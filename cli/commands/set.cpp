@@ -1,6 +1,8 @@
 #include <memory>
 #include <optional>
+#include <string_view>
 
+#include "cli/base_image.h"
 #include "cli/verb.h"
 
 namespace coppice::cli {
@@ -24,11 +26,25 @@ std::string render(const Json& answer) {
               : " is not strict now: what no snapshot sees is overwritten in place\n");
 }
 
+constexpr std::string_view kBase = "base=";
+
+Outcome<int> set_base(const Options& options, Context& context) {
+  // It was raw when the disk was made: the store compares it with what it was.
+  auto image = open_base_image(options.setting.substr(kBase.size()), true);
+  if (!image) return std::unexpected(image.error());
+  const Json params{{"disk", options.disk}, {"base", image->path}};
+  const Request request{.method = "set-base", .params = params, .file = image->file.get()};
+  return context.answer(request, [](const Json& answer) {
+    return "disk " + answer.value("name", "") + " stands on " + answer.value("base", "") + " now\n";
+  });
+}
+
 Outcome<int> set(const Options& options, Context& context) {
+  if (options.setting.starts_with(kBase)) return set_base(options, context);
   const std::optional<bool> strict = strictness(options.setting);
   if (!strict) {
     return refuse(ErrorKind::kInvalid, "disk " + options.disk + ": '" + options.setting +
-                                           "' is not known: give strict=on or strict=off");
+                                           "' is not known: give strict=on, strict=off or base=PATH");
   }
   const Json params{{"disk", options.disk}, {"strict", *strict}};
   return context.answer(Request{.method = "set", .params = params}, render);
@@ -38,14 +54,17 @@ Outcome<int> set(const Options& options, Context& context) {
 
 Verb set_verb(CLI::App& program) {
   auto options = std::make_shared<Options>();
-  Parser parser(
-      program, {"set", "Change how a disk is written; nobody may have it open", "coppice set web strict=on"});
+  Parser parser(program,
+                {"set", "Change how a disk is written, while nobody has it open, or say where its base is",
+                 "coppice set web strict=on"});
   parser.argument("DISK", options->disk, "The disk")
       .argument(
           "SETTING", options->setting,
           "strict=on: every write goes to a fresh block, so that after a crash each 4 KiB block is the old "
           "one or the new one, whole; it takes more space and leaves the disk in pieces. strict=off: what "
-          "no snapshot sees is overwritten in place");
+          "no snapshot sees is overwritten in place. base=PATH: where the image that the disk stands on is "
+          "now "
+          "(of all that stand on it); it must be the same");
   return {parser, [options](Context& context) { return set(*options, context); }};
 }
 

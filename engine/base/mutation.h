@@ -38,6 +38,7 @@ enum class Mutation : std::uint8_t {
   kEarlyNotAwaited,     // checkpoints and sweeps do not wait for early records
   kProvenWhenDurable,   // blocks count as proven without a durable batch that says so
   kVerbUncommitted,     // a verb's record does not wait for what it builds on
+  kBaseLetGoEarly,      // the record that lets a base go does not wait for what was copied of it
   kReclaimUncommitted,  // a sweep builds on records that are not durable, and others build on it
   // Checkpoint.
   kMarkTakenLate,        // marks are cleared on disk without being taken in memory first
@@ -62,6 +63,7 @@ enum class Mutation : std::uint8_t {
   kCopyNotKept,           // its blocks are not taken at the open
   kRedoFreesAtOnce,       // what redo frees may be handed out before recovery is complete
   // Recovery.
+  kZeroesForgetBase,        // zeroes over a base leave holes as they are when they are redone
   kEpochNotNoted,           // the epoch counter does not go above what the journal names
   kSlotsNotSettled,         // in-flight slots are ignored
   kTailNotReplayed,         // the staging file's tail is ignored

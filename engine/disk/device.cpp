@@ -141,6 +141,8 @@ class HeadDevice final : public BlockDevice {
   Task<Result<>> write_held(RangeLock::Entry& entry, std::uint64_t offset, std::span<const std::byte> from);
   Task<Result<>> unmap_held(RangeLock::Entry& entry, std::uint64_t offset, std::uint64_t length);
   Task<Result<>> unmap_blocks(RangeLock::Entry& entry, BlockIndex first, BlockIndex end);
+  Task<Result<>> unmap_over_base(RangeLock::Entry& entry, BlockIndex first, BlockIndex end);
+  [[nodiscard]] BlockIndex base_end() const;
   Task<Result<>> zero_edge(RangeLock::Entry& entry, std::uint64_t offset, std::uint64_t length);
   Task<Result<>> write_zero_data(RangeLock::Entry& entry, std::uint64_t offset, std::uint64_t length);
   Task<Result<>> finish(Result<> done, bool force_unit_access);
@@ -260,8 +262,9 @@ Task<Result<>> HeadDevice::zero_range(std::uint64_t offset, std::uint64_t length
   co_return done;
 }
 
-// The first byte at or behind `offset` in a leaf that exists, or `end`.
+// The first byte at or behind `offset` in a leaf that exists, or over a base, or `end`.
 Task<Result<std::uint64_t>> HeadDevice::next_mapped(std::uint64_t offset, std::uint64_t end) {
+  if (BlockIndex{offset / kBlockBytes} < base_end()) co_return offset;
   const View view = head_->view(parts_);
   const LeafIndex from = leaf_of(BlockIndex{offset / kBlockBytes});
   const LeafIndex to = leaf_of(BlockIndex{round_up(end, kBlockBytes) / kBlockBytes + kLeafBlocks - 1});
@@ -321,7 +324,31 @@ Task<Result<>> HeadDevice::zero_edge(RangeLock::Entry& entry, std::uint64_t offs
   co_return Result<>{};
 }
 
+BlockIndex HeadDevice::base_end() const {
+  const BasePointer base = parts_.bases.under(head_->branch);
+  return base ? base->end() : BlockIndex{0};
+}
+
+// A hole would show the base again, so zeroes are said for every block of it.
+Task<Result<>> HeadDevice::unmap_over_base(RangeLock::Entry& entry, BlockIndex first, BlockIndex end) {
+  while (first < end) {
+    const std::uint64_t left = end.value - first.value;
+    const std::uint64_t count = std::min(left, kZeroBlocksAtOnce - first.value % kLeafBlocks);
+    auto zeroed = co_await zero_locked(parts_, *head_, entry, first, count, Holes::kFilled);
+    if (!zeroed) co_return std::unexpected(zeroed.error());
+    first = first.next(count);
+  }
+  co_return Result<>{};
+}
+
 Task<Result<>> HeadDevice::unmap_blocks(RangeLock::Entry& entry, BlockIndex first, BlockIndex end) {
+  const BlockIndex shown = std::min(end, base_end());
+  if (first < shown) {
+    auto over = co_await unmap_over_base(entry, first, shown);
+    if (!over) co_return over;
+    first = shown;
+  }
+  if (first >= end) co_return Result<>{};
   LeafIndex from = leaf_of(first);
   const LeafIndex to = leaf_of(BlockIndex{end.value + kLeafBlocks - 1});
   while (from < to) {
@@ -333,7 +360,7 @@ Task<Result<>> HeadDevice::unmap_blocks(RangeLock::Entry& entry, BlockIndex firs
     const LeafIndex until = std::min(found->back().index.next(), from.next(kLeavesAtOnce));
     const BlockIndex start = std::max(first, first_block(from));
     const std::uint64_t count = std::min(end, first_block(until)).value - start.value;
-    auto zeroed = co_await zero_locked(parts_, *head_, entry, start, count);
+    auto zeroed = co_await zero_locked(parts_, *head_, entry, start, count, Holes::kStay);
     if (!zeroed) co_return std::unexpected(zeroed.error());
     from = until;
   }

@@ -7,6 +7,7 @@ namespace coppice {
 namespace {
 
 constexpr std::size_t kLeavesAtOnce = 256;
+constexpr std::size_t kPiecesAtOnce = 256;
 
 // Collects neighbouring stretches; full() once one more than allowed would begin.
 class ExtentList {
@@ -30,6 +31,8 @@ class ExtentList {
     next_ = until;
   }
   [[nodiscard]] bool full() const { return full_ || next_ >= end_; }
+  [[nodiscard]] std::uint64_t next() const { return next_; }
+  [[nodiscard]] std::uint64_t end() const { return end_; }
 
  private:
   std::uint64_t next_;
@@ -41,12 +44,29 @@ class ExtentList {
   std::vector<Extent>& into_;
 };
 
-void cover_leaf(const LeafMap::Found& found, ExtentList& list) {
-  const std::uint64_t base = first_block(found.index).value;
-  list.cover(base * kBlockBytes, false);
-  for (unsigned index = 0; index < kLeafBlocks;) {
+// What nothing maps, up to `until`: what the base shows takes space there, but for its own holes.
+Task<void> cover_hole(Scheduler& scheduler, Base* base, std::uint64_t until, ExtentList& list) {
+  until = std::min(until, list.end());
+  const std::uint64_t shown = base == nullptr ? 0 : std::min(until, base->end().value * kBlockBytes);
+  while (!list.full() && list.next() < shown) {
+    const std::uint64_t from = list.next();
+    const auto found = co_await base_extents(scheduler, *base, from, shown, kPiecesAtOnce);
+    for (const Extent& piece : found) list.cover(piece.offset_bytes + piece.length_bytes, piece.allocated);
+  }
+  list.cover(until, false);
+}
+
+Task<void> cover_leaf(Scheduler& scheduler, Base* base, const LeafMap::Found& found, ExtentList& list) {
+  const std::uint64_t start = first_block(found.index).value;
+  co_await cover_hole(scheduler, base, start * kBlockBytes, list);
+  for (unsigned index = 0; index < kLeafBlocks && !list.full();) {
     const LeafRun run = found.leaf.run_at(index);
-    list.cover((base + run.end()) * kBlockBytes, run.kind == LeafRun::Kind::kData);
+    const std::uint64_t until = (start + run.end()) * kBlockBytes;
+    if (run.kind == LeafRun::Kind::kHole) {
+      co_await cover_hole(scheduler, base, until, list);
+    } else {
+      list.cover(until, run.kind == LeafRun::Kind::kData);
+    }
     index = run.end();
   }
 }
@@ -56,15 +76,17 @@ void cover_leaf(const LeafMap::Found& found, ExtentList& list) {
 Task<Result<>> list_extents(Parts& parts, View view, std::uint64_t offset_bytes, std::uint64_t length_bytes,
                             std::size_t max_extents, std::vector<Extent>& into) {
   const std::uint64_t end = offset_bytes + length_bytes;
+  const BasePointer held = parts.bases.under(view.branch);
+  Base* const base = held.get();
   ExtentList list(offset_bytes, end, std::max<std::size_t>(1, max_extents), into);
   LeafIndex from = leaf_of(BlockIndex{offset_bytes / kBlockBytes});
   const LeafIndex to = leaf_of(BlockIndex{round_up(end, kBlockBytes) / kBlockBytes + kLeafBlocks - 1});
   while (!list.full()) {
     auto found = co_await parts.map.scan(view, from, to, kLeavesAtOnce);
     if (!found) co_return std::unexpected(found.error());
-    for (const LeafMap::Found& leaf : *found) cover_leaf(leaf, list);
+    for (const LeafMap::Found& leaf : *found) co_await cover_leaf(parts.scheduler, base, leaf, list);
     if (found->size() < kLeavesAtOnce) {
-      list.cover(end, false);
+      co_await cover_hole(parts.scheduler, base, end, list);
       co_return Result<>{};
     }
     from = found->back().index.next();

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "coppice/scheduler.h"
+#include "disk/base.h"
 #include "journal/journal.h"
 #include "map/leaf_map.h"
 #include "pool/allocator.h"
@@ -38,6 +39,7 @@ struct Parts {
   AsyncMutex& growing;     // held while a slab is added
   WaitQueue& space_freed;  // woken when blocks became free
   LeafGate& gate;          // before publishing
+  Bases& bases;            // below the trees' roots
   // The epochs in which a head could write in place when the power went: only blocks born in them may be
   // taken as they stand, and only in suspect granules.
   const std::set<Epoch>& suspect_epochs;

@@ -7,12 +7,15 @@ namespace coppice {
 
 namespace {
 
-std::uint64_t data_mask(const Leaf& leaf, unsigned from, unsigned count) {
+// Where zeroes change something.
+std::uint64_t zero_mask(const Leaf& leaf, unsigned from, unsigned count, Holes holes) {
   std::uint64_t mask = 0;
   for (unsigned index = from; index < from + count;) {
     const LeafRun run = leaf.run_at(index);
     const unsigned end = std::min(run.end(), from + count);
-    if (run.kind == LeafRun::Kind::kData) mask |= leaf_mask(index, end - index);
+    const bool hole = run.kind == LeafRun::Kind::kHole;
+    if (hole ? holes == Holes::kFilled : run.kind == LeafRun::Kind::kData)
+      mask |= leaf_mask(index, end - index);
     index = end;
   }
   return mask;
@@ -42,7 +45,7 @@ void append_superseded(Parts& parts, const Head& head, const CachedLeaf& leaf, u
                        MapRecord& record) {
   if (mutated(Mutation::kNoSuperseded)) return;
   const LeafKey key = version_of(leaf);
-  const bool writes = record.physical.value != 0 || data_mask(leaf.leaf, from, count) != 0;
+  const bool writes = record.physical.value != 0 || zero_mask(leaf.leaf, from, count, holes_of(record)) != 0;
   if (!writes || key.branch.value == 0 || key.version == record.epoch) return;
   if (key.version <= parts.tree.free_floor(head.node, record.epoch, leaf.index)) return;
   record.superseded.push_back({key.branch, key.leaf, key.version, ~std::uint64_t{0}});
@@ -76,7 +79,7 @@ void apply_record(Parts& parts, Head& head, const MapRecord& record, std::uint64
                   CachedLeaf* now = current(parts, view, leaves.at(leaf));
                   const PhysicalBlock physical =
                       record.physical.value == 0 ? PhysicalBlock{0} : record.physical.next(offset);
-                  map_leaf(parts.map, *now, record.epoch, from, part, physical);
+                  map_leaf(parts.map, *now, record.epoch, from, part, physical, holes_of(record));
                   parts.map.unpin(now);
                 });
   for (const ReclaimedVersion& version : record.superseded) {
@@ -85,13 +88,17 @@ void apply_record(Parts& parts, Head& head, const MapRecord& record, std::uint64
   free_and_own(parts, position, record);
 }
 
+Holes holes_of(const MapRecord& record) {
+  return record.over_base ? Holes::kFilled : Holes::kStay;
+}
+
 void map_leaf(LeafMap& map, CachedLeaf& leaf, Epoch epoch, unsigned from, unsigned count,
-              PhysicalBlock physical) {
+              PhysicalBlock physical, Holes holes) {
   if (physical.value != 0) {
     map.edit(&leaf, epoch, leaf_mask(from, count))->leaf.map(from, count, physical, epoch);
     return;
   }
-  const std::uint64_t mask = data_mask(leaf.leaf, from, count);
+  const std::uint64_t mask = zero_mask(leaf.leaf, from, count, holes);
   if (mask == 0) return;
   Leaf& target = map.edit(&leaf, epoch, mask)->leaf;
   for (unsigned bit = from; bit < from + count; ++bit) {
@@ -126,8 +133,9 @@ std::uint64_t publish_redirected(Parts& parts, Head& head, Epoch epoch, BlockInd
 }
 
 std::uint64_t publish_zero(Parts& parts, Head& head, Epoch epoch, BlockIndex first, std::uint64_t count,
-                           LeafPins& leaves) {
+                           Holes holes, LeafPins& leaves) {
   MapRecord record{head.branch, epoch, first, count, PhysicalBlock{0}, {}, {}};
+  record.over_base = holes == Holes::kFilled;
   complete(parts, head, record, leaves);
   const std::uint64_t position = parts.journal.stage(record);
   apply_record(parts, head, record, position, leaves);

@@ -9,10 +9,15 @@
 
 namespace coppice {
 
-// Edits a pinned leaf as a map record of `epoch` says: data, or zeroes over what is data (holes stay holes,
-// so that redo finds the same leaf). Used by the data path and by redo alike.
+// Zeroes stand over what is data, and holes stay holes; or, where a base would show through these, over
+// both.
+enum class Holes : std::uint8_t { kStay, kFilled };
+// Edits a pinned leaf as a map record of `epoch` says: data, or zeroes. Used by the data path and by redo
+// alike, which find the same leaf and so make the same of it.
 void map_leaf(LeafMap& map, CachedLeaf& leaf, Epoch epoch, unsigned from, unsigned count,
-              PhysicalBlock physical);
+              PhysicalBlock physical, Holes holes);
+
+Holes holes_of(const MapRecord& record);
 
 // Blocks of a leaf's part that the write replaces and nobody else sees.
 void append_freed(Parts& parts, const Head& head, Epoch epoch, const CachedLeaf& leaf, unsigned from,
@@ -32,6 +37,6 @@ ChecksumRecord in_place_record(Epoch epoch, PhysicalRun run, std::span<const std
 std::uint64_t publish_in_place(Parts& parts, Epoch epoch, PhysicalRun run,
                                std::span<const std::uint32_t> checksums);
 std::uint64_t publish_zero(Parts& parts, Head& head, Epoch epoch, BlockIndex first, std::uint64_t count,
-                           LeafPins& leaves);
+                           Holes holes, LeafPins& leaves);
 
 }  // namespace coppice

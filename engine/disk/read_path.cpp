@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/mutation.h"
+#include "disk/base.h"
 #include "io/block_file.h"
 
 namespace coppice {
@@ -26,15 +27,45 @@ std::span<std::byte, kBlockBytes> block_at(std::span<std::byte> memory, std::uin
   return std::span<std::byte, kBlockBytes>(memory.data() + block * kBlockBytes, kBlockBytes);
 }
 
-// Adds the data runs of a leaf, joined where they continue physically, and zeroes the rest.
-void add_pieces(const Leaf& leaf, unsigned from, unsigned to, std::uint64_t offset_blocks,
-                std::span<std::byte> into, std::pmr::vector<Piece>& pieces) {
+// What a read stands on.
+struct Sources {
+  explicit Sources(std::pmr::memory_resource* memory) : pieces(memory) {}
+  std::pmr::vector<Piece> pieces;
+  BasePointer base;  // null: holes are zeroes
+  std::vector<BaseRead> from_base;
+};
+
+void add_hole(BlockIndex first, std::span<std::byte> into, Sources& sources) {
+  if (!sources.base || first >= sources.base->end()) {
+    std::ranges::fill(into, std::byte{0});
+    return;
+  }
+  const std::uint64_t shown = (sources.base->end().value - first.value) * kBlockBytes;
+  const auto part = into.first(std::min<std::uint64_t>(shown, into.size()));
+  std::ranges::fill(into.subspan(part.size()), std::byte{0});
+  BaseRead* last = sources.from_base.empty() ? nullptr : &sources.from_base.back();
+  const bool continues = last != nullptr && last->into.data() + last->into.size() == part.data();
+  if (continues) {
+    last->into = {last->into.data(), last->into.size() + part.size()};
+  } else {
+    sources.from_base.push_back({first, part, {}});
+  }
+}
+
+// Adds the data runs of a leaf, joined where they continue physically, and what the base shows; zeroes the
+// rest.
+void add_pieces(const CachedLeaf& cached, unsigned from, unsigned to, std::uint64_t offset_blocks,
+                std::span<std::byte> into, Sources& sources) {
+  std::pmr::vector<Piece>& pieces = sources.pieces;
   for (unsigned index = from; index < to;) {
-    const LeafRun run = leaf.run_at(index);
+    const LeafRun run = cached.leaf.run_at(index);
     const unsigned end = std::min(run.end(), to);
     const unsigned count = end - index;
-    if (run.kind != LeafRun::Kind::kData) {
+    if (run.kind == LeafRun::Kind::kZero) {
       std::memset(into.data() + offset_blocks * kBlockBytes, 0, count * kBlockBytes);
+    } else if (run.kind == LeafRun::Kind::kHole) {
+      add_hole(first_block(cached.index).next(index),
+               into.subspan(offset_blocks * kBlockBytes, count * kBlockBytes), sources);
     } else if (!pieces.empty() && pieces.back().run.first.next(pieces.back().run.count) == run.physical &&
                pieces.back().offset_blocks + pieces.back().run.count == offset_blocks) {
       pieces.back().run.count += count;
@@ -47,7 +78,8 @@ void add_pieces(const Leaf& leaf, unsigned from, unsigned to, std::uint64_t offs
 }
 
 Task<Result<>> look_up(Parts& parts, View view, BlockIndex first, std::span<std::byte> into,
-                       std::pmr::vector<Piece>& pieces) {
+                       Sources& sources) {
+  sources.base = parts.bases.under(view.branch);
   const std::uint64_t count = into.size() / kBlockBytes;
   for (std::uint64_t done = 0; done < count;) {
     const BlockIndex block = first.next(done);
@@ -59,7 +91,7 @@ Task<Result<>> look_up(Parts& parts, View view, BlockIndex first, std::span<std:
       if (!loaded) co_return std::unexpected(loaded.error());
       leaf = *loaded;
     }
-    add_pieces(leaf->leaf, from, to, done, into, pieces);
+    add_pieces(*leaf, from, to, done, into, sources);
     parts.map.unpin(leaf);
     done += to - from;
   }
@@ -95,10 +127,12 @@ Task<Result<>> read_pieces(Parts& parts, View view, BlockIndex first, std::span<
   // Small reads take nothing from the heap.
   std::array<std::byte, 2 * sizeof(Piece)> room;
   std::pmr::monotonic_buffer_resource memory(room.data(), room.size());
-  std::pmr::vector<Piece> pieces(&memory);
-  auto found = co_await look_up(parts, view, first, into, pieces);
+  Sources sources(&memory);
+  auto found = co_await look_up(parts, view, first, into, sources);
   if (!found) co_return found;
-  Latch latch(static_cast<std::uint32_t>(pieces.size()));
+  std::pmr::vector<Piece>& pieces = sources.pieces;
+  Latch latch(static_cast<std::uint32_t>(pieces.size() + sources.from_base.size()));
+  for (BaseRead& read : sources.from_base) submit_read(*sources.base, read, latch);
   bool all_pinned = true;
   for (Piece& piece : pieces) {
     piece.pinned = parts.checksums.try_pin(piece.run);
@@ -115,6 +149,9 @@ Task<Result<>> read_pieces(Parts& parts, View view, BlockIndex first, std::span<
   co_await latch;
   for (const Piece& piece : pieces) {
     if (done) done = to_result(piece.request);
+  }
+  for (const BaseRead& read : sources.from_base) {
+    if (done) done = to_result(read);
   }
   for (const Piece& piece : pieces) {
     if (done) done = verify(parts, first, into, piece, mismatch);

@@ -402,7 +402,7 @@ Task<Result<std::uint64_t>> write_locked(Parts& parts, Head& head, RangeLock::En
 }
 
 Task<Result<std::uint64_t>> zero_locked(Parts& parts, Head& head, RangeLock::Entry& entry, BlockIndex first,
-                                        std::uint64_t count) {
+                                        std::uint64_t count, Holes holes) {
   const std::uint64_t room = record_room(count);
   auto reserved = co_await parts.journal.reserve(room);
   if (!reserved) co_return std::unexpected(reserved.error());
@@ -415,7 +415,7 @@ Task<Result<std::uint64_t>> zero_locked(Parts& parts, Head& head, RangeLock::Ent
   }
   std::uint64_t position = 0;
   // Nothing suspends between the start and here, so the leaves are still pinned as seen from this epoch.
-  if (started) position = publish_zero(parts, head, entry.epoch, first, count, leaves);
+  if (started) position = publish_zero(parts, head, entry.epoch, first, count, holes, leaves);
   parts.journal.unreserve(room);
   if (!started) co_return std::unexpected(started.error());
   co_return position;

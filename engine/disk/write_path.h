@@ -7,6 +7,7 @@
 #include "coppice/result.h"
 #include "coppice/task.h"
 #include "disk/head.h"
+#include "disk/publish.h"
 
 namespace coppice {
 
@@ -16,10 +17,10 @@ namespace coppice {
 Task<Result<std::uint64_t>> write_locked(Parts& parts, Head& head, RangeLock::Entry& entry, BlockIndex first,
                                          std::span<const std::byte> data);
 
-// Makes the blocks read as zeroes by unmapping them; holes stay holes. At most kZeroBlocksAtOnce.
+// Makes the blocks read as zeroes by unmapping them. At most kZeroBlocksAtOnce.
 inline constexpr std::uint64_t kZeroBlocksAtOnce = 64 * kLeafBlocks;
 Task<Result<std::uint64_t>> zero_locked(Parts& parts, Head& head, RangeLock::Entry& entry, BlockIndex first,
-                                        std::uint64_t count);
+                                        std::uint64_t count, Holes holes);
 
 // Bytes a record of a write of `count` blocks may need in the journal, however it is split.
 std::uint64_t record_room(std::uint64_t count);

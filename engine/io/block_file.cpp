@@ -17,6 +17,9 @@ Result<> BlockFile::reserve(std::uint64_t, std::uint64_t) {
 std::uint64_t BlockFile::first_hole(std::uint64_t, std::uint64_t to_bytes) {
   return to_bytes;
 }
+std::uint64_t BlockFile::first_data(std::uint64_t from_bytes, std::uint64_t) {
+  return from_bytes;
+}
 std::optional<std::uint64_t> BlockFile::room_bytes() {
   return std::nullopt;
 }

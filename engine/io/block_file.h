@@ -56,6 +56,9 @@ class BlockFile {
   // The first byte in [from, to) that was never written, or was punched, or `to`: writing there is slower.
   // Where it can't be known, `to`. Blocking.
   virtual std::uint64_t first_hole(std::uint64_t from_bytes, std::uint64_t to_bytes);
+  // The first byte in [from, to) that may hold something, or `to`: what is before reads as zeroes. Where it
+  // can't be known, `from`. Blocking.
+  virtual std::uint64_t first_data(std::uint64_t from_bytes, std::uint64_t to_bytes);
   // What its file system could still give it; nothing for a block device.
   virtual std::optional<std::uint64_t> room_bytes();
   // Tells a block device that the range is not needed; its content is undefined then. Blocking.

@@ -99,6 +99,13 @@ class SystemBlockFile final : public BlockFile {
     return hole < 0 ? to_bytes : std::min(static_cast<std::uint64_t>(hole), to_bytes);
   }
 
+  std::uint64_t first_data(std::uint64_t from_bytes, std::uint64_t to_bytes) override {
+    if (is_device_) return from_bytes;
+    const off_t data = lseek(descriptor_, static_cast<off_t>(from_bytes), SEEK_DATA);
+    if (data < 0) return errno == ENXIO ? to_bytes : from_bytes;
+    return std::min(static_cast<std::uint64_t>(data), to_bytes);
+  }
+
   std::optional<std::uint64_t> room_bytes() override {
     struct statvfs system{};
     if (is_device_ || fstatvfs(descriptor_, &system) != 0) return std::nullopt;

@@ -22,8 +22,8 @@ static_assert(offsetof(WireRecordHeader, type) == 4 && offsetof(WireRecordHeader
 
 constexpr std::size_t kFrameBytes = kRecordHeaderBytes + kRecordTrailerBytes;
 
-RecordType type_of(const MapRecord&) {
-  return RecordType::kMap;
+RecordType type_of(const MapRecord& record) {
+  return record.over_base ? RecordType::kZero : RecordType::kMap;
 }
 RecordType type_of(const ChecksumRecord&) {
   return RecordType::kChecksum;
@@ -54,6 +54,15 @@ template <class T>
 Result<Record> decode_as(std::span<const std::byte> body) {
   T record;
   if (!decode_body(body, record)) return fail(ErrorKind::kCorrupt, 0, "damaged journal record");
+  return Record{std::move(record)};
+}
+
+// The body is that of a map record.
+Result<Record> decode_zero(std::span<const std::byte> body) {
+  MapRecord record;
+  if (!decode_body(body, record) || record.physical.value != 0)
+    return fail(ErrorKind::kCorrupt, 0, "damaged journal record");
+  record.over_base = true;
   return Record{std::move(record)};
 }
 
@@ -119,6 +128,8 @@ Result<Record> decode_record(const RecordView& view) {
       return decode_as<MetaRecord>(view.body);
     case RecordType::kReclaim:
       return decode_as<ReclaimRecord>(view.body);
+    case RecordType::kZero:
+      return decode_zero(view.body);
     case RecordType::kPadding:
       break;
   }

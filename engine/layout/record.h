@@ -28,6 +28,7 @@ enum class RecordType : std::uint16_t {
   kChecksum = 2,
   kMeta = 3,
   kReclaim = 4,
+  kZero = 5,  // a map record of zeroes over holes, where a base shows through them
 };
 
 struct PhysicalRun {
@@ -47,7 +48,8 @@ struct ReclaimedVersion {
 
 // Blocks [first, first + count) of the branch stand at [physical, +count) from `epoch` on, or are zeroes when
 // `physical` is 0. Carries the allocation (data: the run becomes allocated), the checksums of the new content
-// and what it frees. Data records have count checksums, zero records none.
+// and what it frees. Data records have count checksums, zero records none. Zero records leave holes as they
+// are, unless they stand over a base: the record says so, since the base may be gone when it is redone.
 struct MapRecord {
   BranchId branch;
   Epoch epoch;
@@ -58,6 +60,7 @@ struct MapRecord {
   std::vector<PhysicalRun> freed;
   // Versions that no node sees any more now that this epoch has one of its own: deleted with it.
   std::vector<ReclaimedVersion> superseded{};
+  bool over_base = false;  // zeroes only
   bool operator==(const MapRecord&) const = default;
 };
 

@@ -22,7 +22,9 @@ inline constexpr std::array<std::uint64_t, 4> kSuperblockOffsets = {0, 1u << 20,
 inline constexpr std::uint64_t kSuperblockAreaBytes = 4u << 20;
 inline constexpr std::uint32_t kMaxMembers = 256;
 // Feature bits known to this version. An unknown incompat bit: refuse; ro_compat: open read-only.
-inline constexpr std::uint64_t kKnownIncompat = 0;
+// A disk stands, or once stood, on a base: who does not know bases would read zeroes in its place.
+inline constexpr std::uint64_t kIncompatBases = 1;
+inline constexpr std::uint64_t kKnownIncompat = kIncompatBases;
 // The pool holds a copy of the metadata: who does not know it would write over it.
 inline constexpr std::uint64_t kRoCompatMetaCopy = 1;
 inline constexpr std::uint64_t kKnownRoCompat = kRoCompatMetaCopy;

@@ -144,6 +144,11 @@ template <Of<AttachmentsValue> T>
 void fields(T& value, auto visit) {
   visit(value.last_epoch), visit(value.all);
 }
+template <Of<BaseValue> T>
+void fields(T& value, auto visit) {
+  visit(value.size_bytes), visit(value.is_device), visit(value.inode), visit(value.changed_ns);
+  visit(value.samples), visit(value.flattening), visit(value.path);
+}
 template <Of<CountersValue> T>
 void fields(T& value, auto visit) {
   visit(value.next_epoch), visit(value.next_branch), visit(value.next_node), visit(value.next_disk);
@@ -255,6 +260,9 @@ std::string schedule_key(DiskId id) {
 std::string attachments_key(DiskId id) {
   return key_of("attach/", id.value);
 }
+std::string base_key(BranchId root) {
+  return key_of("base/", root.value);
+}
 
 std::optional<std::uint64_t> id_of_key(std::string_view key, std::string_view prefix) {
   if (!key.starts_with(prefix)) return std::nullopt;
@@ -289,6 +297,9 @@ std::string encode(const ScheduleValue& value) {
   return put(value);
 }
 std::string encode(const AttachmentsValue& value) {
+  return put(value);
+}
+std::string encode(const BaseValue& value) {
   return put(value);
 }
 std::string encode(const CountersValue& value) {
@@ -332,6 +343,9 @@ std::optional<AttachmentsValue> decode_attachments(std::string_view value) {
   auto attachments = take<AttachmentsValue>(value);
   if (attachments && !in_order(*attachments)) return std::nullopt;
   return attachments;
+}
+std::optional<BaseValue> decode_base(std::string_view value) {
+  return take<BaseValue>(value);
 }
 std::optional<CountersValue> decode_counters(std::string_view value) {
   return take<CountersValue>(value);

@@ -3,7 +3,7 @@
 //   "branch/<id>"  BranchValue     "node/<id>"  NodeValue     "disk/<id>"  DiskValue
 //   "counters"     CountersValue   "applied"    AppliedValue  "store"      StoreValue
 //   "suspects"     SuspectsValue   "trash/<id>"  TrashValue
-//   "schedule/<id>" ScheduleValue   "attach/<id>" AttachmentsValue
+//   "schedule/<id>" ScheduleValue   "attach/<id>" AttachmentsValue   "base/<branch id>" BaseValue
 // Ids are 16 lower-case hex digits. Each value starts with a version byte: 1, or the lowest one that can hold
 // it.
 #pragma once
@@ -105,6 +105,20 @@ struct AttachmentsValue {
   bool operator==(const AttachmentsValue&) const = default;
 };
 
+// The read-only image that shows through what a tree does not map itself; kept under its root branch.
+struct BaseValue {
+  std::uint64_t size_bytes = 0;
+  // How it is known again: a file by size, inode and time of change, or by size, time and samples; a block
+  // device by size and samples.
+  bool is_device = false;
+  std::uint64_t inode = 0;
+  std::int64_t changed_ns = 0;  // since 1970
+  std::uint64_t samples = 0;    // xxh3 of some of its content (FORMAT.md)
+  bool flattening = false;      // its content is being copied into the pool
+  std::string path;             // absolute
+  bool operator==(const BaseValue&) const = default;
+};
+
 // The next free numbers. The epoch counter is above every epoch ever used in a record.
 struct CountersValue {
   Epoch next_epoch;
@@ -142,6 +156,7 @@ std::string disk_key(DiskId id);
 std::string trash_key(DiskId id);
 std::string schedule_key(DiskId id);
 std::string attachments_key(DiskId id);
+std::string base_key(BranchId root);
 inline constexpr std::string_view kCountersKey = "counters";
 inline constexpr std::string_view kAppliedKey = "applied";
 inline constexpr std::string_view kStoreKey = "store";
@@ -155,6 +170,7 @@ std::string encode(const DiskValue& value);
 std::string encode(const TrashValue& value);
 std::string encode(const ScheduleValue& value);
 std::string encode(const AttachmentsValue& value);
+std::string encode(const BaseValue& value);
 std::string encode(const CountersValue& value);
 std::string encode(const AppliedValue& value);
 std::string encode(const StoreValue& value);
@@ -167,6 +183,7 @@ bool newer_disk(std::string_view value);
 std::optional<TrashValue> decode_trash(std::string_view value);
 std::optional<ScheduleValue> decode_schedule(std::string_view value);
 std::optional<AttachmentsValue> decode_attachments(std::string_view value);
+std::optional<BaseValue> decode_base(std::string_view value);
 std::optional<CountersValue> decode_counters(std::string_view value);
 std::optional<AppliedValue> decode_applied(std::string_view value);
 std::optional<StoreValue> decode_store(std::string_view value);

@@ -1,5 +1,6 @@
 #include "pool/pool.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -33,6 +34,7 @@ SlabLayout Pool::slab_layout(std::uint64_t member) const {
 Superblock Pool::next_superblock(std::uint64_t member) const {
   Superblock next = members_[member].superblock;
   next.generation = next_generation(next.generation);
+  next.incompat |= incompat_;
   if (member != 0) return next;
   next.meta_copy = meta_copy_;
   next.ro_compat &= ~kRoCompatMetaCopy;
@@ -65,6 +67,29 @@ Task<Result<>> Pool::write_superblocks(Mark mark) {
   if (written)
     for (std::size_t i = 0; i < members_.size(); ++i) members_[i].superblock = writes[i].superblock;
   superblock_lock_.unlock();
+  co_return written;
+}
+
+Task<Result<>> Pool::require_feature(std::uint64_t incompat_bit) {
+  const auto has = [incompat_bit](const Member& member) {
+    return (member.superblock.incompat & incompat_bit) != 0;
+  };
+  co_await superblock_lock_.lock();
+  incompat_ |= incompat_bit;
+  Result<> written;
+  if (!std::ranges::all_of(members_, has)) written = co_await write_again();
+  superblock_lock_.unlock();
+  co_return written;
+}
+
+// Under the lock: what they say, but for what is set for the next ones.
+Task<Result<>> Pool::write_again() {
+  std::vector<SuperblockWrite> writes;
+  for (std::uint64_t i = 0; i < members_.size(); ++i)
+    writes.push_back({members_[i].file.get(), next_superblock(i)});
+  auto written = co_await write_superblocks_to(writes, SuperblockPlaces::kOfGeneration);
+  if (written)
+    for (std::size_t i = 0; i < members_.size(); ++i) members_[i].superblock = writes[i].superblock;
   co_return written;
 }
 

@@ -107,6 +107,9 @@ class Pool {
   void set_meta_copy(const MetaCopyPlace& place) { meta_copy_ = place; }
   Task<Result<>> write_meta_copy();
 
+  // Who does not know the feature opens the pool no more, from when this returns. For good.
+  Task<Result<>> require_feature(std::uint64_t incompat_bit);
+
   // Adds a slab to a member with room (a growing file is extended, its space reserved): header and empty
   // metadata pages on disk, then the superblock, all synced. The slab that was made ready comes first.
   // kNoSpace when nothing can grow, or the file system is full, which is told once (notice).
@@ -155,6 +158,7 @@ class Pool {
   // The member with room that has the fewest slabs, of those not tried.
   [[nodiscard]] std::optional<std::uint64_t> next_member(const std::vector<bool>& tried) const;
   [[nodiscard]] std::uint64_t slab_end_bytes(std::uint64_t member, std::uint64_t slab) const;
+  Task<Result<>> write_again();
   Result<> back_slab(std::uint64_t member, std::uint64_t slab);
   void tell_full();
   Task<Result<Ahead>> prepare_locked(std::uint64_t most_bytes);
@@ -164,6 +168,7 @@ class Pool {
   Scheduler& scheduler_;
   std::vector<Member> members_;
   MetaCopyPlace meta_copy_;
+  std::uint64_t incompat_ = 0;  // to be set in every superblock from now on
   bool writes_back_ = false;
   bool newer_may_be_lost_ = false;
   AsyncMutex superblock_lock_;                  // superblocks are written by checkpoints and by growth

@@ -61,6 +61,11 @@ void dump_tree(const Tree& tree, std::string& into) {
                           static_cast<unsigned>(each.state), each.created_unix_ms, each.label);
     }
   }
+  for (const auto& [root, base] : tree.bases()) {
+    into += fmt::format("base of={} size={} inode={} changed_ns={} samples={:#x}{}{} path={}\n", root.value,
+                        base.size_bytes, base.inode, base.changed_ns, base.samples,
+                        base.is_device ? " device" : "", base.flattening ? " flattening" : "", base.path);
+  }
   for (const auto& [id, branch] : tree.branches()) {
     into += fmt::format("branch {} parent={} fork_epoch={} current={}\n", id.value, branch.parent.value,
                         branch.fork_epoch.value, branch.current.value);

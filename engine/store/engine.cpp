@@ -33,6 +33,7 @@ Engine::Engine(Scheduler& scheduler, std::unique_ptr<Pool> pool, EngineSources s
       checksums_(scheduler, *pool_, cache_bytes / kChecksumShare),
       granules_(scheduler, *pool_),
       pending_(allocator_),
+      bases_(tree_),
       map_(scheduler, *sources_.meta, tree_, cache_bytes - cache_bytes / kChecksumShare),
       staging_(std::move(sources_.staging)),
       growing_(scheduler),
@@ -111,9 +112,23 @@ Task<bool> no_room() {
 
 void Engine::use_journal(JournalSetup setup) {
   journal_ = std::make_unique<Journal>(scheduler_, staging_, std::move(setup));
-  parts_.reset(new Parts{scheduler_, *pool_, allocator_, checksums_, granules_, pending_, *journal_, map_,
-                         tree_, counters_, growing_, space_freed_, gate_, suspect_epochs_,
-                         [this] { return checkpointer_->run(); }, [this] { return reclaiming; },
+  parts_.reset(new Parts{scheduler_,
+                         *pool_,
+                         allocator_,
+                         checksums_,
+                         granules_,
+                         pending_,
+                         *journal_,
+                         map_,
+                         tree_,
+                         counters_,
+                         growing_,
+                         space_freed_,
+                         gate_,
+                         bases_,
+                         suspect_epochs_,
+                         [this] { return checkpointer_->run(); },
+                         [this] { return reclaiming; },
                          [this] { return copy_.give_up(); },
                          [this] { return make_room ? make_room() : no_room(); },
                          [this](const char* what, std::uint64_t offset, PhysicalBlock address) {
@@ -317,7 +332,14 @@ Task<Outcome<>> Engine::start() {
   auto from = co_await load();
   if (!from) co_return std::unexpected(from.error());
   auto recovered = co_await recover(*from, std::move(past));
+  // Redo has no need of them: what it maps is in its records.
+  if (recovered) open_bases();
   co_return recovered;
+}
+
+void Engine::open_bases() {
+  if (!sources_.bases) return;
+  for (const auto& [root, value] : tree_.bases()) bases_.set(root, images().open(value));
 }
 
 Task<Outcome<>> Engine::stop() {

@@ -13,6 +13,7 @@
 #include "disk/parts.h"
 #include "journal/staging.h"
 #include "map/space_reserve.h"
+#include "store/base_images.h"
 #include "store/checkpointer.h"
 #include "store/meta_copy.h"
 #include "store/recovery.h"
@@ -29,6 +30,7 @@ struct EngineSources {
   Uuid boot;  // nil: the staging file says nothing
   FlushOrder flush_order = FlushOrder::kOrderFree;
   std::shared_ptr<SpaceReserve> reserve = {};
+  std::shared_ptr<BaseImages> bases = {};
   // All of them keep what is written in memory.
   bool read_only = false;
 };
@@ -51,6 +53,8 @@ class Engine {
   [[nodiscard]] Tree& tree() { return tree_; }
   [[nodiscard]] LeafMap& map() { return map_; }
   [[nodiscard]] MetaCopy& copy() { return copy_; }
+  [[nodiscard]] Bases& bases() { return bases_; }
+  [[nodiscard]] BaseImages& images() { return *sources_.bases; }
   // What is wrong with the map, and what to do about it.
   [[nodiscard]] std::string map_failure(const Error& error) const;
   // An empty store has nothing to lose, and may have no slab yet.
@@ -95,6 +99,7 @@ class Engine {
   [[nodiscard]] JournalSetup setup(JournalPoint tail, JournalPoint end, std::uint64_t durable_sequence);
   Task<Result<>> journal_tail(const std::vector<Record>& records);
   void note_suspect_epochs();
+  void open_bases();
   void use_journal(JournalSetup setup);
   Task<Result<bool>> take_for_copy(std::uint64_t count, std::vector<PhysicalRun>& into);
   Task<void> tidy_copy();
@@ -109,6 +114,7 @@ class Engine {
   Granules granules_;
   PendingBlocks pending_;
   Tree tree_;
+  Bases bases_;
   LeafMap map_;
   Staging staging_;
   Counters counters_;

@@ -57,7 +57,9 @@ Task<Result<>> Redo::map_blocks(const MapRecord& record, std::uint64_t offset, s
         static_cast<unsigned>(std::min<std::uint64_t>(kLeafBlocks - from, offset + count - done));
     auto leaf = co_await map_.load(view, leaf_of(block));
     if (!leaf) co_return std::unexpected(leaf.error());
-    map_leaf(map_, **leaf, record.epoch, from, part, data ? record.physical.next(done) : PhysicalBlock{0});
+    const PhysicalBlock physical = data ? record.physical.next(done) : PhysicalBlock{0};
+    const Holes holes = mutated(Mutation::kZeroesForgetBase) ? Holes::kStay : holes_of(record);
+    map_leaf(map_, **leaf, record.epoch, from, part, physical, holes);
     map_.unpin(*leaf);
     done += part;
   }

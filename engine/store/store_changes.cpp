@@ -18,6 +18,12 @@ namespace {
 constexpr std::uint64_t kVerbBytes = 8192;
 constexpr std::size_t kMaxNoteBytes = 1024;
 
+std::uint64_t flags_of(DiskPolicy policy) {
+  return policy.strict ? kDiskStrict : 0;
+}
+
+}  // namespace
+
 Outcome<> check_size(const std::string& disk, std::uint64_t size_bytes) {
   if (size_bytes == 0 || size_bytes % kSectorBytes != 0 || size_bytes > kMaxDiskBytes) {
     return refuse(ErrorKind::kInvalid,
@@ -26,12 +32,6 @@ Outcome<> check_size(const std::string& disk, std::uint64_t size_bytes) {
   }
   return {};
 }
-
-std::uint64_t flags_of(DiskPolicy policy) {
-  return policy.strict ? kDiskStrict : 0;
-}
-
-}  // namespace
 
 Task<Outcome<>> StoreImpl::finish(std::uint64_t position, std::string object) {
   auto committed = co_await engine_->parts().journal.commit(position);
@@ -137,6 +137,7 @@ Outcome<> StoreImpl::check_snapshot_specs(const std::vector<Spec>& specs) {
     if (!valid) return valid;
     auto disk = require_disk(spec.disk);
     if (!disk) return std::unexpected(disk.error());
+    if (auto still = require_not_flattening(**disk); !still) return still;
     if (engine_->tree().find_snapshot((*disk)->id, spec.snapshot) != nullptr) {
       return refuse(ErrorKind::kExists,
                     fmt::format("snapshot {} exists already: choose another name", spec.text()));
@@ -335,6 +336,8 @@ Task<Outcome<>> StoreImpl::do_resize(std::string name, std::uint64_t size_bytes)
   if (checked) checked = require_unattached(**disk, "resizing it");
   if (!checked) co_return checked;
   const NodeId head = (*disk)->value.head;
+  checked = require_base(*engine_->tree().node(head));
+  if (!checked) co_return checked;
   const std::uint64_t old_size = engine_->tree().node(head)->value.size_bytes;
   if (size_bytes > old_size) {
     auto cleared = co_await clear_beyond(**disk, old_size, size_bytes);

@@ -18,6 +18,8 @@
 
 namespace coppice {
 
+Outcome<> check_size(const std::string& disk, std::uint64_t size_bytes);
+
 class StoreImpl final : public Store {
  public:
   StoreImpl(Scheduler& scheduler, std::unique_ptr<Engine> engine, HousekeepingOptions options = {});
@@ -25,6 +27,11 @@ class StoreImpl final : public Store {
 
   [[nodiscard]] std::string read_only() const override;
   Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy) override;
+  Task<Outcome<std::uint64_t>> create_disk_over(std::string name, std::uint64_t size_bytes, DiskPolicy policy,
+                                                BaseSource base) override;
+  Task<Outcome<>> set_base(std::string disk, BaseSource base) override;
+  Task<Outcome<>> start_flatten(std::string disk, FlattenPace pace) override;
+  Task<Outcome<>> stop_flatten(std::string disk) override;
   Task<Outcome<>> snapshot(std::vector<Spec> specs, SnapshotOptions options) override;
   Task<Outcome<>> hold(Spec snapshot, std::string tag) override;
   Task<Outcome<std::string>> release(Spec snapshot, std::string tag) override;
@@ -89,6 +96,39 @@ class StoreImpl final : public Store {
 
   // The bodies of the verbs that change something, one at a time.
   Task<Outcome<>> do_create(std::string name, std::uint64_t size_bytes, DiskPolicy policy);
+  Task<Outcome<std::uint64_t>> do_create_over(std::string name, std::uint64_t size_bytes, DiskPolicy policy,
+                                              BaseSource base);
+  Task<Outcome<>> do_set_base(std::string name, BaseSource base);
+  // The base of the tree that the node belongs to can be read, or there is none.
+  Outcome<> require_base(const TreeNode& node);
+  Outcome<> require_not_flattening(const TreeDisk& disk);
+  [[nodiscard]] std::string base_failure(const std::string& disk, const Base& base,
+                                         const BaseValue& value) const;
+  [[nodiscard]] std::optional<BaseInfo> describe_base(BranchId branch) const;
+  void tell_bad_bases();
+  void check_bases(CheckReport& report);
+  // Disks and snapshots of a tree, in the trash too.
+  [[nodiscard]] std::vector<NodeId> living_over(BranchId root) const;
+  struct Flattening {
+    BranchId root;
+    std::string name;  // of the disk, as it was
+    FlattenPace pace = FlattenPace::kBackground;
+    std::uint64_t copied_bytes = 0;
+    std::uint64_t total_bytes = 0;
+    bool stop = false;
+    bool running = true;
+    std::string problem;
+  };
+  Task<Outcome<>> do_start_flatten(std::string name, FlattenPace pace);
+  Task<Outcome<>> mark_flattening(BranchId root, bool flattening, std::string object);
+  void begin_flatten(const TreeNode& head, BranchId root, FlattenPace pace);
+  Task<void> run_flatten(std::shared_ptr<Flattening> job, std::shared_ptr<Head> head,
+                         std::list<Holder>::iterator place);
+  Task<Result<>> fill_head(Flattening& job, Head& head);
+  Task<void> end_flatten(Flattening& job, Result<> filled);
+  void tell_of(const Flattening& job, const std::string& what) const;
+  Task<void> interrupt_flattens();
+  void resume_flattens();
   Task<Outcome<>> do_snapshot(std::vector<Spec> specs, SnapshotOptions options, bool scheduled);
   Task<Outcome<>> do_hold(Spec snapshot, std::string tag);
   Task<Outcome<std::string>> do_release(Spec snapshot, std::string tag);
@@ -179,6 +219,8 @@ class StoreImpl final : public Store {
   std::chrono::nanoseconds policy_interval_;
   WaitGroup policies_running_;
   bool policies_stopping_ = false;
+  std::map<BranchId, std::shared_ptr<Flattening>> flattenings_;  // by root; those that ended, too
+  WaitQueue flatten_ended_;
   std::set<std::string> told_;     // by the last round of policies
   std::set<std::string> telling_;  // by this one
   std::map<NodeId, std::list<OpenBy>> holders_;

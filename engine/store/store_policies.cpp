@@ -117,6 +117,7 @@ void StoreImpl::tell_once(const std::string& text) {
 }
 
 Task<Outcome<>> StoreImpl::run_policies() {
+  engine_->bases().let_go();
   auto done = require_writable();
   if (done) done = co_await run_schedules();
   if (done) done = co_await expire_snapshots();

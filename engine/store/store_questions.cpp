@@ -20,13 +20,16 @@ StoreImpl::StoreImpl(Scheduler& scheduler, std::unique_ptr<Engine> engine, House
       trash_lock_(scheduler),
       wall_clock_(std::move(options.wall_clock)),
       policy_interval_(options.policy_interval),
-      policies_running_(scheduler) {
+      policies_running_(scheduler),
+      flatten_ended_(scheduler) {
   engine_->make_room = [this] { return make_room(); };
 }
 
 void StoreImpl::start() {
   housekeeper_.start();
   start_policies();
+  tell_bad_bases();
+  resume_flattens();
 }
 
 std::string StoreImpl::read_only() const {
@@ -71,6 +74,7 @@ NodeInfo StoreImpl::describe(const TreeNode& node) {
   info.policy.strict = info.kind == NodeInfo::Kind::kHead && disk != nullptr && disk->value.strict();
   info.attachments = holders_of(node.id);
   info.holds = node.value.holds;
+  info.base = describe_base(node.value.branch);
   info.expires_unix_ms = node.value.expires_unix_ms;
   info.scheduled = node.value.scheduled && tree.schedule(node.value.disk) != nullptr;
   for (const NodeId child_id : node.children) {
@@ -262,6 +266,10 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::open_device(Spec spec, Ac
       co_return std::unexpected(writable.error());
     }
   }
+  if (auto usable = require_base(**node); !usable) {
+    verbs_.unlock();
+    co_return std::unexpected(usable.error());
+  }
   const NodeId id = (*node)->id;
   const bool reads = access == Access::kReadOnly;
   std::unique_ptr<BlockDevice> device;
@@ -307,6 +315,7 @@ Task<Outcome<CheckReport>> StoreImpl::do_check(bool read_data) {
   }
   if (!reclaimed) co_return refuse(reclaimed.error(), "giving back space");
   auto report = co_await check_engine(scheduler_, *engine_, read_data);
+  if (report) check_bases(*report);
   co_return report;
 }
 
@@ -333,10 +342,12 @@ Task<Outcome<>> StoreImpl::wait_for_reclaim() {
 
 Task<Outcome<>> StoreImpl::close() {
   co_await stop_policies();
+  co_await interrupt_flattens();
   co_await verbs_.lock();
   if (!holders_.empty()) {
     verbs_.unlock();
     start_policies();
+    resume_flattens();
     co_return refuse(ErrorKind::kBusy, fmt::format("the store is still in use ({})",
                                                    holders_.begin()->second.front().description));
   }

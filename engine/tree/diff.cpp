@@ -11,11 +11,16 @@ namespace {
 
 constexpr std::size_t kLeavesAtOnce = 512;
 
-bool same(const LeafRun& a, const LeafRun& b) {
-  const bool a_data = a.kind == LeafRun::Kind::kData;
-  const bool b_data = b.kind == LeafRun::Kind::kData;
-  if (!a_data && !b_data) return true;
-  return a_data && b_data && a.physical == b.physical && a.birth == b.birth;
+// Reads as zeroes; `over_base`: a base shows through holes there.
+bool reads_zero(const LeafRun& run, bool over_base) {
+  return run.kind == LeafRun::Kind::kZero || (run.kind == LeafRun::Kind::kHole && !over_base);
+}
+
+bool same(const LeafRun& a, const LeafRun& b, bool over_base) {
+  if (reads_zero(a, over_base) || reads_zero(b, over_base))
+    return reads_zero(a, over_base) && reads_zero(b, over_base);
+  if (a.kind != b.kind) return false;
+  return a.kind == LeafRun::Kind::kHole || (a.physical == b.physical && a.birth == b.birth);
 }
 
 void append(std::vector<BlockDifference>& into, BlockDifference found) {
@@ -29,18 +34,23 @@ void append(std::vector<BlockDifference>& into, BlockDifference found) {
   into.push_back(found);
 }
 
-void compare_leaves(const Leaf& a, const Leaf& b, LeafIndex index, std::uint64_t mask, BlockIndex from,
-                    BlockIndex end, std::vector<BlockDifference>& into) {
+struct Window {
+  BlockIndex from;
+  BlockIndex end;
+  BlockIndex base_end;  // of what the base shows; 0: there is none
+};
+
+void compare_leaves(const Leaf& a, const Leaf& b, LeafIndex index, std::uint64_t mask, const Window& range,
+                    std::vector<BlockDifference>& into) {
   for (unsigned bit = 0; bit < kLeafBlocks;) {
     const LeafRun run_a = a.run_at(bit);
     const LeafRun run_b = b.run_at(bit);
     const unsigned until = std::min(run_a.end(), run_b.end());
-    if (!same(run_a, run_b)) {
-      const bool zero = run_b.kind != LeafRun::Kind::kData;
-      for (unsigned each = bit; each < until; ++each) {
-        const BlockIndex block = first_block(index).next(each);
-        if ((mask >> each & 1) && block >= from && block < end) append(into, {block, 1, zero});
-      }
+    for (unsigned each = bit; each < until; ++each) {
+      const BlockIndex block = first_block(index).next(each);
+      const bool over_base = block < range.base_end;
+      if (!(mask >> each & 1) || block < range.from || block >= range.end) continue;
+      if (!same(run_a, run_b, over_base)) append(into, {block, 1, reads_zero(run_b, over_base)});
     }
     bit = until;
   }
@@ -52,6 +62,9 @@ Task<Result<std::vector<BlockDifference>>> diff_views(Tree& tree, LeafMap& map, 
                                                       BlockIndex from, BlockIndex end) {
   const View meeting = tree.meeting_point(a, b);
   if (meeting.branch.value == 0) co_return fail(ErrorKind::kInvalid, EINVAL, "they share no ancestor");
+  const BaseValue* base = tree.base(a.branch);
+  const std::uint64_t base_bytes = base == nullptr ? 0 : base->size_bytes;
+  const Window window{from, end, BlockIndex{round_up(base_bytes, kBlockBytes) / kBlockBytes}};
   std::vector<Tree::Stretch> stretches = tree.path(a, meeting.epoch);
   const std::vector<Tree::Stretch> other = tree.path(b, meeting.epoch);
   stretches.insert(stretches.end(), other.begin(), other.end());
@@ -70,7 +83,7 @@ Task<Result<std::vector<BlockDifference>>> diff_views(Tree& tree, LeafMap& map, 
         map.unpin(*leaf_a);
         co_return std::unexpected(leaf_b.error());
       }
-      compare_leaves((*leaf_a)->leaf, (*leaf_b)->leaf, change.leaf, change.mask, from, end, differences);
+      compare_leaves((*leaf_a)->leaf, (*leaf_b)->leaf, change.leaf, change.mask, window, differences);
       map.unpin(*leaf_a);
       map.unpin(*leaf_b);
     }

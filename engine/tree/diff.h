@@ -16,7 +16,8 @@ struct BlockDifference {
   bool zero = false;  // the second side reads as zeroes
 };
 
-// Every block whose version differs, except where both read as zeroes, in order from `from` on. Exact to a
+// Every block whose version differs, except where both read as zeroes, in order from `from` on. What a base
+// shows is a version as any other. Exact to a
 // block; a block rewritten with the same content counts as different. kInvalid: the views share no ancestor.
 Task<Result<std::vector<BlockDifference>>> diff_views(Tree& tree, LeafMap& map, View a, View b,
                                                       BlockIndex from, BlockIndex end);

@@ -15,6 +15,7 @@ constexpr std::string_view kDiskPrefix = "disk/";
 constexpr std::string_view kTrashPrefix = "trash/";
 constexpr std::string_view kSchedulePrefix = "schedule/";
 constexpr std::string_view kAttachPrefix = "attach/";
+constexpr std::string_view kBasePrefix = "base/";
 
 std::unexpected<Error> damaged() {
   return fail(ErrorKind::kCorrupt, EIO, "the tree's metadata is damaged");
@@ -90,6 +91,7 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
   if (auto id = id_of_key(edit.key, kTrashPrefix)) return apply_trash(DiskId{*id}, edit);
   if (auto id = id_of_key(edit.key, kSchedulePrefix)) return apply_schedule(DiskId{*id}, edit);
   if (auto id = id_of_key(edit.key, kAttachPrefix)) return apply_attachments(DiskId{*id}, edit);
+  if (auto id = id_of_key(edit.key, kBasePrefix)) return apply_base(BranchId{*id}, edit);
   if (edit.key == kCountersKey) {
     auto value = decode_counters(edit.value);
     if (!value) return damaged();
@@ -129,6 +131,15 @@ Result<> Tree::apply_attachments(DiskId id, const MetaEdit& edit) {
   auto value = decode_attachments(edit.value);
   if (!value) return damaged();
   attachments_[id] = std::move(*value);
+  return {};
+}
+
+Result<> Tree::apply_base(BranchId root, const MetaEdit& edit) {
+  bases_.erase(root);
+  if (edit.erase) return {};
+  auto value = decode_base(edit.value);
+  if (!value) return damaged();
+  bases_[root] = *value;
   return {};
 }
 
@@ -229,6 +240,12 @@ void Tree::collect_dirty(MetaBatch& into) {
         into.put(Family::kMeta, key, encode(place->second));
         continue;
       }
+    } else if (auto root = id_of_key(key, kBasePrefix)) {
+      auto place = bases_.find(BranchId{*root});
+      if (place != bases_.end()) {
+        into.put(Family::kMeta, key, encode(place->second));
+        continue;
+      }
     }
     into.erase(Family::kMeta, key);
   }
@@ -264,6 +281,18 @@ const ScheduleValue* Tree::schedule(DiskId id) const {
 const AttachmentsValue* Tree::attachments(DiskId id) const {
   auto place = attachments_.find(id);
   return place == attachments_.end() ? nullptr : &place->second;
+}
+
+BranchId Tree::root_of(BranchId branch) const {
+  for (Parent parent = parent_of(branch); parent.branch.value != 0; parent = parent_of(branch))
+    branch = parent.branch;
+  return branch;
+}
+
+const BaseValue* Tree::base(BranchId branch) const {
+  if (bases_.empty()) return nullptr;
+  auto place = bases_.find(root_of(branch));
+  return place == bases_.end() ? nullptr : &place->second;
 }
 
 const TreeDisk* Tree::find_disk(const std::string& name) const {

@@ -73,6 +73,11 @@ class Tree final : public BranchParents {
   // Null: it never had one.
   [[nodiscard]] const AttachmentsValue* attachments(DiskId disk) const;
   [[nodiscard]] const std::map<DiskId, AttachmentsValue>& attachments() const { return attachments_; }
+  // By root branch.
+  [[nodiscard]] const std::map<BranchId, BaseValue>& bases() const { return bases_; }
+  // Of the tree that the branch belongs to. Null: it has none.
+  [[nodiscard]] const BaseValue* base(BranchId branch) const;
+  [[nodiscard]] BranchId root_of(BranchId branch) const;
   [[nodiscard]] bool trashed(DiskId disk) const { return trash_.contains(disk); }
   [[nodiscard]] const std::map<NodeId, TreeNode>& nodes() const { return nodes_; }
   [[nodiscard]] const std::map<BranchId, BranchValue>& branches() const { return branches_; }
@@ -97,6 +102,10 @@ class Tree final : public BranchParents {
   // Plans. None of them changes anything.
   Edits plan_disk(const std::string& name, std::uint64_t size_bytes, std::uint64_t flags,
                   std::int64_t now_ms) const;
+  // A disk that plan_disk() made stands on a base from the start.
+  [[nodiscard]] Edits plan_base(BranchId root, const BaseValue& base) const;
+  [[nodiscard]] Edits plan_no_base(BranchId root) const;
+  [[nodiscard]] BranchId next_branch() const { return counters_.next_branch; }
   // Closes the head's current epoch with a dead node (no name yet) and opens the next one.
   struct Fork {
     NodeId node;
@@ -141,6 +150,7 @@ class Tree final : public BranchParents {
   Result<> apply_schedule(DiskId id, const MetaEdit& edit);
   Result<> apply_attachments(DiskId id, const MetaEdit& edit);
   Result<> apply_trash(DiskId id, const MetaEdit& edit);
+  Result<> apply_base(BranchId root, const MetaEdit& edit);
   void add_name(DiskId id);
   void drop_name(DiskId id);
   void put_node(NodeId id, const NodeValue& value);
@@ -154,6 +164,7 @@ class Tree final : public BranchParents {
   std::map<DiskId, TrashValue> trash_;
   std::map<DiskId, ScheduleValue> schedules_;
   std::map<DiskId, AttachmentsValue> attachments_;
+  std::map<BranchId, BaseValue> bases_;
   std::unordered_map<std::string, DiskId> disk_names_;  // not of what is in the trash
   std::map<std::pair<DiskId, std::string>, NodeId> snapshot_names_;
   CountersValue counters_{Epoch{1}, BranchId{1}, NodeId{1}, DiskId{1}};

@@ -32,6 +32,14 @@ Tree::Edits Tree::plan_disk(const std::string& name, std::uint64_t size_bytes, s
           put(disk_key(disk), encode(DiskValue{name, head, now_ms, flags}))};
 }
 
+Tree::Edits Tree::plan_base(BranchId root, const BaseValue& base) const {
+  return {put(base_key(root), encode(base))};
+}
+
+Tree::Edits Tree::plan_no_base(BranchId root) const {
+  return {erase(base_key(root))};
+}
+
 Tree::Fork Tree::plan_fork(NodeId head_id, std::int64_t now_ms) const {
   const TreeNode& head = *node(head_id);
   const BranchValue& line = branches_.at(head.value.branch);
@@ -211,6 +219,7 @@ Tree::Edits Tree::plan_remove_node(NodeId id, std::vector<BranchId>& dropped) co
   while (branch.value != 0 && !branch_needed(branch, id, dropped)) {
     dropped.push_back(branch);
     edits.push_back(erase(branch_key(branch)));
+    if (bases_.contains(branch)) edits.push_back(erase(base_key(branch)));
     branch = branches_.at(branch).parent;
   }
   return edits;

@@ -44,6 +44,7 @@ def layout():
     put("tree_values", "trash", b"\x09" + golden("value_trash"))
     put("tree_values", "schedule", b"\x0a" + golden("value_schedule"))
     put("tree_values", "attachments", b"\x0b" + golden("value_attachments"))
+    put("tree_values", "base", b"\x0c" + golden("value_base"))
     put("tree_values", "mask", b"\x07" + golden("mask"))
     put("tree_values", "key", b"\x08node/" + bytes(8))
 

@@ -19,7 +19,7 @@ void check(std::string_view value, Decode decode) {
 void run_one(Input input) {
   const std::uint8_t kind = take_byte(input);
   const std::string_view value = as_text(input);
-  switch (kind % 12) {
+  switch (kind % 13) {
     case 0:
       return check(value, decode_branch);
     case 1:
@@ -44,6 +44,8 @@ void run_one(Input input) {
       return check(value, decode_schedule);
     case 11:
       return check(value, decode_attachments);
+    case 12:
+      return check(value, decode_base);
     default:
       if (const auto id = id_of_key(value, "node/")) {
         demand(node_key(NodeId{*id}) == value, "a node's key has one form");

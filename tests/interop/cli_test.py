@@ -249,7 +249,7 @@ class WithDaemon(StoreTest):
         self.assertEqual(set(self.store.json("diff", f"{disk}@a")[0]), promised["diff"])
 
     def test_every_verb_has_help_with_an_example(self):
-        for verb in ("init create ls info du rm rename resize set snapshot hold release expire undelete schedule attach detach fence rollback clone tree diff import export serve "
+        for verb in ("init create ls info du rm rename resize set flatten snapshot hold release expire undelete schedule attach detach fence rollback clone tree diff import export serve "
                      "check dump").split():
             text = run(PROGRAM, verb, "--help").stdout.decode()
             self.assertIn("Example", text, verb)

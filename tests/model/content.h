@@ -16,7 +16,8 @@
 
 namespace coppice::test {
 
-enum class Space : std::uint8_t { kNone, kTaken, kEither };
+// kBase: of a base, which takes no space in the pool and is told as data all the same.
+enum class Space : std::uint8_t { kNone, kTaken, kEither, kBase };
 
 struct Version {
   std::array<std::byte, kBlockBytes> bytes{};

@@ -268,7 +268,7 @@ void World::check_extents() {
       const VersionPointer& version = content.block(block);
       const std::string where = what + ": block " + std::to_string(block);
       expect(extent.allocated || is_zero(version), where + " holds data and is told to be a hole");
-      expect(extent.allocated || space_of(version) != Space::kTaken,
+      expect(extent.allocated || (space_of(version) != Space::kTaken && space_of(version) != Space::kBase),
              where + " has space and is told to be a hole");
       expect(!extent.allocated || space_of(version) != Space::kNone,
              where + " is a hole and is told to take space");

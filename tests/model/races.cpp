@@ -94,7 +94,7 @@ void World::snapshot_among_writes() {
     }
   }
   nodes_.at(head).content = live;
-  const int node = add_node({nodes_.at(head).parent, disk, name, std::move(content)});
+  const int node = add_node({nodes_.at(head).parent, disk, name, std::move(content), nodes_.at(head).base});
   nodes_.at(head).parent = node;
   verify_node(node);
   verify_node(head);
@@ -192,7 +192,7 @@ void World::snapshot_in_chain() {
     if (!found) continue;
     for (std::size_t i = 0; i < disks.size(); ++i) {
       const int head = head_of(disks[i]);
-      const int node = add_node({nodes_.at(head).parent, disks[i], name, contents[i]});
+      const int node = add_node({nodes_.at(head).parent, disks[i], name, contents[i], nodes_.at(head).base});
       nodes_.at(head).parent = node;
     }
   }

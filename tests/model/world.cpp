@@ -18,6 +18,7 @@ World::World(Reactor& reactor, std::string directory, std::uint64_t seed, std::u
   auto opened = run(open_store(reactor_, {.directory = directory_, .notice = {}}));
   require(opened, "open");
   store_ = std::move(*opened);
+  write_base();
   create();
 }
 
@@ -119,7 +120,8 @@ void World::step() {
   if (choice < 865) return create();
   if (choice < 880) return rename();
   if (choice < 895) return resize();
-  if (choice < 905) return set_policy();
+  if (choice < 900) return set_policy();
+  if (choice < 908) return flatten();
   if (choice < 930) return diff();
   if (choice < 960) return check_extents();
   if (choice < 970) return check_tree();

@@ -26,6 +26,7 @@ struct ModelNode {
   std::string disk;
   std::string snapshot;  // empty: the head
   Content content;
+  int base = 0;  // 0: it stands on none; else the same for all that stand on one together
   [[nodiscard]] Spec spec() const { return {disk, snapshot}; }
 };
 
@@ -128,6 +129,10 @@ class World {
 
   // Verbs (verbs.cpp)
   void create();
+  void create_over();
+  void write_base();
+  void flatten();
+  Task<void> pause();
   void snapshot_some();
   void rollback();
   void clone();
@@ -155,6 +160,9 @@ class World {
   std::map<std::string, int> heads_;
   std::set<std::string> strict_;  // disks
   std::map<std::string, std::unique_ptr<BlockDevice>> devices_;
+  std::vector<VersionPointer> base_;
+  std::uint64_t base_bytes_ = 0;
+  int last_base_ = 0;
   int last_node_ = 0;
   int names_ = 0;
   std::uint64_t steps_ = 0;

@@ -126,6 +126,28 @@ struct DiskPolicy {
   bool operator==(const DiskPolicy&) const = default;
 };
 
+// An image that a disk is to stand on. Whoever has the store open reads it, by its path and with their
+// rights.
+struct BaseSource {
+  std::string path;     // absolute
+  int descriptor = -1;  // of the same file, open for reading: proves that who asks may read it. -1: no proof
+};
+
+// Copying a base into the pool.
+struct FlattenInfo {
+  bool running = false;
+  std::uint64_t copied_bytes = 0;  // of what is looked at, what was written already included
+  std::uint64_t total_bytes = 0;
+  std::string problem;  // why it ended early
+};
+
+struct BaseInfo {
+  std::string path;
+  std::uint64_t size_bytes = 0;
+  std::string problem;  // why what stands on it can't be opened; empty: it can
+  std::optional<FlattenInfo> flatten;
+};
+
 struct NodeInfo {
   std::uint64_t id = 0;
   std::uint64_t parent = 0;  // 0: the root
@@ -135,12 +157,13 @@ struct NodeInfo {
   std::string note;
   std::uint64_t size_bytes = 0;
   std::int64_t created_unix_ms = 0;
-  DiskPolicy policy;                 // of heads: their disk's
-  std::vector<std::string> clones;   // disks (other than `disk`) that continue from this node
-  std::uint64_t attachments = 0;     // open devices on it
-  std::vector<std::string> holds;    // tags that keep it from being removed
-  std::int64_t expires_unix_ms = 0;  // 0: never
-  bool scheduled = false;            // made by its disk's schedule, and removed by it
+  DiskPolicy policy;                  // of heads: their disk's
+  std::vector<std::string> clones;    // disks (other than `disk`) that continue from this node
+  std::uint64_t attachments = 0;      // open devices on it
+  std::vector<std::string> holds;     // tags that keep it from being removed
+  std::int64_t expires_unix_ms = 0;   // 0: never
+  bool scheduled = false;             // made by its disk's schedule, and removed by it
+  std::optional<BaseInfo> base = {};  // of the tree that it belongs to
 };
 
 struct SpaceInfo {
@@ -208,6 +231,18 @@ class Store {
   [[nodiscard]] virtual std::string read_only() const = 0;
 
   virtual Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy = {}) = 0;
+  // A disk over an image that is never written. Size 0: the image's. Answers the size.
+  virtual Task<Outcome<std::uint64_t>> create_disk_over(std::string name, std::uint64_t size_bytes,
+                                                        DiskPolicy policy, BaseSource base) = 0;
+  // Where the base is now, for all that stand on it: the same image, by its size and by samples of it.
+  virtual Task<Outcome<>> set_base(std::string disk, BaseSource base) = 0;
+  // Begins to copy into the pool, in the background, what the disk still reads from its base. In the end it
+  // needs the base no more. A disk that shares its base, with snapshots or others, is refused; meanwhile no
+  // snapshot can be taken. A crash or a close interrupts it; a store with a policy_interval goes on with it.
+  enum class FlattenPace : std::uint8_t { kBackground, kAtOnce };
+  virtual Task<Outcome<>> start_flatten(std::string disk, FlattenPace pace) = 0;
+  // What was copied stays.
+  virtual Task<Outcome<>> stop_flatten(std::string disk) = 0;
   virtual Task<Outcome<>> snapshot(std::vector<Spec> specs, SnapshotOptions options) = 0;
   // A snapshot that is held can't be removed. It may be held by several, each under a tag (a name).
   virtual Task<Outcome<>> hold(Spec snapshot, std::string tag) = 0;

@@ -18,6 +18,12 @@ inline std::uint64_t sector_word(Value value, unsigned word) {
   return word == 0 ? value : (value + word) * 0x9e3779b97f4a7c15ULL;
 }
 
+// What the image under disks holds: values that nobody writes, zeroes among them. Its end is inside a block.
+inline constexpr std::uint64_t kBaseSectors = 70 * 8 + 3;
+constexpr Value base_value(std::uint64_t sector) {
+  return sector >= kBaseSectors || sector / 8 % 5 == 3 ? 0 : sector + 1;
+}
+
 inline void fill_sector(std::span<std::byte> sector, Value value) {
   for (unsigned word = 0; word < kSectorBytes / 8; ++word) {
     const std::uint64_t each = sector_word(value, word);

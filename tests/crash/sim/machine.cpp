@@ -1,9 +1,11 @@
 #include "machine.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 
+#include "content.h"
 #include "layout/superblock.h"
 #include "layout/tree_values.h"
 #include "store/meta_restore.h"
@@ -22,6 +24,53 @@ class LentStaging final : public StagingMemory {
 
  private:
   std::span<std::byte> bytes_;
+};
+
+// The image that disks stand on. Nothing writes it, so it outlives every crash.
+class SimBase final : public BlockFile {
+ public:
+  explicit SimBase(SimScheduler& scheduler) : scheduler_(scheduler), bytes_(kBaseSectors * kSectorBytes) {
+    for (std::uint64_t sector = 0; sector < kBaseSectors; ++sector)
+      fill_sector(std::span(bytes_).subspan(sector * kSectorBytes, kSectorBytes), base_value(sector));
+  }
+  void submit(IoRequest& request) override {
+    scheduler_.after(std::chrono::microseconds(20), [this, &request] {
+      const bool inside = request.offset_bytes + request.length_bytes <= bytes_.size();
+      request.error = request.kind == IoRequest::Kind::kRead && inside ? 0 : EIO;
+      if (request.error == 0)
+        std::memcpy(request.memory, bytes_.data() + request.offset_bytes, request.length_bytes);
+      request.latch->arrive();
+    });
+  }
+  [[nodiscard]] std::uint64_t size_bytes() const override { return bytes_.size(); }
+  Result<> extend(std::uint64_t) override { return fail(ErrorKind::kReadOnly, EROFS, "a base"); }
+  Result<bool> try_lock() override { return true; }
+  [[nodiscard]] const std::string& path() const override { return path_; }
+
+ private:
+  SimScheduler& scheduler_;
+  std::vector<std::byte> bytes_;
+  std::string path_ = "/sim/base";
+};
+
+class SimBases final : public BaseImages {
+ public:
+  explicit SimBases(SimScheduler& scheduler) : scheduler_(scheduler) {}
+  Outcome<BaseValue> identify(const BaseSource& source) override {
+    BaseValue value;
+    value.size_bytes = kBaseSectors * kSectorBytes;
+    value.path = source.path;
+    return value;
+  }
+  BasePointer open(const BaseValue& value) override {
+    auto base = std::make_shared<Base>();
+    base->file = std::make_unique<SimBase>(scheduler_);
+    base->size_bytes = value.size_bytes;
+    return base;
+  }
+
+ private:
+  SimScheduler& scheduler_;
 };
 
 Uuid make_uuid(std::uint64_t a, std::uint64_t b) {
@@ -172,6 +221,7 @@ Task<Outcome<>> Process::open() {
   }
   EngineSources sources{open_file, machine.meta.open(), std::make_unique<LentStaging>(machine.staging),
                         machine.boot, machine.shape.flush_order};
+  sources.bases = std::make_shared<SimBases>(scheduler);
   auto made = std::make_unique<Engine>(scheduler, std::move(*pool), std::move(sources),
                                        machine.shape.cache_bytes, notice);
   engine = made.get();

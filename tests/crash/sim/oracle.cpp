@@ -130,12 +130,13 @@ const Write* Oracle::base(std::uint64_t first, std::uint64_t count) {
   return &writes_.back();
 }
 
-DiskModel& Oracle::add_disk(const std::string& name, std::uint64_t size_bytes, bool strict) {
+DiskModel& Oracle::add_disk(const std::string& name, std::uint64_t size_bytes, bool strict, bool over_base) {
   auto disk = std::make_unique<DiskModel>();
   disk->name = name;
   disk->size_bytes = size_bytes;
   const std::uint64_t sectors = size_bytes / kSectorBytes;
   disk->sectors.assign(sectors, History{{0, base(0, sectors)}});
+  for (std::uint64_t i = 0; i < sectors && over_base; ++i) disk->sectors[i].front().value = base_value(i);
   if (strict) disk->strict_since = 0;
   return *(disks[name] = std::move(disk));
 }

@@ -89,7 +89,7 @@ class Oracle {
   void to_trash(const std::string& name, std::int64_t removed_ms);
   DiskModel& from_trash(const std::string& name, const std::string& new_name);
 
-  DiskModel& add_disk(const std::string& name, std::uint64_t size_bytes, bool strict);
+  DiskModel& add_disk(const std::string& name, std::uint64_t size_bytes, bool strict, bool over_base = false);
   DiskModel& add_disk_like(const std::string& name, const SnapshotModel& from, bool strict);
   void resize(DiskModel& disk, std::uint64_t size_bytes);
   // Each sector of the range gets a value; `values` is empty for zeroes.
@@ -120,7 +120,7 @@ class Oracle {
 
   std::deque<Write> writes_;
   Tick clock_ = 0;
-  Value values_ = 0;
+  Value values_ = kBaseSectors;
   struct Origin {
     Value first = 0;  // of a write's values
     std::string disk;

@@ -37,6 +37,7 @@ struct PendingVerb {
   std::string name;  // of the new disk, or what a rollback keeps the head as
   std::uint64_t size = 0;
   bool strict = false;                  // created so, or set to it
+  bool over_base = false;               // created so
   Tick since = 0;                       // the policy, if it was set
   std::int64_t time_ms = 0;             // of a snapshot's end; when a disk went to the trash
   std::vector<SnapshotModel> captured;  // snapshots: of each disk; rollback: of the head
@@ -128,6 +129,9 @@ class Session {
   Task<void> verb_rollback(Rng& rng);
   Task<void> verb_resize(Rng& rng);
   Task<void> verb_set_policy(Rng& rng);
+  Task<void> verb_flatten(Rng& rng);
+  Task<void> flatten(std::string name, Rng& rng);
+  Task<void> end_flattens();
   Task<void> verb_diff(Rng& rng);
   // … of policies (session_policies.cpp).
   Task<void> verb_hold(Rng& rng);

@@ -54,6 +54,7 @@ std::string Session::pick_disk(Rng& rng) const {
 Task<void> Session::control(std::uint64_t seed) {
   Rng rng(seed);
   const std::uint64_t think = rng.once_in(2) ? 300 : 6000;
+  co_await end_flattens();
   while (!stopping_ && shared_.violation.empty()) {
     co_await one_verb(rng);
     co_await sleep_for(process_.scheduler, std::chrono::microseconds(rng.between(1, think)));
@@ -102,7 +103,10 @@ Task<void> Session::one_verb(Rng& rng) {
   } else if (choice < 96) {
     what = "resize";
     co_await verb_resize(rng);
-  } else if (choice < 93) {
+  } else if (choice < 97) {
+    what = "flatten";
+    co_await verb_flatten(rng);
+  } else if (choice < 98) {
     what = "set strict";
     co_await verb_set_policy(rng);
   } else if (shared_.attachments && choice >= 96) {
@@ -122,16 +126,27 @@ Task<void> Session::verb_create(Rng& rng) {
   verb.name = "d" + std::to_string(++shared_.names);
   verb.size = random_size(rng);
   verb.strict = rng.once_in(2);
+  verb.over_base = rng.once_in(2);
   verb.kind = PendingVerb::Kind::kCreate;
   const DiskPolicy policy{.strict = verb.strict};
-  auto done = co_await process_.store->create_disk(verb.name, verb.size, policy);
+  Outcome<> done;
+  if (verb.over_base) {
+    auto over = co_await process_.store->create_disk_over(verb.name, verb.size, policy, {"/sim/base", -1});
+    if (!over) done = std::unexpected(over.error());
+  } else {
+    done = co_await process_.store->create_disk(verb.name, verb.size, policy);
+  }
+  const bool over_base = verb.over_base;
   conclude(done.has_value());
   if (!done) {
     failed_rightly(done.error(), "create");
     co_return;
   }
-  co_await learn_head(shared_.oracle.add_disk(verb.name, verb.size, verb.strict));
-  start_clients(verb.name);
+  co_await learn_head(shared_.oracle.add_disk(verb.name, verb.size, verb.strict, over_base));
+  const std::string name = verb.name;
+  start_clients(name);
+  // While nothing shares its base.
+  if (over_base && rng.once_in(2)) co_await flatten(name, rng);
 }
 
 Task<void> Session::verb_snapshot(Rng& rng) {
@@ -291,6 +306,46 @@ Task<void> Session::verb_resize(Rng& rng) {
     failed_rightly(done.error(), "resize");
   }
   co_await resume(name);
+}
+
+Task<void> Session::verb_flatten(Rng& rng) {
+  const std::string name = pick_disk(rng);
+  if (!name.empty()) co_await flatten(name, rng);
+}
+
+// While clients write. A crash leaves it marked; the next life ends that.
+Task<void> Session::flatten(std::string name, Rng& rng) {
+  const auto pace = rng.once_in(2) ? Store::FlattenPace::kAtOnce : Store::FlattenPace::kBackground;
+  auto started = co_await process_.store->start_flatten(name, pace);
+  if (!started) {
+    // It stands on no base, or not alone.
+    const bool rightly =
+        started.error().kind == ErrorKind::kInvalid || started.error().kind == ErrorKind::kBusy;
+    if (!rightly) failed_rightly(started.error(), "flatten");
+    co_return;
+  }
+  std::uint64_t patience = rng.once_in(3) ? rng.below(20) : UINT64_MAX;
+  while (true) {
+    auto info = co_await process_.store->info({name, ""});
+    if (!info || !info->base || !info->base->flatten || !info->base->flatten->running) co_return;
+    if (patience-- == 0) break;
+    co_await sleep_for(process_.scheduler, std::chrono::microseconds(100));
+  }
+  auto stopped = co_await process_.store->stop_flatten(name);
+  // It may have come to its end.
+  if (!stopped && stopped.error().kind != ErrorKind::kInvalid)
+    failed_rightly(stopped.error(), "stop flatten");
+}
+
+Task<void> Session::end_flattens() {
+  std::vector<std::string> names;
+  for (const auto& [name, disk] : shared_.oracle.disks) names.push_back(name);
+  for (const std::string& name : names) {
+    auto info = co_await process_.store->info({name, ""});
+    if (!info || !info->base || !info->base->flatten) continue;
+    auto stopped = co_await process_.store->stop_flatten(name);
+    if (!stopped) failed_rightly(stopped.error(), "stop flatten");
+  }
 }
 
 Task<void> Session::verb_set_policy(Rng& rng) {

@@ -50,7 +50,8 @@ Task<void> Session::settle_pending() {
   Oracle& oracle = shared_.oracle;
   if (verb.kind == Kind::kCreate || verb.kind == Kind::kClone) {
     const bool there = co_await exists({verb.name, ""});
-    if (there && verb.kind == Kind::kCreate) oracle.add_disk(verb.name, verb.size, verb.strict);
+    if (there && verb.kind == Kind::kCreate)
+      oracle.add_disk(verb.name, verb.size, verb.strict, verb.over_base);
     if (there && verb.kind == Kind::kClone)
       oracle.add_disk_like(verb.name, oracle.disks[verb.specs[0].disk]->snapshots[verb.specs[0].snapshot],
                            verb.strict);

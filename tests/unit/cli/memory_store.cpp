@@ -82,6 +82,23 @@ Task<Outcome<>> MemoryStore::create_disk(std::string name, std::uint64_t size_by
   co_return Outcome<>{};
 }
 
+Task<Outcome<std::uint64_t>> MemoryStore::create_disk_over(std::string, std::uint64_t, DiskPolicy,
+                                                           BaseSource) {
+  co_return not_here();
+}
+
+Task<Outcome<>> MemoryStore::set_base(std::string, BaseSource) {
+  co_return not_here();
+}
+
+Task<Outcome<>> MemoryStore::start_flatten(std::string, FlattenPace) {
+  co_return not_here();
+}
+
+Task<Outcome<>> MemoryStore::stop_flatten(std::string) {
+  co_return not_here();
+}
+
 Task<Outcome<>> MemoryStore::snapshot(std::vector<Spec> specs, SnapshotOptions options) {
   for (const auto& spec : specs) {
     const auto disk = find(Spec{spec.disk, {}});

@@ -29,6 +29,11 @@ class MemoryStore final : public Store {
   using ImagePointer = std::shared_ptr<Image>;
 
   Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy = {}) override;
+  Task<Outcome<std::uint64_t>> create_disk_over(std::string name, std::uint64_t size_bytes, DiskPolicy policy,
+                                                BaseSource base) override;
+  Task<Outcome<>> set_base(std::string disk, BaseSource base) override;
+  Task<Outcome<>> start_flatten(std::string disk, FlattenPace pace) override;
+  Task<Outcome<>> stop_flatten(std::string disk) override;
   Task<Outcome<>> snapshot(std::vector<Spec> specs, SnapshotOptions options) override;
   Task<Outcome<>> hold(Spec snapshot, std::string tag) override;
   Task<Outcome<std::string>> release(Spec snapshot, std::string tag) override;

@@ -52,6 +52,23 @@ bool equal(const AlignedBuffer& left, const AlignedBuffer& right) {
   return left.size() == right.size() && std::memcmp(left.data(), right.data(), left.size()) == 0;
 }
 
+TEST_CASE_METHOD(Fixture, "where a file has data and where holes") {
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  const std::string path = scratch.file("sparse");
+  const int descriptor = open(path.c_str(), O_CREAT | O_RDWR, 0600);
+  const std::array<char, 4096> block{'x'};
+  REQUIRE(ftruncate(descriptor, kMiB) == 0);
+  REQUIRE(pwrite(descriptor, block.data(), block.size(), kMiB / 2) == 4096);
+  close(descriptor);
+  auto file = open_block_file(*reactor, path, {.read_only = true, .direct = false});
+  REQUIRE(file.has_value());
+  CHECK((*file)->first_data(0, kMiB) == kMiB / 2);
+  CHECK((*file)->first_data(0, 4096) == 4096);
+  CHECK((*file)->first_data(kMiB / 2 + 512, kMiB) == kMiB / 2 + 512);
+  CHECK((*file)->first_hole(kMiB / 2, kMiB) == kMiB / 2 + 4096);
+  CHECK((*file)->first_data(kMiB / 2 + 4096, kMiB) == kMiB);
+}
+
 // The ring registers the area of aligned buffers on the way, and knows the files by other numbers.
 TEST_CASE_METHOD(Fixture, "thousands of transfers go to their file and their place") {
   constexpr std::uint64_t kBlocks = 64;

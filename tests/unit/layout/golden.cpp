@@ -87,6 +87,7 @@ TEST_CASE("golden: batch and records") {
   check_golden("batch", sample_batch());
   check_golden("record_map", encoded(sample_map()));
   check_golden("record_map_zero", encoded(sample_zero_map()));
+  check_golden("record_zero_over_base", encoded(sample_zero_over_base()));
   check_golden("record_checksum", encoded(sample_checksum()));
   check_golden("record_meta", encoded(sample_meta()));
   check_golden("record_reclaim", encoded(sample_reclaim()));
@@ -120,6 +121,7 @@ TEST_CASE("golden: values of the tree") {
   const AttachmentValue fenced{7, AttachmentState::kFenced, sample_uuid(0x50), 1'700'000'000'123, "a"};
   const AttachmentValue active{8, AttachmentState::kActive, sample_uuid(0x70), 1'700'000'000'456, ""};
   check_golden("value_attachments", encode(AttachmentsValue{9, {fenced, active}}));
+  check_golden("value_base", encode(sample_base()));
   check_golden("value_counters", encode(CountersValue{{42}, {4}, {10}, {5}}));
   check_golden("value_applied", encode(AppliedValue{41, 0x0123456789abcdef, 8192, 640}));
   check_golden("value_store", encode(StoreValue{sample_uuid(0x10), sample_uuid(0x30)}));

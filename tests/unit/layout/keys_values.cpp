@@ -73,6 +73,12 @@ TEST_CASE("values of the tree come back, and nothing else is taken for one") {
           {epoch, state, sample_uuid(static_cast<std::uint8_t>(i)), time, random_text(random, 255)});
     }
     check_value(attachments, decode_attachments, random);
+    BaseValue base = sample_base();
+    base.size_bytes = number();
+    base.is_device = i % 2 == 0;
+    base.flattening = i % 3 == 0;
+    base.path = random_text(random, 300);
+    check_value(base, decode_base, random);
     check_value(CountersValue{{number()}, {number()}, {number()}, {number()}}, decode_counters, random);
     check_value(AppliedValue{number(), number(), number(), number()}, decode_applied, random);
     check_value(StoreValue{sample_uuid(static_cast<std::uint8_t>(i)), sample_uuid(1)}, decode_store, random);

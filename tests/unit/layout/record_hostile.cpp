@@ -39,8 +39,8 @@ bool refused(const Record& record, std::size_t offset, T value) {
 }  // namespace
 
 TEST_CASE("every flipped bit and every cut of a staged record is found") {
-  for (const Record& record :
-       {Record(sample_map()), Record(sample_checksum()), Record(sample_meta()), Record(sample_reclaim())}) {
+  for (const Record& record : {Record(sample_map()), Record(sample_checksum()), Record(sample_meta()),
+                               Record(sample_reclaim()), Record(sample_zero_over_base())}) {
     const Bytes whole = encoded(record);
     for (std::size_t bit = 0; bit < whole.size() * 8; ++bit) {
       Bytes flipped = whole;
@@ -53,6 +53,17 @@ TEST_CASE("every flipped bit and every cut of a staged record is found") {
       REQUIRE_FALSE(peek_record(part));
     }
   }
+}
+
+TEST_CASE("zeroes over a base are a kind of their own, and data is never that") {
+  const Record over = sample_zero_over_base();
+  const auto back = decode_body_bytes(type_of(over), body_of(over));
+  REQUIRE(back);
+  CHECK(*back == over);
+  const auto plain = decode_body_bytes(RecordType::kMap, body_of(over));
+  REQUIRE(plain);
+  CHECK_FALSE(*plain == over);
+  CHECK_FALSE(decode_body_bytes(RecordType::kZero, body_of(sample_map())));
 }
 
 TEST_CASE("hostile bodies: what decodes is exactly what the encoder writes") {

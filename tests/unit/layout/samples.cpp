@@ -101,6 +101,24 @@ MapRecord sample_zero_map() {
           .freed = {}};
 }
 
+MapRecord sample_zero_over_base() {
+  MapRecord record = sample_zero_map();
+  record.count = 192;
+  record.freed = {{PhysicalBlock::of(0, 77'777), 2}};
+  record.over_base = true;
+  return record;
+}
+
+BaseValue sample_base() {
+  return {.size_bytes = (10ull << 30) + 512,
+          .is_device = false,
+          .inode = 123'456,
+          .changed_ns = 1'700'000'000'123'456'789,
+          .samples = 0x0123456789abcdef,
+          .flattening = true,
+          .path = "/images/debian.raw"};
+}
+
 ChecksumRecord sample_checksum() {
   return {.first = PhysicalBlock::of(0, 123'456), .checksums = {0xdeadbeef, 0x01020304}};
 }
@@ -195,7 +213,8 @@ MapRecord random_map(Random& random) {
           .count = count,
           .physical = zero ? PhysicalBlock{} : random_physical(random),
           .checksums = zero ? std::vector<std::uint32_t>{} : random_checksums(random, count),
-          .freed = random_runs(random)};
+          .freed = random_runs(random),
+          .over_base = zero && random() % 2 == 0};
 }
 
 ReclaimRecord random_reclaim(Random& random) {

@@ -31,6 +31,8 @@ SlabHeader sample_slab_header();
 Leaf sample_leaf();
 MapRecord sample_map();
 MapRecord sample_zero_map();
+MapRecord sample_zero_over_base();
+BaseValue sample_base();
 ChecksumRecord sample_checksum();
 MetaRecord sample_meta();
 ReclaimRecord sample_reclaim();

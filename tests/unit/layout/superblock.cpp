@@ -59,7 +59,9 @@ TEST_CASE("no superblock, a damaged one and a newer one are told apart") {
   newer.version = kFormatVersion + 1;
   CHECK(decode(encode(newer)).error().kind == ErrorKind::kUnsupported);
   Superblock feature = sample_superblock();
-  feature.incompat = 1;
+  feature.incompat = kIncompatBases;
+  CHECK(decode(encode(feature)) == feature);
+  feature.incompat |= std::uint64_t{1} << 62;
   CHECK(decode(encode(feature)).error().kind == ErrorKind::kUnsupported);
   Superblock checksum = sample_superblock();
   checksum.checksum = static_cast<ChecksumAlgorithm>(2);

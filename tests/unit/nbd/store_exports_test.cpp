@@ -43,6 +43,12 @@ class RememberingStore final : public Store {
   }
 
   Task<Outcome<>> create_disk(std::string, std::uint64_t, DiskPolicy) override { co_return not_asked_for(); }
+  Task<Outcome<std::uint64_t>> create_disk_over(std::string, std::uint64_t, DiskPolicy, BaseSource) override {
+    co_return not_asked_for();
+  }
+  Task<Outcome<>> set_base(std::string, BaseSource) override { co_return not_asked_for(); }
+  Task<Outcome<>> start_flatten(std::string, FlattenPace) override { co_return not_asked_for(); }
+  Task<Outcome<>> stop_flatten(std::string) override { co_return not_asked_for(); }
   Task<Outcome<>> snapshot(std::vector<Spec>, SnapshotOptions) override { co_return not_asked_for(); }
   Task<Outcome<>> hold(Spec, std::string) override { co_return not_asked_for(); }
   Task<Outcome<std::string>> release(Spec, std::string) override { co_return not_asked_for(); }

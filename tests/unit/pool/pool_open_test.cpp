@@ -167,10 +167,28 @@ TEST_CASE_METHOD(Fixture, "a newer format, in whichever way it says so") {
     rewrite(paths[0], [](Superblock& superblock) { superblock.version = kFormatVersion + 1; });
   }
   SECTION("a feature one must know") {
-    rewrite(paths[0], [](Superblock& superblock) { superblock.incompat = 1; });
+    rewrite(paths[0], [](Superblock& superblock) { superblock.incompat = std::uint64_t{1} << 62; });
   }
   refused(paths, ErrorKind::kUnsupported,
           "pool file " + paths[0] + " was written by a newer coppice: open it with that version");
+}
+
+TEST_CASE_METHOD(Fixture, "a feature that is required stands in every member, and stays") {
+  const auto has = [this](std::uint64_t member) {
+    return pool->superblock(member).incompat == kIncompatBases;
+  };
+  CHECK_FALSE(has(0));
+  const std::uint64_t before = pool->superblock().generation;
+  must(pool->require_feature(kIncompatBases));
+  CHECK((has(0) && has(1)));
+  const std::uint64_t after = pool->superblock().generation;
+  CHECK(after > before);
+  must(pool->require_feature(kIncompatBases));
+  CHECK(pool->superblock().generation == after);
+  must(pool->write_superblocks({true, 7, 9}));
+  open_both();
+  CHECK((has(0) && has(1)));
+  CHECK(pool->superblock().open_generation == 7);
 }
 
 TEST_CASE_METHOD(Fixture, "a feature that one must know to write leaves the pool readable") {
