@@ -97,18 +97,16 @@ void StoreImpl::begin_flatten(const TreeNode& head, BranchId root, FlattenPace p
   job->total_bytes =
       std::min(round_up(base.size_bytes, kBlockBytes), round_up(head.value.size_bytes, kBlockBytes));
   flattenings_[root] = job;
-  std::list<Holder>& holders = holders_[head.id];
-  const auto place = holders.insert(
-      holders.end(), Holder{"it is being flattened: 'coppice flatten " + name + " --stop' ends that"});
-  spawn(run_flatten(job, engine_->head(head.id, name), place));
+  const Holder holder{"it is being flattened: 'coppice flatten " + name + " --stop' ends that"};
+  spawn(run_flatten(job, engine_->head(head.id, name), held_by(head.id, {holder})));
 }
 
 Task<void> StoreImpl::run_flatten(std::shared_ptr<Flattening> job, std::shared_ptr<Head> head,
-                                  std::list<Holder>::iterator place) {
+                                  std::function<void()> let_go) {
   auto filled = co_await fill_head(*job, *head);
   co_await verbs_.lock();
   co_await end_flatten(*job, filled);
-  detach(head->node, place);
+  let_go();
   job->running = false;
   head.reset();
   verbs_.unlock();

@@ -123,7 +123,7 @@ class StoreImpl final : public Store {
   Task<Outcome<>> mark_flattening(BranchId root, bool flattening, std::string object);
   void begin_flatten(const TreeNode& head, BranchId root, FlattenPace pace);
   Task<void> run_flatten(std::shared_ptr<Flattening> job, std::shared_ptr<Head> head,
-                         std::list<Holder>::iterator place);
+                         std::function<void()> let_go);
   Task<Result<>> fill_head(Flattening& job, Head& head);
   Task<void> end_flatten(Flattening& job, Result<> filled);
   void tell_of(const Flattening& job, const std::string& what) const;
