@@ -124,6 +124,15 @@ void fields(T& value, auto visit) {
   visit(value.hourly), visit(value.daily), visit(value.weekly), visit(value.monthly);
   visit(value.last_unix_ms);
 }
+template <Of<BookmarkValue> T>
+void fields(T& value, auto visit) {
+  visit(value.disk), visit(value.branch), visit(value.epoch);
+  visit(value.size_bytes), visit(value.created_unix_ms), visit(value.name);
+}
+template <Of<QuotaValue> T>
+void fields(T& value, auto visit) {
+  visit(value.limit_bytes);
+}
 template <Of<CountersValue> T>
 void fields(T& value, auto visit) {
   visit(value.next_epoch), visit(value.next_branch), visit(value.next_node), visit(value.next_disk);
@@ -206,6 +215,14 @@ std::string schedule_key(DiskId id) {
   return key_of("schedule/", id.value);
 }
 
+std::string bookmark_key(NodeId id) {
+  return key_of("bookmark/", id.value);
+}
+
+std::string quota_key(DiskId id) {
+  return key_of("quota/", id.value);
+}
+
 std::optional<std::uint64_t> id_of_key(std::string_view key, std::string_view prefix) {
   if (!key.starts_with(prefix)) return std::nullopt;
   key.remove_prefix(prefix.size());
@@ -236,6 +253,12 @@ std::string encode(const TrashValue& value) {
   return put(value);
 }
 std::string encode(const ScheduleValue& value) {
+  return put(value);
+}
+std::string encode(const BookmarkValue& value) {
+  return put(value);
+}
+std::string encode(const QuotaValue& value) {
   return put(value);
 }
 std::string encode(const CountersValue& value) {
@@ -274,6 +297,12 @@ std::optional<TrashValue> decode_trash(std::string_view value) {
 }
 std::optional<ScheduleValue> decode_schedule(std::string_view value) {
   return take<ScheduleValue>(value);
+}
+std::optional<BookmarkValue> decode_bookmark(std::string_view value) {
+  return take<BookmarkValue>(value);
+}
+std::optional<QuotaValue> decode_quota(std::string_view value) {
+  return take<QuotaValue>(value);
 }
 std::optional<CountersValue> decode_counters(std::string_view value) {
   return take<CountersValue>(value);

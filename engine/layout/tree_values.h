@@ -3,7 +3,8 @@
 //   "branch/<id>"  BranchValue     "node/<id>"  NodeValue     "disk/<id>"  DiskValue
 //   "counters"     CountersValue   "applied"    AppliedValue  "store"      StoreValue
 //   "suspects"     SuspectsValue   "trash/<id>"  TrashValue
-//   "schedule/<id>" ScheduleValue
+//   "schedule/<id>" ScheduleValue    "bookmark/<node id>" BookmarkValue
+//   "quota/<disk id>" QuotaValue
 // Ids are 16 lower-case hex digits. Each value starts with a version byte: 1, or the lowest one that can hold
 // it.
 #pragma once
@@ -82,6 +83,24 @@ struct ScheduleValue {
   bool operator==(const ScheduleValue&) const = default;
 };
 
+// What a disk may take of the pool.
+struct QuotaValue {
+  std::uint64_t limit_bytes = 0;
+  bool operator==(const QuotaValue&) const = default;
+};
+
+// What is left of a snapshot whose data was given up: a point that changes are counted from. It was the node
+// of this id, and the branch stays as long as the bookmark does.
+struct BookmarkValue {
+  DiskId disk;
+  BranchId branch;
+  Epoch epoch;
+  std::uint64_t size_bytes = 0;
+  std::int64_t created_unix_ms = 0;  // of the snapshot
+  std::string name;
+  bool operator==(const BookmarkValue&) const = default;
+};
+
 // The next free numbers. The epoch counter is above every epoch ever used in a record.
 struct CountersValue {
   Epoch next_epoch;
@@ -118,6 +137,8 @@ std::string node_key(NodeId id);
 std::string disk_key(DiskId id);
 std::string trash_key(DiskId id);
 std::string schedule_key(DiskId id);
+std::string bookmark_key(NodeId id);
+std::string quota_key(DiskId id);
 inline constexpr std::string_view kCountersKey = "counters";
 inline constexpr std::string_view kAppliedKey = "applied";
 inline constexpr std::string_view kStoreKey = "store";
@@ -130,6 +151,8 @@ std::string encode(const NodeValue& value);
 std::string encode(const DiskValue& value);
 std::string encode(const TrashValue& value);
 std::string encode(const ScheduleValue& value);
+std::string encode(const BookmarkValue& value);
+std::string encode(const QuotaValue& value);
 std::string encode(const CountersValue& value);
 std::string encode(const AppliedValue& value);
 std::string encode(const StoreValue& value);
@@ -141,6 +164,8 @@ std::optional<DiskValue> decode_disk(std::string_view value);
 bool newer_disk(std::string_view value);
 std::optional<TrashValue> decode_trash(std::string_view value);
 std::optional<ScheduleValue> decode_schedule(std::string_view value);
+std::optional<BookmarkValue> decode_bookmark(std::string_view value);
+std::optional<QuotaValue> decode_quota(std::string_view value);
 std::optional<CountersValue> decode_counters(std::string_view value);
 std::optional<AppliedValue> decode_applied(std::string_view value);
 std::optional<StoreValue> decode_store(std::string_view value);

@@ -43,6 +43,8 @@ def layout():
     put("tree_values", "node_policies", b"\x01" + golden("value_node_policies"))
     put("tree_values", "trash", b"\x09" + golden("value_trash"))
     put("tree_values", "schedule", b"\x0a" + golden("value_schedule"))
+    put("tree_values", "quota", b"\x0d" + golden("value_quota"))
+    put("tree_values", "bookmark", b"\x0e" + golden("value_bookmark"))
     put("tree_values", "mask", b"\x07" + golden("mask"))
     put("tree_values", "key", b"\x08node/" + bytes(8))
 
@@ -100,7 +102,8 @@ def control():
         "snapshot": {"specs": ["web@b"], "note": "x"}, "rollback": {"to": "web@a", "discard": True},
         "clone": {"from": "web@a", "disk": "c"}, "rename": {"from": "web", "to": "d"},
         "resize": {"disk": "web", "size": 8192}, "set": {"disk": "web", "strict": True}, "diff": {"from": "web@a", "to": "web", "offset": 4096},
-        "import": {"disk": "e", "stream": True}, "export": {"from": "web"},
+        "import": {"disk": "e", "stream": True}, "export": {"from": "web"}, "fullness": {},
+        "space-of": {"specs": ["web@a%b", "web@%"], "own_only": True}, "quota": {"disk": "web", "size": 1 << 30},
     }
     for method, params in verbs.items():
         line = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}

@@ -19,7 +19,7 @@ void check(std::string_view value, Decode decode) {
 void run_one(Input input) {
   const std::uint8_t kind = take_byte(input);
   const std::string_view value = as_text(input);
-  switch (kind % 11) {
+  switch (kind % 16) {
     case 0:
       return check(value, decode_branch);
     case 1:
@@ -42,6 +42,10 @@ void run_one(Input input) {
       return check(value, decode_trash);
     case 10:
       return check(value, decode_schedule);
+    case 13:
+      return check(value, decode_quota);
+    case 14:
+      return check(value, decode_bookmark);
     default:
       if (const auto id = id_of_key(value, "node/")) {
         demand(node_key(NodeId{*id}) == value, "a node's key has one form");

@@ -117,6 +117,9 @@ TEST_CASE("golden: values of the tree") {
   check_golden("value_disk_strict", encode(DiskValue{"vm", {2}, 1'700'000'000'123, kDiskStrict}));
   check_golden("value_trash", encode(TrashValue{1'700'000'000'123}));
   check_golden("value_schedule", encode(ScheduleValue{24, 7, 4, 12, 1'700'000'000'123}));
+  check_golden("value_bookmark",
+               encode(BookmarkValue{{5}, {3}, {40}, std::uint64_t{1} << 30, 1'700'000'000'123, "monday"}));
+  check_golden("value_quota", encode(QuotaValue{std::uint64_t{10} << 30}));
   check_golden("value_counters", encode(CountersValue{{42}, {4}, {10}, {5}}));
   check_golden("value_applied", encode(AppliedValue{41, 0x0123456789abcdef, 8192, 640}));
   check_golden("value_store", encode(StoreValue{sample_uuid(0x10), sample_uuid(0x30)}));
