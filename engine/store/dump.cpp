@@ -53,6 +53,11 @@ void dump_tree(const Tree& tree, std::string& into) {
                         schedule.hourly, schedule.daily, schedule.weekly, schedule.monthly,
                         schedule.last_unix_ms);
   }
+  for (const auto& [id, value] : tree.bookmarks()) {
+    into +=
+        fmt::format("bookmark {} disk={} branch={} epoch={} size={} name={}\n", id.value, value.disk.value,
+                    value.branch.value, value.epoch.value, value.size_bytes, value.name);
+  }
   for (const auto& [id, branch] : tree.branches()) {
     into += fmt::format("branch {} parent={} fork_epoch={} current={}\n", id.value, branch.parent.value,
                         branch.fork_epoch.value, branch.current.value);

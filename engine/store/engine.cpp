@@ -111,9 +111,23 @@ Task<bool> no_room() {
 
 void Engine::use_journal(JournalSetup setup) {
   journal_ = std::make_unique<Journal>(scheduler_, staging_, std::move(setup));
-  parts_.reset(new Parts{scheduler_, *pool_, allocator_, checksums_, granules_, pending_, *journal_, map_,
-                         tree_, counters_, growing_, space_freed_, gate_, suspect_epochs_,
-                         [this] { return checkpointer_->run(); }, [this] { return reclaiming; },
+  parts_.reset(new Parts{scheduler_,
+                         *pool_,
+                         allocator_,
+                         checksums_,
+                         granules_,
+                         pending_,
+                         *journal_,
+                         map_,
+                         tree_,
+                         counters_,
+                         growing_,
+                         space_freed_,
+                         gate_,
+                         charges_,
+                         suspect_epochs_,
+                         [this] { return checkpointer_->run(); },
+                         [this] { return reclaiming; },
                          [this] { return copy_.give_up(); },
                          [this] { return make_room ? make_room() : no_room(); },
                          [this](const char* what, std::uint64_t offset, PhysicalBlock address) {
@@ -123,7 +137,7 @@ void Engine::use_journal(JournalSetup setup) {
                            }
                          }});
   checkpointer_ = std::make_unique<Checkpointer>(*parts_, *sources_.meta, copy_);
-  reclaimer_ = std::make_unique<Reclaimer>(tree_, map_, *journal_, allocator_, pending_, gate_);
+  reclaimer_ = std::make_unique<Reclaimer>(tree_, map_, *journal_, allocator_, pending_, gate_, charges_);
   journal_->on_durable([this] {
     if (pending_.settle(journal_->proven())) space_freed_.wake_all();
   });

@@ -14,6 +14,7 @@
 #include "store/engine.h"
 #include "store/housekeeper.h"
 #include "store/store_directory.h"
+#include "tree/fate.h"
 
 namespace coppice {
 
@@ -30,6 +31,7 @@ class StoreImpl final : public Store {
   Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
+  Task<Outcome<>> keep_changes(std::vector<Spec> snapshots) override;
   Task<Outcome<std::int64_t>> trash(std::vector<Spec> specs, bool with_snapshots) override;
   Task<Outcome<RemovalPreview>> preview_removal(std::vector<Spec> specs, bool with_snapshots,
                                                 bool to_trash) override;
@@ -43,9 +45,12 @@ class StoreImpl final : public Store {
   Task<Outcome<>> rename(Spec from, std::string to) override;
   Task<Outcome<>> resize(std::string disk, std::uint64_t size_bytes) override;
   Task<Outcome<>> set_policy(std::string disk, DiskPolicy policy) override;
+  Task<Outcome<>> set_quota(std::string disk, std::uint64_t limit_bytes) override;
   Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
   Task<Outcome<NodeInfo>> info(Spec spec) override;
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) override;
+  Task<Outcome<SetSpace>> space_of(std::vector<Spec> specs, bool own_only) override;
+  Task<Outcome<std::vector<Spec>>> range(Spec first, Spec last) override;
   Task<Outcome<std::vector<PoolInfo>>> pools() override;
   Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) override;
   Task<Outcome<std::unique_ptr<BlockDevice>>> open_device(Spec spec, Access access, Holder holder) override;
@@ -86,7 +91,10 @@ class StoreImpl final : public Store {
   struct Leaving {
     std::vector<std::pair<NodeId, Spec>> nodes;
     std::vector<DiskId> disks;
-    [[nodiscard]] bool contains(NodeId node) const;
+    std::set<NodeId> ids;  // of `nodes`
+    std::vector<std::pair<NodeId, Spec>> bookmarks;
+    void add(NodeId node, Spec spec);
+    [[nodiscard]] bool contains(NodeId node) const { return ids.contains(node); }
     [[nodiscard]] bool contains(DiskId disk) const;
   };
   Outcome<Leaving> plan_leaving(const std::vector<Spec>& specs, bool with_snapshots);
@@ -97,7 +105,23 @@ class StoreImpl final : public Store {
   Task<Outcome<>> do_purge(std::vector<std::string> disks);
   Task<Outcome<>> purge_disk(DiskId disk);
   Task<Outcome<>> do_set_expiry(Spec snapshot, std::int64_t expires_unix_ms);
-  Task<Outcome<>> kill(std::vector<NodeId> nodes, std::string object);
+  // With the bookmarks of disks that go.
+  Task<Outcome<>> kill(std::vector<NodeId> nodes, std::string object, std::set<NodeId> bookmarks = {});
+  Task<Outcome<>> do_keep_changes(std::vector<Spec> snapshots);
+  // Snapshots whose data was given up (store_bookmarks.cpp). Ids of nodes; 0: it is none.
+  [[nodiscard]] NodeId bookmark(const Spec& spec) const;
+  Outcome<> check_bookmark_removal(NodeId id, const Spec& spec) const;
+  NodeInfo describe_bookmark(NodeId id) const;
+  void weave_bookmarks(std::optional<DiskId> only, std::vector<NodeInfo>& nodes) const;
+  std::unique_ptr<BlockDevice> open_base(NodeId bookmark, Holder holder);
+  // What a diff begins at; it stays as long as the pin is held.
+  struct Base {
+    NodeId id;
+    View view;
+    bool data = true;
+  };
+  Outcome<Base> require_base(const Spec& spec);
+  void pin(const Base& base, int step);
   Task<Outcome<RemovalPreview>> do_preview_removal(std::vector<Spec> specs, bool with_snapshots,
                                                    bool to_trash);
   Task<Outcome<>> do_set_schedule(std::string disk, Schedule rules);
@@ -130,6 +154,13 @@ class StoreImpl final : public Store {
   Outcome<> check_removal(const TreeNode& node, const Spec& spec, const Leaving& leaving, bool to_trash);
   Task<Outcome<>> clear_beyond(const TreeDisk& disk, std::uint64_t from_bytes, std::uint64_t to_bytes);
   NodeInfo describe(const TreeNode& node);
+  // Quotas (store_quotas.cpp). Before the disk is written: what it has taken is counted.
+  Task<Outcome<>> do_set_quota(std::string disk, std::uint64_t limit_bytes);
+  Task<Outcome<>> count_charge(DiskId disk, std::uint64_t limit_bytes);
+  [[nodiscard]] QuotaInfo quota_of(DiskId disk) const;
+  // Space; the caller sees to it that nodes stay.
+  Task<Outcome<>> add_space_rows(DiskId disk, VisibleBlocks& visible, std::vector<SpaceInfo>& rows);
+  Task<Outcome<SetSpace>> count_set(std::vector<NodeId> nodes, bool own_only, std::string object);
 
   Scheduler& scheduler_;
   std::unique_ptr<Engine> engine_;
@@ -145,6 +176,7 @@ class StoreImpl final : public Store {
   std::set<std::string> told_;     // by the last round of policies
   std::set<std::string> telling_;  // by this one
   std::map<NodeId, std::list<Holder>> holders_;
+  std::map<NodeId, int> bookmark_pins_;
   bool closed_ = false;
   std::string read_only_;
 };

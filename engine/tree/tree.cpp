@@ -14,6 +14,8 @@ constexpr std::string_view kNodePrefix = "node/";
 constexpr std::string_view kDiskPrefix = "disk/";
 constexpr std::string_view kTrashPrefix = "trash/";
 constexpr std::string_view kSchedulePrefix = "schedule/";
+constexpr std::string_view kBookmarkPrefix = "bookmark/";
+constexpr std::string_view kQuotaPrefix = "quota/";
 
 std::unexpected<Error> damaged() {
   return fail(ErrorKind::kCorrupt, EIO, "the tree's metadata is damaged");
@@ -65,6 +67,7 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
   if (auto id = id_of_key(edit.key, kBranchPrefix)) {
     if (edit.erase) {
       branches_.erase(BranchId{*id});
+      branch_disks_.erase(BranchId{*id});
       return {};
     }
     auto value = decode_branch(edit.value);
@@ -88,6 +91,8 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
   if (auto id = id_of_key(edit.key, kDiskPrefix)) return apply_disk(DiskId{*id}, edit);
   if (auto id = id_of_key(edit.key, kTrashPrefix)) return apply_trash(DiskId{*id}, edit);
   if (auto id = id_of_key(edit.key, kSchedulePrefix)) return apply_schedule(DiskId{*id}, edit);
+  if (auto id = id_of_key(edit.key, kQuotaPrefix)) return apply_quota(DiskId{*id}, edit);
+  if (auto id = id_of_key(edit.key, kBookmarkPrefix)) return apply_bookmark(NodeId{*id}, edit);
   if (edit.key == kCountersKey) {
     auto value = decode_counters(edit.value);
     if (!value) return damaged();
@@ -118,6 +123,25 @@ Result<> Tree::apply_schedule(DiskId id, const MetaEdit& edit) {
   auto value = decode_schedule(edit.value);
   if (!value) return damaged();
   schedules_[id] = *value;
+  return {};
+}
+
+Result<> Tree::apply_bookmark(NodeId id, const MetaEdit& edit) {
+  bookmarks_.erase(id);
+  if (edit.erase) return {};
+  auto value = decode_bookmark(edit.value);
+  if (!value) return damaged();
+  push_past(counters_.next_node, id.value);
+  bookmarks_[id] = std::move(*value);
+  return {};
+}
+
+Result<> Tree::apply_quota(DiskId id, const MetaEdit& edit) {
+  quotas_.erase(id);
+  if (edit.erase) return {};
+  auto value = decode_quota(edit.value);
+  if (!value) return damaged();
+  quotas_[id] = *value;
   return {};
 }
 
@@ -164,6 +188,7 @@ void Tree::put_node(NodeId id, const NodeValue& value) {
   const bool new_parent = is_new || node.value.parent != value.parent;
   node.id = id;
   node.value = value;
+  branch_disks_[value.branch] = value.disk;
   // While loading, or within one record, a parent may come after its child: an entry is made for it.
   if (new_parent && value.parent.value != 0) nodes_[value.parent].children.push_back(id);
   if (value.state == NodeState::kSnapshot) snapshot_names_[{value.disk, value.name}] = id;
@@ -213,6 +238,20 @@ void Tree::collect_dirty(MetaBatch& into) {
         continue;
       }
     }
+    if (auto quota_id = id_of_key(key, kQuotaPrefix)) {
+      auto place = quotas_.find(DiskId{*quota_id});
+      if (place != quotas_.end()) {
+        into.put(Family::kMeta, key, encode(place->second));
+        continue;
+      }
+    }
+    if (auto bookmark_id = id_of_key(key, kBookmarkPrefix)) {
+      auto place = bookmarks_.find(NodeId{*bookmark_id});
+      if (place != bookmarks_.end()) {
+        into.put(Family::kMeta, key, encode(place->second));
+        continue;
+      }
+    }
     into.erase(Family::kMeta, key);
   }
   into.put(Family::kMeta, std::string(kCountersKey), encode(counters_));
@@ -252,6 +291,33 @@ const TreeDisk* Tree::find_disk(const std::string& name) const {
 TreeNode* Tree::find_snapshot(DiskId disk, const std::string& name) {
   auto place = snapshot_names_.find({disk, name});
   return place == snapshot_names_.end() ? nullptr : node(place->second);
+}
+
+// One without a node of its own is a part of the line of one that came from it: a clone needs the node that
+// it was made of.
+DiskId Tree::disk_of(BranchId branch) const {
+  while (branch.value != 0) {
+    if (const auto known = branch_disks_.find(branch); known != branch_disks_.end()) return known->second;
+    const auto child =
+        std::ranges::find_if(branches_, [&](const auto& entry) { return entry.second.parent == branch; });
+    branch = child == branches_.end() ? BranchId{0} : child->first;
+  }
+  return DiskId{0};
+}
+
+BranchId Tree::birthplace(BranchId branch, Epoch birth) const {
+  while (branch.value != 0 && birth <= parent_of(branch).fork_epoch) branch = parent_of(branch).branch;
+  return branch;
+}
+
+NodeId Tree::find_bookmark(DiskId disk, const std::string& name) const {
+  const auto found = std::ranges::find_if(
+      bookmarks_, [&](const auto& entry) { return entry.second.disk == disk && entry.second.name == name; });
+  return found == bookmarks_.end() ? NodeId{0} : found->first;
+}
+
+bool Tree::snapshot_name_taken(DiskId disk, const std::string& name) const {
+  return snapshot_names_.contains({disk, name}) || find_bookmark(disk, name).value != 0;
 }
 
 std::vector<NodeId> Tree::nodes_of(DiskId disk) const {

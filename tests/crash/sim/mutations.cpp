@@ -68,6 +68,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kSweepNotResumed, "sweep-not-resumed"},
     {Mutation::kSweptUnpinned, "swept-unpinned"},
     {Mutation::kPurgeBehindVerbs, "purge-behind-verbs"},
+    {Mutation::kBookmarkHoldsNothing, "bookmark-holds-nothing"},
     {Mutation::kCursorApart, "cursor-apart"},
 });
 

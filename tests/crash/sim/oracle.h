@@ -68,7 +68,8 @@ struct DiskModel {
   Tick flushed_to = 0;         // writes that ended before are durable
   std::uint64_t watchers = 0;  // reads and verbs under way, which may see what is replaced meanwhile
   std::map<std::string, SnapshotModel> snapshots;
-  std::int64_t removed_ms = 0;  // in the trash: since when
+  std::map<std::string, SnapshotModel> bookmarks;  // what snapshots held whose data was given up; exact
+  std::int64_t removed_ms = 0;                     // in the trash: since when
   [[nodiscard]] bool held() const {
     return std::ranges::any_of(snapshots, [](const auto& entry) { return !entry.second.holds.empty(); });
   }
