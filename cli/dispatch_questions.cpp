@@ -31,18 +31,28 @@ Task<Outcome<Json>> Dispatcher::info(Call call) {
   auto nodes = co_await store_.tree(spec.disk);
   if (!nodes) co_return std::unexpected(nodes.error());
   Json document = node_to_json(*node);
-  document["kind"] = spec.is_snapshot() ? "snapshot" : "disk";
+  const bool changes_only = node->kind == NodeInfo::Kind::kChanges;
+  if (!changes_only) document["kind"] = spec.is_snapshot() ? "snapshot" : "disk";
   document["continues"] = nullptr;  // the name of the parent, which is what a person knows it by
   for (const auto& other : *nodes) {
-    if (other.id == node->parent) document["continues"] = node_to_json(other)["name"];
+    // Of the tree's own view of it: there bookmarks have parents too.
+    if (other.id == node->id) document["parent"] = other.parent;
+  }
+  for (const auto& other : *nodes) {
+    if (other.id == document["parent"]) document["continues"] = node_to_json(other)["name"];
   }
   const bool read_only = spec.is_snapshot() || !store_.read_only().empty();
   Json uris = Json::array();
-  for (const auto& endpoint : service_.endpoints) uris.push_back(nbd::export_uri(endpoint, spec.text()));
+  for (const auto& endpoint : service_.endpoints) {
+    if (!changes_only) uris.push_back(nbd::export_uri(endpoint, spec.text()));
+  }
+  auto pool =
+      co_await fullness(Call{.method = "fullness", .params = Json::object(), .files = {}, .hooks = {}});
+  document["pool"] = pool ? *pool : Json::object();
   document["served"] = service_.running;
   document["nbd"] = uris;
-  document["qemu"] = qemu_blockdev(service_.endpoints.front(), spec.text(), read_only);
-  document["libvirt"] = libvirt_disk(service_.endpoints.front(), spec.text(), read_only);
+  document["qemu"] = changes_only ? "" : qemu_blockdev(service_.endpoints.front(), spec.text(), read_only);
+  document["libvirt"] = changes_only ? "" : libvirt_disk(service_.endpoints.front(), spec.text(), read_only);
   co_return document;
 }
 
@@ -55,17 +65,6 @@ Task<Outcome<Json>> Dispatcher::tree(Call call) {
   auto nodes = co_await store_.tree(disk);
   if (!nodes) co_return std::unexpected(nodes.error());
   co_return tree_to_json(*nodes);
-}
-
-Task<Outcome<Json>> Dispatcher::space(Call call) {
-  Params params(call.params);
-  const auto disk = params.optional_text("disk");
-  auto valid = params.finish();
-  if (valid && disk) valid = need_disk(*disk);
-  if (!valid) co_return std::unexpected(valid.error());
-  auto spaces = co_await store_.space(disk);
-  if (!spaces) co_return std::unexpected(spaces.error());
-  co_return space_to_json(*spaces);
 }
 
 Task<Outcome<Json>> Dispatcher::pools(Call call) {

@@ -31,6 +31,8 @@ Dispatcher::Handler Dispatcher::handler_of(const std::string& method) {
       {"tree", &Dispatcher::tree},         {"space", &Dispatcher::space},
       {"pools", &Dispatcher::pools},       {"diff", &Dispatcher::diff},
       {"check", &Dispatcher::check},       {"dump", &Dispatcher::dump},
+      {"space-of", &Dispatcher::space_of}, {"fullness", &Dispatcher::fullness},
+      {"quota", &Dispatcher::set_quota},
   };
   const auto row = std::ranges::find(kRows, method, &Row::method);
   return row == std::end(kRows) ? nullptr : row->handler;

@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "cli/verb.h"
+#include "coppice/bytes.h"
 
 namespace coppice::cli {
 namespace {
@@ -24,11 +25,32 @@ std::string render(const Json& answer) {
               : " is not strict now: what no snapshot sees is overwritten in place\n");
 }
 
+std::string render_quota(const Json& answer) {
+  const std::string disk = "disk " + answer.value("name", "");
+  const Json quota = answer.value("quota", Json());
+  if (!quota.is_number()) return disk + " has no quota now\n";
+  return disk + " may take " + format_size(quota.get<std::uint64_t>()) + " of the pool now, and has " +
+         format_size(answer.value("charged", std::uint64_t{0})) + "\n";
+}
+
+Outcome<int> set_quota(const Options& options, Context& context) {
+  const std::string text = options.setting.substr(options.setting.find('=') + 1);
+  const auto size = text == "none" ? Outcome<std::uint64_t>(0) : parse_size(text);
+  if (!size || (*size == 0 && text != "none")) {
+    return refuse(ErrorKind::kInvalid, "disk " + options.disk + ": '" + options.setting +
+                                           "' is no quota: give quota=10G, or quota=none");
+  }
+  const Json params{{"disk", options.disk}, {"size", *size}};
+  return context.answer(Request{.method = "quota", .params = params}, render_quota);
+}
+
 Outcome<int> set(const Options& options, Context& context) {
+  if (options.setting.starts_with("quota=")) return set_quota(options, context);
   const std::optional<bool> strict = strictness(options.setting);
   if (!strict) {
-    return refuse(ErrorKind::kInvalid, "disk " + options.disk + ": '" + options.setting +
-                                           "' is not known: give strict=on or strict=off");
+    return refuse(ErrorKind::kInvalid,
+                  "disk " + options.disk + ": '" + options.setting +
+                      "' is not known: give strict=on, strict=off, quota=SIZE or quota=none");
   }
   const Json params{{"disk", options.disk}, {"strict", *strict}};
   return context.answer(Request{.method = "set", .params = params}, render);
@@ -39,13 +61,18 @@ Outcome<int> set(const Options& options, Context& context) {
 Verb set_verb(CLI::App& program) {
   auto options = std::make_shared<Options>();
   Parser parser(
-      program, {"set", "Change how a disk is written; nobody may have it open", "coppice set web strict=on"});
+      program,
+      {"set", "Change how a disk is written, while nobody has it open, or what it may take of the pool",
+       "coppice set web quota=10G"});
   parser.argument("DISK", options->disk, "The disk")
       .argument(
           "SETTING", options->setting,
           "strict=on: every write goes to a fresh block, so that after a crash each 4 KiB block is the old "
           "one or the new one, whole; it takes more space and leaves the disk in pieces. strict=off: what "
-          "no snapshot sees is overwritten in place");
+          "no snapshot sees is overwritten in place. quota=SIZE: what was written to the disk and is still "
+          "in use, by it or its "
+          "snapshots, may be so much; a write beyond it fails as on a full pool. quota=none: as much as "
+          "there is");
   return {parser, [options](Context& context) { return set(*options, context); }};
 }
 
