@@ -34,12 +34,14 @@ Task<Outcome<Json>> Dispatcher::info(Call call) {
   const bool changes_only = node->kind == NodeInfo::Kind::kChanges;
   if (!changes_only) document["kind"] = spec.is_snapshot() ? "snapshot" : "disk";
   document["continues"] = nullptr;  // the name of the parent, which is what a person knows it by
+  // As the tree tells it: there bookmarks are parents, too.
+  std::uint64_t parent = node->parent;
   for (const auto& other : *nodes) {
-    // Of the tree's own view of it: there bookmarks have parents too.
-    if (other.id == node->id) document["parent"] = other.parent;
+    if (other.id == node->id) parent = other.parent;
   }
+  document["parent"] = parent;
   for (const auto& other : *nodes) {
-    if (other.id == document["parent"]) document["continues"] = node_to_json(other)["name"];
+    if (other.id == parent) document["continues"] = node_to_json(other)["name"];
   }
   const bool read_only = spec.is_snapshot() || !store_.read_only().empty();
   Json uris = Json::array();
