@@ -157,7 +157,8 @@ Task<Result<>> Writing::prepare(LeafPins& leaves, bool has_epoch) {
   co_return Result<>{};
 }
 
-// What it takes more than it frees. A sweep may let it free more in the end, nothing lets it free less.
+// What it takes more than it frees, as things stand. A sweep lets it free more in the end; a snapshot that is
+// taken before it is published less, so a disk can be over its quota by what was under way then.
 std::uint64_t Writing::growth(std::uint64_t redirected, LeafPins& leaves) const {
   std::vector<PhysicalRun> freed;
   for (const WritePiece& piece : plan_.pieces) {
