@@ -4,6 +4,7 @@
 #include <ostream>
 #include <string>
 
+#include "cli/fullness.h"
 #include "cli/node_json.h"
 #include "cli/session.h"
 #include "cli/table.h"
@@ -11,7 +12,8 @@
 namespace coppice::cli {
 
 // What a command answers with, in scripts' terms. An error is kError with one line on stderr.
-enum ExitCode : int { kYes = 0, kNo = 1, kError = 2 };
+// kFullCopy: a diff can't be told.
+enum ExitCode : int { kYes = 0, kNo = 1, kError = 2, kFullCopy = 3 };
 
 struct Context {
   std::string store;
@@ -24,6 +26,12 @@ struct Context {
   // What a person should know beside the answer. Scripts that ask for JSON are spared.
   void warn(const std::string& text) {
     if (!json && !text.empty()) err << "coppice: " << printable(text) << "\n";
+  }
+  // … of the pool, where it is getting full.
+  void warn_low_space() {
+    if (json) return;
+    auto fullness = session.call(Request{.method = "fullness"});
+    if (fullness) warn(low_space_text(*fullness));
   }
   // A verb whose answer is one document: prints it as JSON, or as `text` of it.
   template <class Render>

@@ -14,6 +14,7 @@
 #include "cli/control_server.h"
 #include "cli/control_socket.h"
 #include "cli/service_notify.h"
+#include "cli/space_watch.h"
 #include "cli/time_text.h"
 #include "coppice/reactor.h"
 #include "coppice/store.h"
@@ -106,14 +107,19 @@ Task<Outcome<>> Daemon::serve(Store& store) {
   read_only_ = !store.read_only().empty();
   if (!control_socket && !read_only_) co_return std::unexpected(control_socket.error());
   if (!control_socket) spdlog::warn("{}", control_socket.error().message);
-  Dispatcher dispatcher(reactor_, store, Service{options_.store, listening_, true});
+  const unsigned low_from = options_.low_space.empty() ? 0 : options_.low_space.front();
+  Dispatcher dispatcher(reactor_, store, Service{options_.store, listening_, true, low_from});
   ControlServer control(reactor_, dispatcher);
+  EventHook hook(options_.on_event, options_.store);
+  SpaceWatch space(reactor_, store, options_.low_space, hook);
   server.start();
   if (control_socket) control.start(std::move(*control_socket));
+  space.start();
   announce();
   co_await wait_for_signal();
   give_up_later();
   notify_service_manager("STOPPING=1");
+  co_await space.stop();
   if (control_socket) {
     remove_control(options_.store);
     co_await control.stop();

@@ -20,6 +20,8 @@ struct DaemonOptions {
   std::uint64_t cache_bytes = 0;
   bool conservative_flush = false;
   bool give_back = true;
+  std::vector<unsigned> low_space;  // per cents of the pool that are told of
+  std::string on_event;             // a command of the shell
   bool json = false;
   OpenMode mode = OpenMode::kReadWrite;
 };

@@ -1,5 +1,6 @@
 // The verbs that end something, or say when it ends.
 #include <algorithm>
+#include <set>
 
 #include "cli/dispatcher.h"
 #include "cli/params.h"
@@ -8,9 +9,10 @@ namespace coppice::cli {
 namespace {
 
 Outcome<> each_once(const std::vector<Spec>& specs) {
-  for (auto spec = specs.begin(); spec != specs.end(); ++spec) {
-    if (std::find(specs.begin(), spec, *spec) == spec) continue;
-    return refuse(ErrorKind::kInvalid, spec->text() + " is named twice: name it once");
+  std::set<std::string> names;
+  for (const Spec& spec : specs) {
+    if (names.insert(spec.text()).second) continue;
+    return refuse(ErrorKind::kInvalid, spec.text() + " is named twice: name it once");
   }
   return {};
 }
@@ -26,11 +28,9 @@ Json names_of(const std::vector<Spec>& specs) {
 namespace {
 
 Json removal(const std::vector<Spec>& removed, const std::vector<Spec>& trashed, std::int64_t until_ms) {
-  return {{"removed", names_of(removed)},
-          {"trashed", names_of(trashed)},
-          {"until", time_or_null(until_ms)},
-          {"dry_run", false},
-          {"frees", nullptr}};
+  return {{"removed", names_of(removed)},    {"trashed", names_of(trashed)},
+          {"until", time_or_null(until_ms)}, {"dry_run", false},
+          {"keeps_changes", false},          {"frees", nullptr}};
 }
 
 }  // namespace
@@ -38,11 +38,20 @@ Json removal(const std::vector<Spec>& removed, const std::vector<Spec>& trashed,
 // Disks go to the trash, unless `now`.
 Task<Outcome<Json>> Dispatcher::remove(Call call) {
   Params params(call.params);
-  const std::vector<Spec> specs = params.specs("specs");
+  std::vector<Selection> selections = params.selections("specs");
   const bool with_snapshots = params.flag("with_snapshots");
   const bool at_once = params.flag("now");
   const bool dry_run = params.flag("dry_run");
-  const auto valid = all_of({params.finish(), each_once(specs)});
+  const bool keep_changes = params.flag("keep_changes");
+  auto valid = params.finish();
+  if (!valid) co_return std::unexpected(valid.error());
+  auto expanded = co_await expand(store_, std::move(selections), false);
+  if (!expanded) co_return std::unexpected(expanded.error());
+  const std::vector<Spec>& specs = *expanded;
+  valid = each_once(specs);
+  for (const Spec& spec : specs) {
+    if (valid && keep_changes) valid = need_snapshot(spec, "rm --keep-changes");
+  }
   if (!valid) co_return std::unexpected(valid.error());
   std::vector<Spec> disks;
   if (!at_once) {
@@ -58,9 +67,16 @@ Task<Outcome<Json>> Dispatcher::remove(Call call) {
     co_return answer;
   }
   if (disks.empty()) {
-    auto removed = co_await store_.remove(specs, with_snapshots);
+    Outcome<> removed;
+    if (keep_changes) {
+      removed = co_await store_.keep_changes(specs);
+    } else {
+      removed = co_await store_.remove(specs, with_snapshots);
+    }
     if (!removed) co_return std::unexpected(removed.error());
-    co_return removal(specs, {}, 0);
+    Json answer = removal(specs, {}, 0);
+    answer["keeps_changes"] = keep_changes;
+    co_return answer;
   }
   auto until = co_await store_.trash(specs, with_snapshots);
   if (!until) co_return std::unexpected(until.error());

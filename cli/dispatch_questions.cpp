@@ -31,10 +31,17 @@ Task<Outcome<Json>> Dispatcher::info(Call call) {
   auto nodes = co_await store_.tree(spec.disk);
   if (!nodes) co_return std::unexpected(nodes.error());
   Json document = node_to_json(*node);
-  document["kind"] = spec.is_snapshot() ? "snapshot" : "disk";
+  const bool changes_only = node->kind == NodeInfo::Kind::kChanges;
+  if (!changes_only) document["kind"] = spec.is_snapshot() ? "snapshot" : "disk";
   document["continues"] = nullptr;  // the name of the parent, which is what a person knows it by
+  // As the tree tells it: there bookmarks are parents, too.
+  std::uint64_t parent = node->parent;
   for (const auto& other : *nodes) {
-    if (other.id == node->parent) document["continues"] = node_to_json(other)["name"];
+    if (other.id == node->id) parent = other.parent;
+  }
+  document["parent"] = parent;
+  for (const auto& other : *nodes) {
+    if (other.id == parent) document["continues"] = node_to_json(other)["name"];
   }
   bool read_only = spec.is_snapshot() || !store_.read_only().empty();
   document["attached"] = Json::array();
@@ -44,7 +51,17 @@ Task<Outcome<Json>> Dispatcher::info(Call call) {
     document["attached"] = attachments_to_json(spec.disk, *attachments);
     for (const AttachmentInfo& each : *attachments) read_only |= each.state != AttachmentInfo::State::kFenced;
   }
-  add_places(document, spec.text(), read_only);
+  auto pool =
+      co_await fullness(Call{.method = "fullness", .params = Json::object(), .files = {}, .hooks = {}});
+  document["pool"] = pool ? *pool : Json::object();
+  document["served"] = service_.running;
+  // What is left of a snapshot without its data is no export.
+  if (changes_only) {
+    document["nbd"] = Json::array();
+    document["qemu"] = document["libvirt"] = "";
+  } else {
+    add_places(document, spec.text(), read_only);
+  }
   co_return document;
 }
 
@@ -57,17 +74,6 @@ Task<Outcome<Json>> Dispatcher::tree(Call call) {
   auto nodes = co_await store_.tree(disk);
   if (!nodes) co_return std::unexpected(nodes.error());
   co_return tree_to_json(*nodes);
-}
-
-Task<Outcome<Json>> Dispatcher::space(Call call) {
-  Params params(call.params);
-  const auto disk = params.optional_text("disk");
-  auto valid = params.finish();
-  if (valid && disk) valid = need_disk(*disk);
-  if (!valid) co_return std::unexpected(valid.error());
-  auto spaces = co_await store_.space(disk);
-  if (!spaces) co_return std::unexpected(spaces.error());
-  co_return space_to_json(*spaces);
 }
 
 Task<Outcome<Json>> Dispatcher::pools(Call call) {

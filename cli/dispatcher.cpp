@@ -33,7 +33,8 @@ Dispatcher::Handler Dispatcher::handler_of(const std::string& method) {
       {"attach", &Dispatcher::attach},     {"detach", &Dispatcher::detach},
       {"fence", &Dispatcher::fence},       {"check", &Dispatcher::check},
       {"dump", &Dispatcher::dump},         {"set-base", &Dispatcher::set_base},
-      {"flatten", &Dispatcher::flatten},
+      {"flatten", &Dispatcher::flatten},   {"space-of", &Dispatcher::space_of},
+      {"fullness", &Dispatcher::fullness}, {"quota", &Dispatcher::set_quota},
   };
   const auto row = std::ranges::find(kRows, method, &Row::method);
   return row == std::end(kRows) ? nullptr : row->handler;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/fullness.h"
 #include "cli/node_json.h"
 #include "coppice/reactor.h"
 #include "coppice/store.h"
@@ -25,9 +26,10 @@ struct Call {
 
 // Who works for the store, as far as its users are told.
 struct Service {
-  std::string store;                     // the directory
-  std::vector<nbd::Endpoint> endpoints;  // where its disks are served, or will be; at least one
-  bool running = false;                  // by this process
+  std::string store;                                 // the directory
+  std::vector<nbd::Endpoint> endpoints;              // where its disks are served, or will be; at least one
+  bool running = false;                              // by this process
+  unsigned low_space_percent = kLowSpacePercent[0];  // so full, it is told with answers; 0: never
 };
 
 class Dispatcher {
@@ -76,6 +78,9 @@ class Dispatcher {
   Task<Outcome<Json>> info(Call call);
   Task<Outcome<Json>> tree(Call call);
   Task<Outcome<Json>> space(Call call);
+  Task<Outcome<Json>> space_of(Call call);
+  Task<Outcome<Json>> fullness(Call call);
+  Task<Outcome<Json>> set_quota(Call call);
   Task<Outcome<Json>> pools(Call call);
   Task<Outcome<Json>> diff(Call call);
   Task<Outcome<Json>> check(Call call);

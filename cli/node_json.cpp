@@ -8,7 +8,7 @@
 namespace coppice::cli {
 namespace {
 
-constexpr const char* kKindNames[] = {"head", "snapshot", "deleted"};
+constexpr const char* kKindNames[] = {"head", "snapshot", "deleted", "changes"};
 
 std::string name_of(const NodeInfo& node) {
   if (node.kind == NodeInfo::Kind::kDeleted) return {};
@@ -82,7 +82,9 @@ Json node_to_json(const NodeInfo& node) {
           {"holds", node.holds},
           {"expires", time_or_null(node.expires_unix_ms)},
           {"scheduled", node.scheduled},
-          {"base", base_to_json(node.base)}};
+          {"base", base_to_json(node.base)},
+          {"quota", node.quota.limit_bytes == 0 ? Json() : Json(node.quota.limit_bytes)},
+          {"charged", node.quota.charged_bytes ? Json(*node.quota.charged_bytes) : Json()}};
 }
 
 Outcome<NodeInfo> node_from_json(const Json& document) {
@@ -108,6 +110,10 @@ Outcome<NodeInfo> node_from_json(const Json& document) {
     const Json& expires = document.at("expires");
     if (!expires.is_null()) node.expires_unix_ms = parse_time(expires.get<std::string>()).value_or(0);
     node.scheduled = document.at("scheduled").get<bool>();
+    const Json& quota = document.at("quota");
+    if (!quota.is_null()) node.quota.limit_bytes = quota.get<std::uint64_t>();
+    const Json& charged = document.at("charged");
+    if (!charged.is_null()) node.quota.charged_bytes = charged.get<std::uint64_t>();
     node.holds = document.at("holds").get<std::vector<std::string>>();
     node.base = base_from_json(document);
     return node;
@@ -140,13 +146,13 @@ Json tree_to_json(const std::vector<NodeInfo>& nodes) {
 Json listing_to_json(std::vector<NodeInfo> nodes) {
   std::erase_if(nodes, [](const NodeInfo& node) { return node.kind == NodeInfo::Kind::kDeleted; });
   std::ranges::sort(nodes, {}, [](const NodeInfo& node) {
-    const bool is_snapshot = node.kind == NodeInfo::Kind::kSnapshot;
+    const bool is_snapshot = node.kind != NodeInfo::Kind::kHead;
     return std::tuple(node.disk, is_snapshot, is_snapshot ? node.created_unix_ms : 0, node.id);
   });
   Json listing = Json::array();
   for (const auto& node : nodes) {
     Json entry = node_to_json(node);
-    entry["kind"] = node.kind == NodeInfo::Kind::kHead ? "disk" : "snapshot";
+    if (node.kind == NodeInfo::Kind::kHead) entry["kind"] = "disk";
     listing.push_back(std::move(entry));
   }
   return listing;
@@ -192,10 +198,18 @@ Json time_or_null(std::int64_t unix_ms) {
 Json space_to_json(const std::vector<SpaceInfo>& spaces) {
   Json all = Json::array();
   for (const auto& space : spaces) {
-    all.push_back({{"name", space.spec.text()},
-                   {"own", space.own_bytes},
-                   {"shared", space.shared_bytes},
-                   {"frees", space.frees_bytes}});
+    Json row{{"name", space.spec.text()},
+             {"own", space.own_bytes},
+             {"shared", space.shared_bytes},
+             {"frees", space.frees_bytes},
+             {"disk", nullptr}};
+    if (space.disk) row["disk"] = {{"own", space.disk->own_bytes}, {"shared", space.disk->shared_bytes}};
+    if (space.disk) {
+      const QuotaInfo& quota = space.disk->quota;
+      row["disk"]["quota"] = quota.limit_bytes == 0 ? Json() : Json(quota.limit_bytes);
+      row["disk"]["charged"] = quota.charged_bytes ? Json(*quota.charged_bytes) : Json();
+    }
+    all.push_back(std::move(row));
   }
   return all;
 }
@@ -203,8 +217,12 @@ Json space_to_json(const std::vector<SpaceInfo>& spaces) {
 Json pools_to_json(const std::vector<PoolInfo>& pools) {
   Json all = Json::array();
   for (const auto& pool : pools) {
-    all.push_back(
-        {{"path", pool.path}, {"size", pool.size_bytes}, {"used", pool.used_bytes}, {"grows", pool.grows}});
+    all.push_back({{"path", pool.path},
+                   {"size", pool.size_bytes},
+                   {"used", pool.used_bytes},
+                   {"reserved", pool.reserved_bytes},
+                   {"grows", pool.grows},
+                   {"room", pool.room_bytes}});
   }
   return all;
 }

@@ -85,19 +85,35 @@ Spec Params::spec(const char* key) {
   return parse(text(key));
 }
 
-std::vector<Spec> Params::specs(const char* key) {
+std::vector<std::string> Params::texts(const char* key) {
   const Json* value = find(key);
-  std::vector<Spec> all;
+  std::vector<std::string> all;
   if (value == nullptr || !value->is_array() || value->empty()) {
     complain(std::string("parameter '") + key + "' is not a list of names");
     return all;
   }
   for (const auto& entry : *value) {
     if (entry.is_string()) {
-      all.push_back(parse(entry.get<std::string>()));
+      all.push_back(entry.get<std::string>());
     } else {
       complain(std::string("parameter '") + key + "' holds something else than texts");
     }
+  }
+  return all;
+}
+
+std::vector<Spec> Params::specs(const char* key) {
+  std::vector<Spec> all;
+  for (const std::string& text : texts(key)) all.push_back(parse(text));
+  return all;
+}
+
+std::vector<Selection> Params::selections(const char* key) {
+  std::vector<Selection> all;
+  for (const std::string& text : texts(key)) {
+    auto selection = parse_selection(text);
+    if (!selection) complain(selection.error().message);
+    if (selection) all.push_back(std::move(*selection));
   }
   return all;
 }

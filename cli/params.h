@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cli/node_json.h"
+#include "cli/selection.h"
 #include "coppice/result.h"
 #include "coppice/store.h"
 
@@ -31,6 +32,7 @@ class Params {
   std::int64_t end_or_never(const char* key);
   Spec spec(const char* key);
   std::vector<Spec> specs(const char* key);
+  std::vector<Selection> selections(const char* key);
 
   [[nodiscard]] Outcome<> finish();
 
@@ -38,6 +40,7 @@ class Params {
   const Json* find(const char* key);
   void complain(std::string message);
   Spec parse(const std::string& value);
+  std::vector<std::string> texts(const char* key);
 
   const Json& object_;
   std::set<std::string> asked_;

@@ -24,6 +24,11 @@ Parser& Parser::arguments(const char* name, std::vector<std::string>& values, co
   return *this;
 }
 
+Parser& Parser::optional_arguments(const char* name, std::vector<std::string>& values, const char* help) {
+  app_->add_option(name, values, help)->type_name("");
+  return *this;
+}
+
 Parser& Parser::option(const OptionText& text, std::string& value) {
   auto* option = app_->add_option(text.name, value, text.help)->type_name(text.value);
   if (!value.empty()) option->capture_default_str();

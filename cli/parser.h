@@ -31,6 +31,7 @@ class Parser {
   Parser& argument(const char* name, std::string& value, const char* help);
   Parser& optional_argument(const char* name, std::string& value, const char* help);
   Parser& arguments(const char* name, std::vector<std::string>& values, const char* help);  // one or more
+  Parser& optional_arguments(const char* name, std::vector<std::string>& values, const char* help);
   Parser& option(const OptionText& text, std::string& value);  // a value that is not empty is its default
   Parser& required_option(const OptionText& text, std::string& value);
   Parser& repeated_option(const OptionText& text, std::vector<std::string>& values);

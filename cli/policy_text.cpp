@@ -1,6 +1,7 @@
 #include "cli/policy_text.h"
 
 #include "cli/time_text.h"
+#include "coppice/bytes.h"
 
 namespace coppice::cli {
 namespace {
@@ -15,6 +16,13 @@ std::string joined(const std::vector<std::string>& texts) {
     if (!text.empty()) all += (all.empty() ? "" : ", ") + text;
   }
   return all;
+}
+
+std::string quota_text(const QuotaInfo& quota) {
+  if (quota.limit_bytes == 0) return {};
+  const std::string charged =
+      quota.charged_bytes ? ", " + format_size(*quota.charged_bytes) + " charged" : "";
+  return "quota " + format_size(quota.limit_bytes) + charged;
 }
 
 std::string policy_text(const NodeInfo& node, std::int64_t now_unix_ms) {

@@ -18,6 +18,8 @@ std::string policy_text(const NodeInfo& node, std::int64_t now_unix_ms);
 
 // A warning about snapshots that have stood for more than 30 days and that nothing will end: no hold, no end
 // and no schedule. Empty if there are none.
+// "quota 10 GiB, 4 GiB charged"; empty where there is none.
+[[nodiscard]] std::string quota_text(const QuotaInfo& quota);
 std::string old_snapshots_text(const std::vector<NodeInfo>& nodes, std::int64_t now_unix_ms);
 
 }  // namespace coppice::cli

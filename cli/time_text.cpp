@@ -121,6 +121,13 @@ Outcome<std::int64_t> parse_end(const std::string& text, std::int64_t now_unix_m
   return *time;
 }
 
+Outcome<std::int64_t> parse_past(const std::string& text, std::int64_t now_unix_ms) {
+  if (const auto duration = parse_duration(text)) return now_unix_ms - *duration;
+  if (const auto time = parse_rfc3339(text)) return *time;
+  return refuse(ErrorKind::kInvalid, "'" + text + "' is no time: give 90m, 72h, 14d, 4w, or a time like " +
+                                         format_time(now_unix_ms));
+}
+
 std::int64_t now_unix_ms() {
   using std::chrono::duration_cast;
   const char* offset = std::getenv("COPPICE_CLOCK_OFFSET");

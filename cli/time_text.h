@@ -22,6 +22,8 @@ std::optional<std::int64_t> parse_rfc3339(const std::string& text);
 // When something ends that a person gave as "never" (0), as a time from now ("90m", "72h", "14d"), or as an
 // RFC 3339 time. Refuses what has passed.
 Outcome<std::int64_t> parse_end(const std::string& text, std::int64_t now_unix_ms);
+// A time that has passed, given as an age ("90m", "72h", "14d") or as an RFC 3339 time.
+Outcome<std::int64_t> parse_past(const std::string& text, std::int64_t now_unix_ms);
 // The system's clock. COPPICE_CLOCK_OFFSET, seconds, moves it: for tests.
 std::int64_t now_unix_ms();
 

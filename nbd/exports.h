@@ -31,6 +31,16 @@ class Exports {
   // Snapshots that the export can be compared with, under the names that changes() takes; the youngest
   // `most`.
   virtual Task<Outcome<std::vector<std::string>>> bases(std::string name, std::size_t most) = 0;
+  // Whether it can be compared with; it need not be an export of its own.
+  virtual Task<bool> has_base(std::string base) {
+    const auto there = co_await describe(base);
+    co_return there.has_value();
+  }
+  // The base stays for as long as the device lives, which may read nothing.
+  virtual Task<Outcome<std::unique_ptr<BlockDevice>>> open_base(std::string base, Holder holder) {
+    auto device = co_await open(base, holder);
+    co_return device;
+  }
   // The export that a base is, or a refusal.
   virtual Outcome<std::string> base_export(std::string name, std::string since) = 0;
   // Where the export differs from the base: in order, not overlapping.

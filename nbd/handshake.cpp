@@ -181,7 +181,7 @@ Task<Outcome<std::vector<std::string>>> Handshake::bitmaps_for(const MetaContext
   for (const std::string& name : std::span(named).first(std::min(named.size(), kMaxListedBitmaps))) {
     const auto base = exports_.base_export(option.name, name);
     if (!base || std::ranges::find(bitmaps, name) != bitmaps.end()) continue;
-    const auto there = co_await exports_.describe(*base);
+    const bool there = co_await exports_.has_base(*base);
     if (there) bitmaps.push_back(name);
   }
   co_return bitmaps;
@@ -205,7 +205,7 @@ Task<Outcome<>> Handshake::attach_contexts(std::string name) {
     for (const DirtyBitmap& bitmap : choice_.bitmaps) {
       const auto base = exports_.base_export(name, bitmap.since);
       if (!base) co_return std::unexpected(base.error());
-      auto device = co_await exports_.open(*base, options_.holder);
+      auto device = co_await exports_.open_base(*base, options_.holder);
       if (!device) co_return std::unexpected(device.error());
       attached_.contexts.push_back(
           make_dirty_status(exports_, bitmap, std::move(*device), !attached_.device->read_only()));

@@ -18,6 +18,7 @@ WireError wire_error(const Error& error) {
     case ErrorKind::kBusy:
       return WireError::kShutdown;
     case ErrorKind::kIo:
+    case ErrorKind::kUntracked:
     case ErrorKind::kCorrupt:
       break;
   }

@@ -156,7 +156,8 @@ void Server::tell_no_space(const Session& session) {
   const auto now = reactor_.now();
   if (now < quiet_about_space_until_) return;
   quiet_about_space_until_ = now + kSpaceInterval;
-  log("no space for a write of " + session.peer + ": it was told ENOSPC; remove something, or add space");
+  log("no space for a write of " + session.peer +
+      ": it was told ENOSPC; remove something, add space, or look at its quota");
 }
 
 void Server::log(const std::string& line) const {

@@ -65,7 +65,8 @@ Task<Outcome<std::vector<ExportInfo>>> StoreExports::list() {
   if (!nodes) co_return std::unexpected(nodes.error());
   std::vector<ExportInfo> exports;
   for (const NodeInfo& node : *nodes) {
-    if (node.kind != NodeInfo::Kind::kDeleted) exports.push_back(info_of(node, !store_.read_only().empty()));
+    if (node.kind != NodeInfo::Kind::kDeleted && node.kind != NodeInfo::Kind::kChanges)
+      exports.push_back(info_of(node, !store_.read_only().empty()));
   }
   co_return exports;
 }
@@ -75,6 +76,10 @@ Task<Outcome<ExportInfo>> StoreExports::describe(std::string name) {
   if (!parsed) co_return std::unexpected(parsed.error());
   auto node = co_await store_.info(parsed->spec);
   if (!node) co_return std::unexpected(node.error());
+  if (node->kind == NodeInfo::Kind::kChanges) {
+    co_return refuse(ErrorKind::kInvalid,
+                     name + " has no data any more, only what changed since: it is no export");
+  }
   ExportInfo info = info_of(*node, !store_.read_only().empty());
   info.name = name;
   info.one_client = !parsed->token.empty();
@@ -92,10 +97,24 @@ Task<Outcome<std::vector<std::string>>> StoreExports::bases(std::string name, st
   std::vector<std::string> names;
   for (const NodeInfo& node : *nodes | std::views::reverse) {
     if (names.size() == most) break;
-    const bool snapshot = node.kind == NodeInfo::Kind::kSnapshot && node.disk == spec->disk;
-    if (snapshot && node.snapshot != spec->snapshot) names.push_back(node.snapshot);
+    const bool base = node.kind == NodeInfo::Kind::kSnapshot || node.kind == NodeInfo::Kind::kChanges;
+    if (base && node.disk == spec->disk && node.snapshot != spec->snapshot) names.push_back(node.snapshot);
   }
   co_return names;
+}
+
+Task<bool> StoreExports::has_base(std::string base) {
+  auto spec = spec_of(base);
+  if (!spec) co_return false;
+  const auto node = co_await store_.info(*spec);
+  co_return node.has_value();
+}
+
+Task<Outcome<std::unique_ptr<BlockDevice>>> StoreExports::open_base(std::string base, Holder holder) {
+  auto spec = spec_of(base);
+  if (!spec) co_return std::unexpected(spec.error());
+  auto device = co_await store_.open_device(*spec, Access::kBase, holder);
+  co_return device;
 }
 
 Outcome<std::string> StoreExports::base_export(std::string name, std::string since) {

@@ -24,6 +24,8 @@ class StoreExports final : public Exports {
   Task<Outcome<std::vector<ExportInfo>>> list() override;
   Task<Outcome<ExportInfo>> describe(std::string name) override;
   // A snapshot of the same disk by its bare name, others of the tree as disk@snapshot.
+  Task<bool> has_base(std::string base) override;
+  Task<Outcome<std::unique_ptr<BlockDevice>>> open_base(std::string base, Holder holder) override;
   Task<Outcome<std::vector<std::string>>> bases(std::string name, std::size_t most) override;
   Outcome<std::string> base_export(std::string name, std::string since) override;
   Task<Outcome<std::vector<DiffRange>>> changes(std::string name, std::string since) override;

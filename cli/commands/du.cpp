@@ -1,5 +1,6 @@
 #include <memory>
 
+#include "cli/policy_text.h"
 #include "cli/table.h"
 #include "cli/verb.h"
 #include "coppice/bytes.h"
@@ -11,34 +12,79 @@ std::string bytes(const Json& entry, const char* key) {
   return format_size(entry.value(key, std::uint64_t{0}));
 }
 
+std::string quota_of(const Json& disk) {
+  QuotaInfo quota;
+  const Json limit = disk.value("quota", Json());
+  const Json charged = disk.value("charged", Json());
+  if (limit.is_number()) quota.limit_bytes = limit.get<std::uint64_t>();
+  if (charged.is_number()) quota.charged_bytes = charged.get<std::uint64_t>();
+  return quota_text(quota);
+}
+
+// A disk that is not all there is to it has a line for the whole.
 std::string render_spaces(const Json& spaces) {
   using enum Table::Align;
-  Table table({kLeft, kRight, kRight, kRight});
-  table.add({"NAME", "OWN", "SHARED", "RM FREES"});
+  Table table({kLeft, kRight, kRight, kRight, kLeft});
+  table.add({"NAME", "OWN", "SHARED", "RM FREES", ""});
+  const Json* whole = nullptr;
+  std::string disk;
+  std::string quota;
+  std::size_t rows = 0;
+  const auto end_disk = [&] {
+    if (whole != nullptr && rows > 1)
+      table.add(
+          {disk + ", all of it", bytes(*whole, "own"), bytes(*whole, "shared"), bytes(*whole, "own"), quota});
+    rows = 0;
+  };
   for (const auto& space : spaces) {
-    table.add({space.value("name", ""), bytes(space, "own"), bytes(space, "shared"), bytes(space, "frees")});
+    const std::string name = space.value("name", "");
+    if (name.substr(0, name.find('@')) != disk) {
+      end_disk();
+      disk = name.substr(0, name.find('@'));
+      whole = nullptr;
+    }
+    const auto all = space.find("disk");
+    if (all != space.end() && all->is_object()) whole = &*all;
+    if (whole != nullptr && &*all == whole) quota = quota_of(*whole);
+    ++rows;
+    table.add({name, bytes(space, "own"), bytes(space, "shared"), bytes(space, "frees"),
+               name == disk ? quota : std::string()});
   }
+  end_disk();
   return table.text();
 }
 
 std::string render_pools(const Json& pools) {
   using enum Table::Align;
-  Table table({kLeft, kRight, kRight, kLeft});
-  table.add({"POOL", "USED", "SIZE", ""});
+  Table table({kLeft, kRight, kRight, kRight, kLeft});
+  table.add({"POOL", "USED", "RESERVED", "SIZE", ""});
   for (const auto& pool : pools) {
-    table.add({pool.value("path", ""), bytes(pool, "used"), bytes(pool, "size"),
+    table.add({pool.value("path", ""), bytes(pool, "used"), bytes(pool, "reserved"), bytes(pool, "size"),
                pool.value("grows", false) ? "grows by itself" : ""});
   }
   return table.text();
 }
 
-Outcome<int> du(const std::string& disk, Context& context) {
+std::string render_set(const Json& set) {
+  const auto count = set.value("names", Json::array()).size();
+  return std::to_string(count) + (count == 1 ? " disk or snapshot" : " disks and snapshots") +
+         " together: own " + bytes(set, "own") + ", shared with others " + bytes(set, "shared") +
+         "; removing " + (count == 1 ? "it" : "all of them") + " would free " + bytes(set, "frees") + "\n";
+}
+
+bool is_one_disk(const std::vector<std::string>& names) {
+  return names.size() <= 1 && (names.empty() || names.front().find_first_of("@%") == std::string::npos);
+}
+
+Outcome<int> du(const std::vector<std::string>& names, Context& context) {
+  if (!is_one_disk(names))
+    return context.answer(Request{.method = "space-of", .params = {{"specs", names}}}, render_set);
   Json params = Json::object();
-  if (!disk.empty()) params["disk"] = disk;
+  if (!names.empty()) params["disk"] = names.front();
   auto spaces = context.session.call(Request{.method = "space", .params = params});
   if (!spaces) return std::unexpected(spaces.error());
   Json pools = Json::array();
-  if (disk.empty() && !context.json) {
+  if (names.empty() && !context.json) {
     auto asked = context.session.call(Request{.method = "pools"});
     if (!asked) return std::unexpected(asked.error());
     pools = std::move(*asked);
@@ -54,11 +100,17 @@ Outcome<int> du(const std::string& disk, Context& context) {
 }  // namespace
 
 Verb du_verb(CLI::App& program) {
-  auto disk = std::make_shared<std::string>();
-  Parser parser(program, {"du", "Tell what disks and snapshots occupy, and what removing each would free",
-                          "coppice du web"});
-  parser.optional_argument("DISK", *disk, "Only this disk and its snapshots");
-  return {parser, [disk](Context& context) { return du(*disk, context); }};
+  auto names = std::make_shared<std::vector<std::string>>();
+  Parser parser(program,
+                {"du",
+                 "Tell what disks and snapshots occupy, and what removing each would free; of several, or "
+                 "of a range, what removing all of them together would",
+                 "coppice du web@monday%friday"});
+  parser.optional_arguments(
+      "DISK[@SNAP[%SNAP]]", *names,
+      "A disk: it and its snapshots, each. A snapshot, a range (DISK@FIRST%LAST; without an "
+      "end: up to the beginning, or the disk) or several: all of them together");
+  return {parser, [names](Context& context) { return du(*names, context); }};
 }
 
 }  // namespace coppice::cli

@@ -47,6 +47,13 @@ std::string render(const Json& info) {
   table.add({"size", format_size(size) + " (" + std::to_string(size) + " bytes)"});
   table.add({"created", age(info.value("created", ""))});
   if (info.value("strict", false)) table.add({"strict", "every write goes to a fresh block"});
+  if (info.value("quota", Json()).is_number()) {
+    const Json charged = info.value("charged", Json());
+    table.add({"quota", format_size(info.value("quota", std::uint64_t{0})) +
+                            (charged.is_number()
+                                 ? ", of which " + format_size(charged.get<std::uint64_t>()) + " are charged"
+                                 : ", counted when it is next written")});
+  }
   table.add(
       {"continues", from.is_string() && from != "" ? from.get<std::string>() : "nothing: it is the first"});
   const Json base = info.value("base", Json());
@@ -74,6 +81,10 @@ std::string render(const Json& info) {
   if (info.value("scheduled", false))
     table.add({"scheduled", "made by the disk's schedule, which removes it in time"});
   if (info.value("note", "") != "") table.add({"note", info.value("note", "")});
+  if (info.value("kind", "") == "changes") {
+    table.add({"changes only", "its data was given up: it can be the first side of a diff"});
+    return table.text();
+  }
   for (const auto& uri : info.value("nbd", std::vector<std::string>())) table.add({"nbd", uri});
   if (!info.value("served", false)) table.add({"served", "not now: start `coppice serve`"});
   return table.text() + "\nQEMU:\n" + indented(info.value("qemu", "")) + "\nlibvirt:\n" +
@@ -86,6 +97,7 @@ Outcome<int> info(const std::string& spec, Context& context) {
   context.print(*document, render);
   const auto node = node_from_json(*document);
   if (node) context.warn(old_snapshots_text({*node}, now_unix_ms()));
+  context.warn(low_space_text(document->value("pool", Json::object())));
   return kYes;
 }
 

@@ -14,6 +14,11 @@ std::string to_the_second(const std::string& time) {
   return time.substr(0, 10) + " " + time.substr(11, 8);
 }
 
+std::string kind_of(const NodeInfo& node) {
+  if (node.kind == NodeInfo::Kind::kChanges) return "changes";
+  return node.kind == NodeInfo::Kind::kSnapshot ? "snapshot" : "disk";
+}
+
 std::string remarks(const NodeInfo& node) {
   std::vector<std::string> parts;
   if (node.attachments != 0) parts.emplace_back("in use");
@@ -22,6 +27,7 @@ std::string remarks(const NodeInfo& node) {
     parts.push_back("over " + node.base->path);
     if (!node.base->problem.empty()) parts.push_back("which " + node.base->problem);
   }
+  parts.push_back(quota_text(node.quota));
   for (const auto& clone : node.clones) parts.push_back("cloned to " + clone);
   parts.push_back(policy_text(node, now_unix_ms()));
   if (!node.note.empty()) parts.push_back("“" + node.note + "”");
@@ -34,8 +40,7 @@ std::string render(const std::vector<NodeInfo>& nodes) {
                Table::Align::kLeft});
   table.add({"NAME", "KIND", "SIZE", "CREATED (UTC)", ""});
   for (const auto& node : nodes) {
-    table.add({Spec{node.disk, node.snapshot}.text(),
-               node.kind == NodeInfo::Kind::kSnapshot ? "snapshot" : "disk", format_size(node.size_bytes),
+    table.add({Spec{node.disk, node.snapshot}.text(), kind_of(node), format_size(node.size_bytes),
                to_the_second(format_time(node.created_unix_ms)), remarks(node)});
   }
   return table.text();
@@ -64,6 +69,7 @@ Outcome<int> list(bool trash, Context& context) {
   if (!nodes) return std::unexpected(nodes.error());
   context.print(*listing, [&nodes](const Json&) { return render(*nodes); });
   context.warn(old_snapshots_text(*nodes, now_unix_ms()));
+  context.warn_low_space();
   return kYes;
 }
 

@@ -15,6 +15,7 @@ struct Options {
   bool now = false;
   bool trash = false;
   bool dry_run = false;
+  bool keep_changes = false;
 };
 
 std::string render(const Json& answer) {
@@ -30,6 +31,11 @@ std::string render(const Json& answer) {
   const auto trashed = answer.value("trashed", std::vector<std::string>());
   std::string text;
   for (const auto& name : answer.value("removed", std::vector<std::string>())) {
+    if (answer.value("keeps_changes", false)) {
+      text +=
+          fmt::format("gave up the data of {0}; 'coppice diff {0}' still tells what changed since\n", name);
+      continue;
+    }
     const bool kept = std::ranges::find(trashed, name) != trashed.end();
     text += kept ? fmt::format("{0} is in the trash until {1}: 'coppice undelete {0}' brings it back\n", name,
                                text_of(answer, "until"))
@@ -44,7 +50,8 @@ Outcome<int> remove(const Options& options, Context& context) {
   const Json params{{"specs", options.specs},
                     {"with_snapshots", options.snapshots},
                     {"now", options.now},
-                    {"dry_run", options.dry_run}};
+                    {"dry_run", options.dry_run},
+                    {"keep_changes", options.keep_changes}};
   return context.answer(Request{.method = "remove", .params = params}, render);
 }
 
@@ -56,12 +63,19 @@ Verb rm_verb(CLI::App& program) {
                 {"rm",
                  "Remove disks and snapshots: all that are named, or none. A disk stays in the trash for a "
                  "day, or until the pool is full",
-                 "coppice rm web@monday web@tuesday"});
-  parser.arguments("DISK[@SNAP]", options->specs, "What to remove")
+                 "coppice rm web@monday%friday --dry-run"});
+  parser
+      .arguments("DISK[@SNAP[%SNAP]]", options->specs,
+                 "What to remove. DISK@FIRST%LAST: the snapshots of a line from one to the other, both too")
       .flag("--snapshots", options->snapshots, "With a disk, remove all its snapshots")
       .flag("--now", options->now, "Remove disks for good, past the trash")
       .flag("--trash", options->trash, "Remove disks that are in the trash, for good")
       .flag("--dry-run", options->dry_run, "Say what would go and what that would free, and change nothing")
+      .flag("--keep-changes", options->keep_changes,
+            "Give up the data of snapshots, which stay as the first side of diffs")
+      .exclusive("--keep-changes", "--snapshots")
+      .exclusive("--keep-changes", "--now")
+      .exclusive("--keep-changes", "--trash")
       .exclusive("--trash", "--dry-run")
       .exclusive("--trash", "--now")
       .exclusive("--trash", "--snapshots");

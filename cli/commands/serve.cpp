@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/daemon.h"
+#include "cli/fullness.h"
 #include "cli/store_directory.h"
 #include "cli/verb.h"
 #include "coppice/bytes.h"
@@ -16,6 +17,8 @@ struct Options {
   std::string cache = "256M";
   std::string flush = "fast";
   bool keep_space = false;
+  std::string low_space = "80,90,95";
+  std::string on_event;
 };
 
 Outcome<nbd::Endpoint> endpoint_of(const std::string& text) {
@@ -39,11 +42,15 @@ Outcome<int> serve(const Options& options, Context& context) {
   if (!cache) return refuse(ErrorKind::kInvalid, "--cache: " + cache.error().message);
   if (options.flush != "fast" && options.flush != "conservative")
     return refuse(ErrorKind::kInvalid, "--flush: '" + options.flush + "' is neither fast nor conservative");
+  auto levels = parse_levels(options.low_space);
+  if (!levels) return refuse(ErrorKind::kInvalid, "--low-space: " + levels.error().message);
   DaemonOptions daemon{.store = context.store,
                        .endpoints = {},
                        .cache_bytes = *cache,
                        .conservative_flush = options.flush == "conservative",
                        .give_back = !options.keep_space,
+                       .low_space = *levels,
+                       .on_event = options.on_event,
                        .json = context.json,
                        .mode = context.mode};
   auto listen = options.listen;
@@ -76,6 +83,13 @@ Verb serve_verb(CLI::App& program) {
       .option({"--flush", "ORDER",
                "fast: data and journal under one device flush; conservative: one after the other"},
               options->flush)
+      .option({"--low-space", "LEVELS", "Per cents of the pool at which to warn, once each; off: never"},
+              options->low_space)
+      .option(
+          {"--on-event", "CMD",
+           "A command for the shell to run then; COPPICE_EVENT (low-space, space-again), COPPICE_PERCENT, "
+           "COPPICE_LEVEL, COPPICE_USED, COPPICE_SIZE and COPPICE_STORE tell it what has happened"},
+          options->on_event)
       .flag(
           "--keep-space", options->keep_space,
           "Keep what is discarded or deleted, for what comes next; else it goes back to the file system, or "

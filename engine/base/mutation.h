@@ -79,11 +79,12 @@ enum class Mutation : std::uint8_t {
   kLostFreesForgotten,      // what a lost write freed is not freed by the next one that stands
   kLostFreesAnywhere,       // … or by whoever replaces it, also where an older version goes on with it
   // Reclaim.
-  kSweepNotResumed,   // a sweep that was cut short waits its turn
-  kSweptUnpinned,     // a fork's versions may leave memory between the record and its effect
-  kPurgeBehindVerbs,  // a full pool's look into the trash waits for the verb under way
-  kFenceUncommitted,  // a writer that took over begins before the fence of the old one is durable
-  kCursorApart,       // a step's cursor is journaled apart from what it frees
+  kFenceUncommitted,      // a writer that took over begins before the fence of the old one is durable
+  kSweepNotResumed,       // a sweep that was cut short waits its turn
+  kSweptUnpinned,         // a fork's versions may leave memory between the record and its effect
+  kPurgeBehindVerbs,      // a full pool's look into the trash waits for the verb under way
+  kBookmarkHoldsNothing,  // a branch goes though a bookmark is on it
+  kCursorApart,           // a step's cursor is journaled apart from what it frees
 };
 
 #ifdef COPPICE_MUTATIONS

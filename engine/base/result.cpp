@@ -13,7 +13,7 @@ struct KindRow {
   int errno_value;
 };
 
-constexpr std::array<KindRow, 9> kKinds = {{
+constexpr std::array<KindRow, 10> kKinds = {{
     {ErrorKind::kInvalid, "invalid", EINVAL},
     {ErrorKind::kNotFound, "not-found", ENOENT},
     {ErrorKind::kExists, "exists", EEXIST},
@@ -23,6 +23,7 @@ constexpr std::array<KindRow, 9> kKinds = {{
     {ErrorKind::kCorrupt, "corrupt", EIO},
     {ErrorKind::kUnsupported, "unsupported", EOPNOTSUPP},
     {ErrorKind::kReadOnly, "read-only", EPERM},
+    {ErrorKind::kUntracked, "untracked", ENODATA},
 }};
 constexpr const KindRow& kIoRow = kKinds[5];
 static_assert(kIoRow.kind == ErrorKind::kIo);

@@ -14,6 +14,7 @@
 #include "pool/granules.h"
 #include "pool/pending.h"
 #include "pool/pool.h"
+#include "tree/charges.h"
 #include "tree/leaf_gate.h"
 #include "tree/tree.h"
 
@@ -40,6 +41,7 @@ struct Parts {
   WaitQueue& space_freed;  // woken when blocks became free
   LeafGate& gate;          // before publishing
   Bases& bases;            // below the trees' roots
+  Charges& charges;        // what disks with a quota have taken
   // The epochs in which a head could write in place when the power went: only blocks born in them may be
   // taken as they stand, and only in suspect granules.
   const std::set<Epoch>& suspect_epochs;

@@ -39,6 +39,14 @@ void free_and_own(Parts& parts, std::uint64_t position, const MapRecord& record)
   parts.pending.freed(position, record.freed);
 }
 
+// What a head frees was born on its own disk: it ends at the node that the disk was cloned from.
+void charge(Parts& parts, const Head& head, const MapRecord& record) {
+  if (!parts.charges.any()) return;
+  const DiskId disk = parts.tree.disk_of(head.branch);
+  if (record.physical.value != 0) parts.charges.mapped(disk, record.count);
+  for (const PhysicalRun& run : record.freed) parts.charges.freed(disk, run.count);
+}
+
 // A version that stays behind without a viewer: the nodes that saw it are reclaimed, and the head, which went
 // on using it, gets one of its own with this write.
 void append_superseded(Parts& parts, const Head& head, const CachedLeaf& leaf, unsigned from, unsigned count,
@@ -86,6 +94,7 @@ void apply_record(Parts& parts, Head& head, const MapRecord& record, std::uint64
     parts.map.erase_version({version.branch, version.leaf, version.version});
   }
   free_and_own(parts, position, record);
+  charge(parts, head, record);
 }
 
 Holes holes_of(const MapRecord& record) {

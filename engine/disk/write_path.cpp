@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <memory_resource>
 #include <vector>
 
@@ -74,10 +75,13 @@ class Writing {
   void undo();
   Task<Result<>> settle_failed();
   void unreserve() {
+    if (admitted_ != 0) parts_.charges.settle(parts_.tree.disk_of(head_.branch), admitted_);
     if (reserved_) parts_.journal.unreserve(record_room(plan_.count));
   }
 
  private:
+  Task<Result<>> admit(std::uint64_t redirected, LeafPins& leaves);
+  [[nodiscard]] std::uint64_t growth(std::uint64_t redirected, LeafPins& leaves) const;
   Task<Result<>> begin_in_place(WritePiece& piece);
   Task<Result<>> read_back(WritePiece& piece);
   [[nodiscard]] bool may_stage_early(LeafPins& leaves);
@@ -100,6 +104,7 @@ class Writing {
   std::size_t pinned_pieces_ = 0;
   std::size_t begun_pieces_ = 0;
   bool reserved_ = false;
+  std::uint64_t admitted_ = 0;
   bool early_ = false;
   bool of_no_epoch_ = false;              // takes one when it is published
   std::vector<MapRecord> early_records_;  // of the redirected pieces, in order
@@ -117,6 +122,12 @@ Task<Result<>> Writing::prepare(LeafPins& leaves, bool has_epoch) {
   }
   std::vector<PhysicalRun> runs;
   if (redirected != 0) {
+    Result<> admitted;
+    if (parts_.charges.any()) admitted = co_await admit(redirected, leaves);
+    if (!admitted) {
+      std::erase_if(plan_.pieces, [](const WritePiece& piece) { return !piece.in_place; });
+      co_return admitted;
+    }
     const PhysicalBlock goal = plan_.goal(leaves);
     auto taken = co_await take_blocks(parts_, redirected, goal, runs);
     if (!taken) {
@@ -144,6 +155,37 @@ Task<Result<>> Writing::prepare(LeafPins& leaves, bool has_epoch) {
     ++begun_pieces_;
   }
   co_return Result<>{};
+}
+
+// What it takes more than it frees, as things stand. A sweep lets it free more in the end; a snapshot that is
+// taken before it is published less, so a disk can be over its quota by what was under way then.
+std::uint64_t Writing::growth(std::uint64_t redirected, LeafPins& leaves) const {
+  std::vector<PhysicalRun> freed;
+  for (const WritePiece& piece : plan_.pieces) {
+    if (piece.in_place) continue;
+    const BlockIndex first = plan_.first.next(piece.offset_blocks);
+    for_each_leaf(first, piece.run.count, [&](LeafIndex leaf, unsigned from, unsigned part, std::uint64_t) {
+      append_freed(parts_, head_, plan_.epoch, leaves.at(leaf), from, part, freed);
+    });
+  }
+  std::uint64_t frees = 0;
+  for (const PhysicalRun& run : freed) frees += run.count;
+  return redirected - std::min(redirected, frees);
+}
+
+// The disk's quota. What its removed snapshots held may be on its way back: that is waited for.
+Task<Result<>> Writing::admit(std::uint64_t redirected, LeafPins& leaves) {
+  const DiskId disk = parts_.tree.disk_of(head_.branch);
+  while (true) {
+    const std::uint64_t more = growth(redirected, leaves);
+    if (parts_.charges.admit(disk, more)) {
+      admitted_ = more;
+      co_return Result<>{};
+    }
+    if (!parts_.reclaim_under_way())
+      co_return fail(ErrorKind::kNoSpace, ENOSPC, "the disk's quota is used up");
+    co_await parts_.space_freed.wait();
+  }
 }
 
 Task<Result<>> Writing::begin_in_place(WritePiece& piece) {

@@ -149,6 +149,16 @@ void fields(T& value, auto visit) {
   visit(value.size_bytes), visit(value.is_device), visit(value.inode), visit(value.changed_ns);
   visit(value.samples), visit(value.flattening), visit(value.path);
 }
+
+template <Of<BookmarkValue> T>
+void fields(T& value, auto visit) {
+  visit(value.disk), visit(value.branch), visit(value.epoch);
+  visit(value.size_bytes), visit(value.created_unix_ms), visit(value.name);
+}
+template <Of<QuotaValue> T>
+void fields(T& value, auto visit) {
+  visit(value.limit_bytes);
+}
 template <Of<CountersValue> T>
 void fields(T& value, auto visit) {
   visit(value.next_epoch), visit(value.next_branch), visit(value.next_node), visit(value.next_disk);
@@ -264,6 +274,14 @@ std::string base_key(BranchId root) {
   return key_of("base/", root.value);
 }
 
+std::string bookmark_key(NodeId id) {
+  return key_of("bookmark/", id.value);
+}
+
+std::string quota_key(DiskId id) {
+  return key_of("quota/", id.value);
+}
+
 std::optional<std::uint64_t> id_of_key(std::string_view key, std::string_view prefix) {
   if (!key.starts_with(prefix)) return std::nullopt;
   key.remove_prefix(prefix.size());
@@ -300,6 +318,12 @@ std::string encode(const AttachmentsValue& value) {
   return put(value);
 }
 std::string encode(const BaseValue& value) {
+  return put(value);
+}
+std::string encode(const BookmarkValue& value) {
+  return put(value);
+}
+std::string encode(const QuotaValue& value) {
   return put(value);
 }
 std::string encode(const CountersValue& value) {
@@ -346,6 +370,13 @@ std::optional<AttachmentsValue> decode_attachments(std::string_view value) {
 }
 std::optional<BaseValue> decode_base(std::string_view value) {
   return take<BaseValue>(value);
+}
+
+std::optional<BookmarkValue> decode_bookmark(std::string_view value) {
+  return take<BookmarkValue>(value);
+}
+std::optional<QuotaValue> decode_quota(std::string_view value) {
+  return take<QuotaValue>(value);
 }
 std::optional<CountersValue> decode_counters(std::string_view value) {
   return take<CountersValue>(value);

@@ -4,6 +4,7 @@
 //   "counters"     CountersValue   "applied"    AppliedValue  "store"      StoreValue
 //   "suspects"     SuspectsValue   "trash/<id>"  TrashValue
 //   "schedule/<id>" ScheduleValue   "attach/<id>" AttachmentsValue   "base/<branch id>" BaseValue
+//   "bookmark/<node id>" BookmarkValue   "quota/<disk id>" QuotaValue
 // Ids are 16 lower-case hex digits. Each value starts with a version byte: 1, or the lowest one that can hold
 // it.
 #pragma once
@@ -119,6 +120,24 @@ struct BaseValue {
   bool operator==(const BaseValue&) const = default;
 };
 
+// What a disk may take of the pool.
+struct QuotaValue {
+  std::uint64_t limit_bytes = 0;
+  bool operator==(const QuotaValue&) const = default;
+};
+
+// What is left of a snapshot whose data was given up: a point that changes are counted from. It was the node
+// of this id, and the branch stays as long as the bookmark does.
+struct BookmarkValue {
+  DiskId disk;
+  BranchId branch;
+  Epoch epoch;
+  std::uint64_t size_bytes = 0;
+  std::int64_t created_unix_ms = 0;  // of the snapshot
+  std::string name;
+  bool operator==(const BookmarkValue&) const = default;
+};
+
 // The next free numbers. The epoch counter is above every epoch ever used in a record.
 struct CountersValue {
   Epoch next_epoch;
@@ -157,6 +176,8 @@ std::string trash_key(DiskId id);
 std::string schedule_key(DiskId id);
 std::string attachments_key(DiskId id);
 std::string base_key(BranchId root);
+std::string bookmark_key(NodeId id);
+std::string quota_key(DiskId id);
 inline constexpr std::string_view kCountersKey = "counters";
 inline constexpr std::string_view kAppliedKey = "applied";
 inline constexpr std::string_view kStoreKey = "store";
@@ -171,6 +192,8 @@ std::string encode(const TrashValue& value);
 std::string encode(const ScheduleValue& value);
 std::string encode(const AttachmentsValue& value);
 std::string encode(const BaseValue& value);
+std::string encode(const BookmarkValue& value);
+std::string encode(const QuotaValue& value);
 std::string encode(const CountersValue& value);
 std::string encode(const AppliedValue& value);
 std::string encode(const StoreValue& value);
@@ -184,6 +207,8 @@ std::optional<TrashValue> decode_trash(std::string_view value);
 std::optional<ScheduleValue> decode_schedule(std::string_view value);
 std::optional<AttachmentsValue> decode_attachments(std::string_view value);
 std::optional<BaseValue> decode_base(std::string_view value);
+std::optional<BookmarkValue> decode_bookmark(std::string_view value);
+std::optional<QuotaValue> decode_quota(std::string_view value);
 std::optional<CountersValue> decode_counters(std::string_view value);
 std::optional<AppliedValue> decode_applied(std::string_view value);
 std::optional<StoreValue> decode_store(std::string_view value);

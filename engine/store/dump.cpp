@@ -66,6 +66,12 @@ void dump_tree(const Tree& tree, std::string& into) {
                         base.size_bytes, base.inode, base.changed_ns, base.samples,
                         base.is_device ? " device" : "", base.flattening ? " flattening" : "", base.path);
   }
+
+  for (const auto& [id, value] : tree.bookmarks()) {
+    into +=
+        fmt::format("bookmark {} disk={} branch={} epoch={} size={} name={}\n", id.value, value.disk.value,
+                    value.branch.value, value.epoch.value, value.size_bytes, value.name);
+  }
   for (const auto& [id, branch] : tree.branches()) {
     into += fmt::format("branch {} parent={} fork_epoch={} current={}\n", id.value, branch.parent.value,
                         branch.fork_epoch.value, branch.current.value);

@@ -126,6 +126,7 @@ void Engine::use_journal(JournalSetup setup) {
                          space_freed_,
                          gate_,
                          bases_,
+                         charges_,
                          suspect_epochs_,
                          [this] { return checkpointer_->run(); },
                          [this] { return reclaiming; },
@@ -138,7 +139,7 @@ void Engine::use_journal(JournalSetup setup) {
                            }
                          }});
   checkpointer_ = std::make_unique<Checkpointer>(*parts_, *sources_.meta, copy_);
-  reclaimer_ = std::make_unique<Reclaimer>(tree_, map_, *journal_, allocator_, pending_, gate_);
+  reclaimer_ = std::make_unique<Reclaimer>(tree_, map_, *journal_, allocator_, pending_, gate_, charges_);
   journal_->on_durable([this] {
     if (pending_.settle(journal_->proven())) space_freed_.wake_all();
   });

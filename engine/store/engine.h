@@ -121,6 +121,7 @@ class Engine {
   AsyncMutex growing_;
   WaitQueue space_freed_;
   LeafGate gate_;
+  Charges charges_;
   MetaCopy copy_;
   bool recovered_ = false;
   std::unique_ptr<Journal> journal_;

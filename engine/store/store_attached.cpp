@@ -40,7 +40,7 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::open_attachment(std::stri
     co_await gate.dismiss(same, "its attachment has a new connection");
     // A rollback or a removal under way decides first whether the disk is still there.
     co_await verbs_.lock();
-    device = do_open_attachment(disk, token, std::move(holder));
+    device = co_await do_open_attachment(disk, token, std::move(holder));
     verbs_.unlock();
   } else {
     device = std::unexpected(known.error());
@@ -49,16 +49,19 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::open_attachment(std::stri
   co_return device;
 }
 
-Outcome<std::unique_ptr<BlockDevice>> StoreImpl::do_open_attachment(const std::string& name,
-                                                                    const std::string& token, Holder holder) {
-  auto writable = require_writable();
-  if (!writable) return std::unexpected(writable.error());
+Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::do_open_attachment(std::string name, std::string token,
+                                                                          Holder holder) {
+  auto usable = require_writable();
+  if (!usable) co_return std::unexpected(usable.error());
   auto known = require_attachment(name, token);
-  if (!known) return std::unexpected(known.error());
+  if (!known) co_return std::unexpected(known.error());
   const TreeDisk& disk = *engine_->tree().find_disk(name);
+  usable = require_base(*engine_->tree().node(disk.value.head));
+  if (usable) usable = co_await count_for_quota(disk.id);
+  if (!usable) co_return std::unexpected(usable.error());
   AttachmentGate::Pass pass{(*known)->epoch, (*known)->state, holder};
   auto head = open_head(disk.value.head, name, false, {std::move(holder), true, true});
-  return make_gated_device(std::move(head), gate_of(disk.id), std::move(pass));
+  co_return make_gated_device(std::move(head), gate_of(disk.id), std::move(pass));
 }
 
 Outcome<> StoreImpl::require_only_attachments(const Spec& to) const {

@@ -55,6 +55,10 @@ Task<Outcome<>> StoreImpl::change(std::function<Tree::Edits()> plan, std::string
   const std::uint64_t position = parts.journal.stage(record);
   auto applied = parts.tree.apply(record.edits);
   if (!applied) co_return refuse(applied.error(), object);
+  for (const MetaEdit& edit : record.edits) {
+    const auto branch = edit.erase ? id_of_key(edit.key, "branch/") : std::nullopt;
+    if (branch) parts.map.drop_branch(BranchId{*branch});
+  }
   auto finished = co_await finish(position, object);
   co_return finished;
 }
@@ -73,6 +77,13 @@ Outcome<TreeNode*> StoreImpl::require_node(const Spec& spec) {
   if (!disk) return std::unexpected(disk.error());
   TreeNode* node = spec.is_snapshot() ? engine_->tree().find_snapshot((*disk)->id, spec.snapshot)
                                       : engine_->tree().node((*disk)->value.head);
+  if (node == nullptr && bookmark(spec).value != 0) {
+    return refuse(
+        ErrorKind::kInvalid,
+        fmt::format("{} has no data any more, only what changed since (rm --keep-changes): it can be "
+                    "the first side of a diff, or be removed",
+                    spec.text()));
+  }
   if (node == nullptr) {
     return refuse(
         ErrorKind::kNotFound,
@@ -138,7 +149,7 @@ Outcome<> StoreImpl::check_snapshot_specs(const std::vector<Spec>& specs) {
     auto disk = require_disk(spec.disk);
     if (!disk) return std::unexpected(disk.error());
     if (auto still = require_not_flattening(**disk); !still) return still;
-    if (engine_->tree().find_snapshot((*disk)->id, spec.snapshot) != nullptr) {
+    if (engine_->tree().snapshot_name_taken((*disk)->id, spec.snapshot)) {
       return refuse(ErrorKind::kExists,
                     fmt::format("snapshot {} exists already: choose another name", spec.text()));
     }
@@ -237,12 +248,12 @@ Task<Outcome<std::string>> StoreImpl::do_rollback(Spec to, RollbackOptions optio
     const std::string base =
         fmt::format("before-rollback-{:%Y-%m-%dT%H:%M:%S}Z", fmt::gmtime(wall_now() / 1000));
     keep = base;
-    for (int i = 2; engine_->tree().find_snapshot(disk.id, keep) != nullptr; ++i)
+    for (int i = 2; engine_->tree().snapshot_name_taken(disk.id, keep); ++i)
       keep = fmt::format("{}-{}", base, i);
   } else {
     auto valid = check_name(keep);
     if (!valid) co_return std::unexpected(valid.error());
-    if (engine_->tree().find_snapshot(disk.id, keep) != nullptr) {
+    if (engine_->tree().snapshot_name_taken(disk.id, keep)) {
       co_return refuse(
           ErrorKind::kExists,
           fmt::format("snapshot {}@{} exists already: choose another name to keep", to.disk, keep));
@@ -299,7 +310,7 @@ Task<Outcome<>> StoreImpl::do_rename(Spec from, std::string to) {
   if (!node) co_return std::unexpected(node.error());
   Tree& tree = engine_->tree();
   if (from.is_snapshot()) {
-    if (tree.find_snapshot((*node)->value.disk, to) != nullptr) {
+    if (tree.snapshot_name_taken((*node)->value.disk, to)) {
       co_return refuse(ErrorKind::kExists,
                        fmt::format("snapshot {}@{} exists already: choose another name", from.disk, to));
     }

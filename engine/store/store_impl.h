@@ -15,6 +15,7 @@
 #include "store/engine.h"
 #include "store/housekeeper.h"
 #include "store/store_directory.h"
+#include "tree/fate.h"
 
 namespace coppice {
 
@@ -38,6 +39,7 @@ class StoreImpl final : public Store {
   Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
+  Task<Outcome<>> keep_changes(std::vector<Spec> snapshots) override;
   Task<Outcome<std::int64_t>> trash(std::vector<Spec> specs, bool with_snapshots) override;
   Task<Outcome<RemovalPreview>> preview_removal(std::vector<Spec> specs, bool with_snapshots,
                                                 bool to_trash) override;
@@ -58,9 +60,12 @@ class StoreImpl final : public Store {
   Task<Outcome<std::vector<AttachmentInfo>>> fence(std::string disk) override;
   Task<Outcome<std::unique_ptr<BlockDevice>>> open_attachment(std::string disk, std::string token,
                                                               Holder holder) override;
+  Task<Outcome<>> set_quota(std::string disk, std::uint64_t limit_bytes) override;
   Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
   Task<Outcome<NodeInfo>> info(Spec spec) override;
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) override;
+  Task<Outcome<SetSpace>> space_of(std::vector<Spec> specs, bool own_only) override;
+  Task<Outcome<std::vector<Spec>>> range(Spec first, Spec last) override;
   Task<Outcome<std::vector<PoolInfo>>> pools() override;
   Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) override;
   Task<Outcome<std::unique_ptr<BlockDevice>>> open_device(Spec spec, Access access, Holder holder) override;
@@ -139,7 +144,10 @@ class StoreImpl final : public Store {
   struct Leaving {
     std::vector<std::pair<NodeId, Spec>> nodes;
     std::vector<DiskId> disks;
-    [[nodiscard]] bool contains(NodeId node) const;
+    std::set<NodeId> ids;  // of `nodes`
+    std::vector<std::pair<NodeId, Spec>> bookmarks;
+    void add(NodeId node, Spec spec);
+    [[nodiscard]] bool contains(NodeId node) const { return ids.contains(node); }
     [[nodiscard]] bool contains(DiskId disk) const;
   };
   Outcome<Leaving> plan_leaving(const std::vector<Spec>& specs, bool with_snapshots);
@@ -150,7 +158,23 @@ class StoreImpl final : public Store {
   Task<Outcome<>> do_purge(std::vector<std::string> disks);
   Task<Outcome<>> purge_disk(DiskId disk);
   Task<Outcome<>> do_set_expiry(Spec snapshot, std::int64_t expires_unix_ms);
-  Task<Outcome<>> kill(std::vector<NodeId> nodes, std::string object);
+  // With the bookmarks of disks that go.
+  Task<Outcome<>> kill(std::vector<NodeId> nodes, std::string object, std::set<NodeId> bookmarks = {});
+  Task<Outcome<>> do_keep_changes(std::vector<Spec> snapshots);
+  // Snapshots whose data was given up (store_bookmarks.cpp). Ids of nodes; 0: it is none.
+  [[nodiscard]] NodeId bookmark(const Spec& spec) const;
+  Outcome<> check_bookmark_removal(NodeId id, const Spec& spec) const;
+  NodeInfo describe_bookmark(NodeId id) const;
+  void weave_bookmarks(std::optional<DiskId> only, std::vector<NodeInfo>& nodes) const;
+  std::unique_ptr<BlockDevice> open_bookmark(NodeId bookmark, Holder holder);
+  // What a diff begins at; it stays as long as the pin is held.
+  struct DiffPoint {
+    NodeId id;
+    View view;
+    bool data = true;
+  };
+  Outcome<DiffPoint> require_diff_point(const Spec& spec);
+  void pin(const DiffPoint& base, int step);
   Task<Outcome<RemovalPreview>> do_preview_removal(std::vector<Spec> specs, bool with_snapshots,
                                                    bool to_trash);
   Task<Outcome<>> do_set_schedule(std::string disk, Schedule rules);
@@ -194,8 +218,9 @@ class StoreImpl final : public Store {
   Task<Outcome<std::vector<AttachmentInfo>>> end_attachments(std::string disk, Whom whom, Ending ending);
   Task<Outcome<std::vector<AttachmentInfo>>> do_end(DiskId disk, Whom whom, Ending ending);
   Outcome<const AttachmentValue*> require_attachment(const std::string& name, const std::string& token);
-  Outcome<std::unique_ptr<BlockDevice>> do_open_attachment(const std::string& disk, const std::string& token,
-                                                           Holder holder);
+  Task<Outcome<std::unique_ptr<BlockDevice>>> do_open_device(Spec spec, Access access, Holder holder);
+  Task<Outcome<std::unique_ptr<BlockDevice>>> do_open_attachment(std::string name, std::string token,
+                                                                 Holder holder);
   std::unique_ptr<BlockDevice> open_head(NodeId head, const std::string& disk, bool read_only, OpenBy holder);
   Task<Outcome<std::string>> rollback_online(Spec to, RollbackOptions options);
   Outcome<> require_only_attachments(const Spec& to) const;
@@ -207,6 +232,14 @@ class StoreImpl final : public Store {
   Outcome<> check_removal(const TreeNode& node, const Spec& spec, const Leaving& leaving, bool to_trash);
   Task<Outcome<>> clear_beyond(const TreeDisk& disk, std::uint64_t from_bytes, std::uint64_t to_bytes);
   NodeInfo describe(const TreeNode& node);
+  // Quotas (store_quotas.cpp). Before the disk is written: what it has taken is counted.
+  Task<Outcome<>> do_set_quota(std::string disk, std::uint64_t limit_bytes);
+  Task<Outcome<>> count_charge(DiskId disk, std::uint64_t limit_bytes);
+  Task<Outcome<>> count_for_quota(DiskId disk);
+  [[nodiscard]] QuotaInfo quota_of(DiskId disk) const;
+  // Space; the caller sees to it that nodes stay.
+  Task<Outcome<>> add_space_rows(DiskId disk, VisibleBlocks& visible, std::vector<SpaceInfo>& rows);
+  Task<Outcome<SetSpace>> count_set(std::vector<NodeId> nodes, bool own_only, std::string object);
 
   Scheduler& scheduler_;
   std::unique_ptr<Engine> engine_;
@@ -225,6 +258,7 @@ class StoreImpl final : public Store {
   std::set<std::string> telling_;  // by this one
   std::map<NodeId, std::list<OpenBy>> holders_;
   std::map<DiskId, std::unique_ptr<AttachmentGate>> gates_;  // of disks whose attachments were asked for
+  std::map<NodeId, int> bookmark_pins_;
   bool closed_ = false;
   std::string read_only_;
 };

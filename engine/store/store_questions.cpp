@@ -7,7 +7,7 @@
 
 #include "disk/device.h"
 #include "store/store_impl.h"
-#include "tree/diff.h"
+#include "tree/changed.h"
 #include "tree/fate.h"
 
 namespace coppice {
@@ -72,6 +72,7 @@ NodeInfo StoreImpl::describe(const TreeNode& node) {
   info.size_bytes = node.value.size_bytes;
   info.created_unix_ms = node.value.created_unix_ms;
   info.policy.strict = info.kind == NodeInfo::Kind::kHead && disk != nullptr && disk->value.strict();
+  if (info.kind == NodeInfo::Kind::kHead) info.quota = quota_of(node.value.disk);
   info.attachments = holders_of(node.id);
   info.holds = node.value.holds;
   info.base = describe_base(node.value.branch);
@@ -112,51 +113,15 @@ Task<Outcome<std::vector<NodeInfo>>> StoreImpl::tree(std::optional<std::string> 
     if (disk ? wanted.contains(node.id) : !tree.trashed(node.value.disk)) nodes.push_back(describe(node));
     open.insert(open.end(), node.children.rbegin(), node.children.rend());
   }
+  weave_bookmarks(disk ? std::optional(tree.find_disk(*disk)->id) : std::nullopt, nodes);
   co_return nodes;
 }
 
 Task<Outcome<NodeInfo>> StoreImpl::info(Spec spec) {
+  if (const NodeId id = bookmark(spec); id.value != 0) co_return describe_bookmark(id);
   auto node = require_node(spec);
   if (!node) co_return std::unexpected(node.error());
   co_return describe(**node);
-}
-
-Task<Outcome<std::vector<SpaceInfo>>> StoreImpl::space(std::optional<std::string> disk) {
-  Tree& tree = engine_->tree();
-  std::vector<DiskId> disks;
-  if (disk) {
-    auto found = require_disk(*disk);
-    if (!found) co_return std::unexpected(found.error());
-    disks.push_back((*found)->id);
-  } else {
-    for (const auto& [id, value] : tree.disks()) {
-      if (!tree.trashed(id)) disks.push_back(id);
-    }
-  }
-  std::vector<SpaceInfo> rows;
-  co_await verbs_.lock();  // nodes stay while they are counted
-  Outcome<> status;
-  for (const DiskId id : disks) {
-    for (const NodeId node_id : tree.nodes_of(id)) {
-      const TreeNode* node = tree.node(node_id);
-      const TreeDisk* owner = tree.disk(id);
-      if (!status || node == nullptr || owner == nullptr) continue;
-      SpaceInfo row;
-      row.spec = {owner->value.name, node->value.state == NodeState::kSnapshot ? node->value.name : ""};
-      auto own = co_await exclusive_blocks(tree, engine_->map(), node_id);
-      auto visible = co_await visible_blocks(tree, engine_->map(), node_id);
-      if (!own || !visible) {
-        status = refuse(own ? visible.error() : own.error(), row.spec.text());
-        continue;
-      }
-      row.own_bytes = row.frees_bytes = *own * kBlockBytes;
-      row.shared_bytes = (*visible - std::min(*visible, *own)) * kBlockBytes;
-      rows.push_back(std::move(row));
-    }
-  }
-  verbs_.unlock();
-  if (!status) co_return std::unexpected(status.error());
-  co_return rows;
 }
 
 Task<Outcome<RemovalPreview>> StoreImpl::preview_removal(std::vector<Spec> specs, bool with_snapshots,
@@ -181,6 +146,7 @@ Task<Outcome<RemovalPreview>> StoreImpl::do_preview_removal(std::vector<Spec> sp
     nodes.push_back(id);
     preview.specs.push_back(spec);
   }
+  for (const auto& [id, spec] : leaving->bookmarks) preview.specs.push_back(spec);
   auto blocks = co_await exclusive_blocks(engine_->tree(), engine_->map(), std::move(nodes));
   if (!blocks) co_return refuse(blocks.error(), specs.front().text());
   preview.frees_bytes = *blocks * kBlockBytes;
@@ -196,22 +162,31 @@ Task<Outcome<std::vector<PoolInfo>>> StoreImpl::pools() {
     info.path = parts.pool.file(member).path();
     info.size_bytes = superblock.slab_count * parts.pool.slab_layout(member).data_blocks() * kBlockBytes;
     info.grows = superblock.grows;
+    if (superblock.slab_count < superblock.max_slabs) {
+      const std::uint64_t slab_bytes = superblock.slab_blocks * kBlockBytes;
+      std::uint64_t left = superblock.max_slabs - superblock.slab_count;
+      if (info.grows) left = std::min(left, parts.pool.file(member).room_bytes().value_or(0) / slab_bytes);
+      info.room_bytes = left * slab_bytes;
+    }
     infos.push_back(info);
   }
   // Members share one allocation; usage is told where it is exact, for the pool as a whole.
-  infos.front().used_bytes = parts.allocator.owned_data_blocks() * kBlockBytes;
+  const Allocator& allocator = parts.allocator;
+  const std::uint64_t taken = allocator.data_blocks() - allocator.free_blocks() - allocator.returned_blocks();
+  infos.front().used_bytes = allocator.owned_data_blocks() * kBlockBytes;
+  infos.front().reserved_bytes = (taken - std::min(taken, allocator.owned_data_blocks())) * kBlockBytes;
   co_return infos;
 }
 
 Task<Outcome<std::vector<DiffRange>>> StoreImpl::diff(Spec from, Spec to, std::uint64_t from_offset) {
-  auto a = require_node(from);
+  auto a = require_diff_point(from);
   if (!a) co_return std::unexpected(a.error());
   auto b = require_node(to);
   if (!b) co_return std::unexpected(b.error());
   Tree& tree = engine_->tree();
-  const NodeId ids[2] = {(*a)->id, (*b)->id};
-  const View view_a = tree.view_of(**a);
-  const View view_b = tree.view_of(**b);
+  const DiffPoint second{(*b)->id, tree.view_of(**b)};
+  const View view_a = a->view;
+  const View view_b = second.view;
   const std::uint64_t size = (*b)->value.size_bytes;
   if (from_offset > size) {
     co_return refuse(ErrorKind::kInvalid,
@@ -219,15 +194,20 @@ Task<Outcome<std::vector<DiffRange>>> StoreImpl::diff(Spec from, Spec to, std::u
   }
   if (tree.meeting_point(view_a, view_b).branch.value == 0) {
     co_return refuse(
-        ErrorKind::kInvalid,
+        ErrorKind::kUntracked,
         fmt::format("{} and {} are not of one tree, so nothing was tracked between them: copy in full",
                     from.text(), to.text()));
   }
-  for (const NodeId id : ids) ++tree.node(id)->pins;
+  for (const DiffPoint& base : {*a, second}) pin(base, 1);
   const BlockIndex first{from_offset / kBlockBytes};
   const BlockIndex end{round_up(size, kBlockBytes) / kBlockBytes};
-  auto found = co_await diff_views(tree, engine_->map(), view_a, view_b, first, end);
-  for (const NodeId id : ids) --tree.node(id)->pins;
+  Result<std::vector<BlockDifference>> found;
+  if (a->data) {
+    found = co_await diff_views(tree, engine_->map(), view_a, view_b, first, end);
+  } else {
+    found = co_await changed_blocks(tree, engine_->map(), view_a, view_b, first, end);
+  }
+  for (const DiffPoint& base : {*a, second}) pin(base, -1);
   if (!found) co_return refuse(found.error(), from.text() + " to " + to.text());
   std::vector<DiffRange> ranges;
   ranges.reserve(found->size());
@@ -248,38 +228,33 @@ void StoreImpl::let_go(NodeId node, std::list<OpenBy>::iterator place) {
 Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::open_device(Spec spec, Access access, Holder holder) {
   // A rollback or a removal under way decides first whether the disk is still there.
   co_await verbs_.lock();
+  auto device = co_await do_open_device(std::move(spec), access, std::move(holder));
+  verbs_.unlock();
+  co_return device;
+}
+
+Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::do_open_device(Spec spec, Access access,
+                                                                      Holder holder) {
+  if (const NodeId base = bookmark(spec); access == Access::kBase && base.value != 0)
+    co_return open_bookmark(base, std::move(holder));
   auto node = require_node(spec);
-  if (!node) {
-    verbs_.unlock();
-    co_return std::unexpected(node.error());
-  }
-  if (spec.is_snapshot() && access == Access::kReadWrite) {
-    verbs_.unlock();
+  if (!node) co_return std::unexpected(node.error());
+  const bool writes = access == Access::kReadWrite;
+  if (spec.is_snapshot() && writes) {
     co_return refuse(ErrorKind::kReadOnly,
                      fmt::format("{} is a snapshot and never changes: clone it to write", spec.text()));
   }
-  if (access == Access::kReadWrite) {
-    auto writable = require_writable();
-    if (writable) writable = require_no_attachment(*engine_->tree().find_disk(spec.disk), "writing to it");
-    if (!writable) {
-      verbs_.unlock();
-      co_return std::unexpected(writable.error());
-    }
-  }
-  if (auto usable = require_base(**node); !usable) {
-    verbs_.unlock();
-    co_return std::unexpected(usable.error());
-  }
+  auto usable = require_base(**node);
+  if (usable && writes) usable = require_writable();
+  if (usable && writes)
+    usable = require_no_attachment(*engine_->tree().find_disk(spec.disk), "writing to it");
+  if (!usable) co_return std::unexpected(usable.error());
   const NodeId id = (*node)->id;
-  const bool reads = access == Access::kReadOnly;
-  std::unique_ptr<BlockDevice> device;
-  if (spec.is_snapshot()) {
-    device = make_snapshot_device(engine_->parts(), id, held_by(id, {std::move(holder)}));
-  } else {
-    device = open_head(id, spec.disk, reads, {std::move(holder), !reads});
-  }
-  verbs_.unlock();
-  co_return device;
+  if (writes) usable = co_await count_for_quota((*node)->value.disk);
+  if (!usable) co_return std::unexpected(usable.error());
+  if (spec.is_snapshot())
+    co_return make_snapshot_device(engine_->parts(), id, held_by(id, {std::move(holder)}));
+  co_return open_head(id, spec.disk, !writes, {std::move(holder), writes});
 }
 
 // Answers what ends it.
@@ -310,6 +285,7 @@ Task<Outcome<CheckReport>> StoreImpl::do_check(bool read_data) {
   // No verb runs now, so nothing dies while it is looked at. Read-only, nothing is given back either.
   Result<> reclaimed;
   if (!engine_->read_only()) {
+    engine_->reclaimer().look_again();
     housekeeper_.wake_reclaimer();
     reclaimed = co_await housekeeper_.reclaimed();
   }
@@ -326,6 +302,7 @@ Task<Outcome<std::string>> StoreImpl::dump() {
 
 Task<Outcome<>> StoreImpl::wait_for_reclaim() {
   if (engine_->read_only()) co_return Outcome<>{};
+  engine_->reclaimer().look_again();
   housekeeper_.wake_reclaimer();
   auto done = co_await housekeeper_.reclaimed();
   if (!done) co_return refuse(done.error(), "giving back space");

@@ -17,14 +17,15 @@ Task<Outcome<>> StoreImpl::remove(std::vector<Spec> specs, bool with_snapshots) 
   co_return done;
 }
 
-bool StoreImpl::Leaving::contains(NodeId node) const {
-  return std::ranges::any_of(nodes, [node](const auto& entry) { return entry.first == node; });
+void StoreImpl::Leaving::add(NodeId node, Spec spec) {
+  if (ids.insert(node).second) nodes.emplace_back(node, std::move(spec));
 }
 bool StoreImpl::Leaving::contains(DiskId disk) const {
   return std::ranges::find(disks, disk) != disks.end();
 }
 
-// Dead nodes in between are only waiting to be reclaimed; what stands on them stands on this node.
+// Dead nodes in between are only waiting to be reclaimed; what stands on them stands on this node. So does
+// what stands on those that go together with it.
 const TreeNode* StoreImpl::stands_on(const TreeNode& node,
                                      const std::function<bool(const TreeNode&)>& stays) const {
   const Tree& tree = engine_->tree();
@@ -32,9 +33,9 @@ const TreeNode* StoreImpl::stands_on(const TreeNode& node,
   while (!below.empty()) {
     const TreeNode& child = *tree.node(below.back());
     below.pop_back();
-    if (child.value.state == NodeState::kDead) {
+    if (child.value.state == NodeState::kDead || !stays(child)) {
       below.insert(below.end(), child.children.begin(), child.children.end());
-    } else if (child.value.disk != node.value.disk && stays(child)) {
+    } else if (child.value.disk != node.value.disk) {
       return &child;
     }
   }
@@ -81,18 +82,19 @@ Outcome<> StoreImpl::check_removal(const TreeNode& node, const Spec& spec, const
 Outcome<StoreImpl::Leaving> StoreImpl::plan_leaving(const std::vector<Spec>& specs, bool with_snapshots) {
   const Tree& tree = engine_->tree();
   Leaving leaving;
-  const auto add = [&](NodeId id, Spec spec) {
-    if (!leaving.contains(id)) leaving.nodes.emplace_back(id, std::move(spec));
-  };
   for (const Spec& spec : specs) {
+    if (const NodeId id = bookmark(spec); id.value != 0) {
+      leaving.bookmarks.emplace_back(id, spec);
+      continue;
+    }
     auto node = require_node(spec);
     if (!node) return std::unexpected(node.error());
-    add((*node)->id, spec);
+    leaving.add((*node)->id, spec);
     if (spec.is_snapshot()) continue;
     const DiskId disk = (*node)->value.disk;
     leaving.disks.push_back(disk);
     if (!with_snapshots) continue;
-    for (const NodeId id : tree.nodes_of(disk)) add(id, {spec.disk, tree.node(id)->value.name});
+    for (const NodeId id : tree.nodes_of(disk)) leaving.add(id, {spec.disk, tree.node(id)->value.name});
   }
   for (const DiskId disk : leaving.disks) {
     const std::vector<NodeId> nodes = tree.nodes_of(disk);
@@ -112,6 +114,16 @@ Outcome<> StoreImpl::check_leaving(const Leaving& leaving, bool to_trash) {
     auto free = check_removal(node, spec, leaving, to_trash && leaving.contains(node.value.disk));
     if (!free) return free;
   }
+  for (const auto& [id, spec] : leaving.bookmarks) {
+    auto free = check_bookmark_removal(id, spec);
+    if (!free) return free;
+  }
+  // A disk takes its own along.
+  for (const auto& [id, value] : engine_->tree().bookmarks()) {
+    if (!leaving.contains(value.disk)) continue;
+    auto free = check_bookmark_removal(id, {engine_->tree().disk(value.disk)->value.name, value.name});
+    if (!free) return free;
+  }
   return {};
 }
 
@@ -122,13 +134,19 @@ Task<Outcome<>> StoreImpl::do_remove(std::vector<Spec> specs, bool with_snapshot
   if (!free) co_return free;
   std::vector<NodeId> nodes;
   for (const auto& [id, spec] : leaving->nodes) nodes.push_back(id);
-  auto done = co_await kill(std::move(nodes), specs.front().text());
+  std::set<NodeId> bookmarks;
+  for (const auto& [id, spec] : leaving->bookmarks) bookmarks.insert(id);
+  auto done = co_await kill(std::move(nodes), specs.front().text(), std::move(bookmarks));
   co_return done;
 }
 
 // Nodes that are no longer there when it comes to it are left out.
-Task<Outcome<>> StoreImpl::kill(std::vector<NodeId> nodes, std::string object) {
+Task<Outcome<>> StoreImpl::kill(std::vector<NodeId> nodes, std::string object, std::set<NodeId> bookmarks) {
   const Tree& tree = engine_->tree();
+  for (const auto& [id, value] : tree.bookmarks()) {
+    const NodeId head = tree.disk(value.disk) == nullptr ? NodeId{0} : tree.disk(value.disk)->value.head;
+    if (std::ranges::find(nodes, head) != nodes.end()) bookmarks.insert(id);
+  }
   const auto plan = [&] {
     Tree::Edits edits;
     for (const NodeId id : nodes) {
@@ -138,9 +156,16 @@ Task<Outcome<>> StoreImpl::kill(std::vector<NodeId> nodes, std::string object) {
       const Tree::Edits some = head ? tree.plan_remove_disk(node->value.disk) : tree.plan_kill_node(id);
       edits.insert(edits.end(), some.begin(), some.end());
     }
+    const Tree::Edits dropped = tree.plan_drop_bookmarks(bookmarks);
+    edits.insert(edits.end(), dropped.begin(), dropped.end());
     return edits;
   };
   auto done = co_await change(plan, object);
+  for (const NodeId id : nodes) {
+    const TreeNode* node = tree.node(id);
+    if (node != nullptr && tree.disk(node->value.disk) == nullptr)
+      engine_->parts().charges.end(node->value.disk);
+  }
   co_return done;
 }
 

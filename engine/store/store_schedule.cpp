@@ -36,8 +36,7 @@ std::string StoreImpl::scheduled_name(DiskId disk, const Schedule& rules, std::i
   const std::int64_t start = period_start(finest_period(rules).value_or(Period::kHour), now_ms);
   const std::string base = fmt::format("auto-{:%Y-%m-%dT%H:%M}Z", fmt::gmtime(start / 1000));
   std::string name = base;
-  for (int i = 2; engine_->tree().find_snapshot(disk, name) != nullptr; ++i)
-    name = fmt::format("{}-{}", base, i);
+  for (int i = 2; engine_->tree().snapshot_name_taken(disk, name); ++i) name = fmt::format("{}-{}", base, i);
   return name;
 }
 

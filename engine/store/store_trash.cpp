@@ -44,6 +44,11 @@ Task<Outcome<>> StoreImpl::do_trash(std::vector<Spec> specs, bool with_snapshots
     for (const auto& [id, spec] : leaving->nodes) {
       if (!leaving->contains(tree.node(id)->value.disk)) append(tree.plan_kill_node(id));
     }
+    std::set<NodeId> bookmarks;
+    for (const auto& [id, spec] : leaving->bookmarks) {
+      if (!leaving->contains(tree.bookmarks().at(id).disk)) bookmarks.insert(id);
+    }
+    append(tree.plan_drop_bookmarks(bookmarks));
     return edits;
   };
   auto done = co_await change(plan, specs.front().text());
@@ -139,8 +144,7 @@ Task<Outcome<>> StoreImpl::do_purge(std::vector<std::string> names) {
     for (const auto& [id, trashed] : tree.trash()) {
       if (tree.disk(id)->value.name != name || leaving.contains(id)) continue;
       leaving.disks.push_back(id);
-      for (const NodeId node : tree.nodes_of(id))
-        leaving.nodes.emplace_back(node, Spec{name, tree.node(node)->value.name});
+      for (const NodeId node : tree.nodes_of(id)) leaving.add(node, Spec{name, tree.node(node)->value.name});
     }
     if (leaving.disks.size() != before) continue;
     co_return refuse(ErrorKind::kNotFound,

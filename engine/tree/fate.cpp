@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <map>
-#include <set>
+#include <optional>
+#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "tree/change_cursor.h"
@@ -69,15 +70,48 @@ std::vector<Tree::Stretch> own_stretches(const Tree& tree, const TreeNode& node)
   return tree.path(tree.view_of(node), parent_epoch(tree, node));
 }
 
+Below below(const Tree& tree, const TreeNode& node) {
+  Below found;
+  std::vector<NodeId> open = node.children;
+  while (!open.empty()) {
+    const TreeNode& child = *tree.node(open.back());
+    open.pop_back();
+    const bool needed = child.pending || child.pins != 0 || child.keeps != 0;
+    if (child.value.state != NodeState::kDead || needed) {
+      found.live.push_back(child.id);
+    } else {
+      found.dead.push_back(child.id);
+      open.insert(open.end(), child.children.begin(), child.children.end());
+    }
+  }
+  return found;
+}
+
 namespace {
 
 constexpr std::size_t kLeavesAtOnce = 256;
 
-using Gone = std::set<NodeId>;  // nodes that count as dead
+// Nodes that count as dead beside those that are. Of each it is known what then lives below it: a set is
+// taken from below, so that stays true.
+class Gone {
+ public:
+  Gone() = default;
+  // All nodes but these count as dead from the start.
+  explicit Gone(const std::vector<NodeId>& others) : others_(std::in_place, others.begin(), others.end()) {}
+  [[nodiscard]] bool contains(const TreeNode& node) const {
+    const bool dead = node.value.state == NodeState::kDead && !node.pending;
+    return dead || (others_ && !others_->contains(node.id)) || below_.contains(node.id);
+  }
+  [[nodiscard]] const std::vector<NodeId>* below(NodeId id) const {
+    const auto place = below_.find(id);
+    return place == below_.end() ? nullptr : &place->second;
+  }
+  void add(NodeId id, std::vector<NodeId> below) { below_.emplace(id, std::move(below)); }
 
-bool is_gone(const TreeNode& node, const Gone& gone) {
-  return (node.value.state == NodeState::kDead && !node.pending) || gone.contains(node.id);
-}
+ private:
+  std::unordered_map<NodeId, std::vector<NodeId>> below_;
+  std::optional<std::unordered_set<NodeId>> others_;
+};
 
 // The live nodes that stand next to `node` when dead ones are left out, and the epoch of the live ancestor:
 // who sees a block beside the node is, or stands behind, one of them.
@@ -93,10 +127,12 @@ void append_live_below(const Tree& tree, const TreeNode& node, NodeId except, co
   while (!open.empty()) {
     const TreeNode& child = *tree.node(open.back());
     open.pop_back();
-    if (is_gone(child, gone)) {
-      open.insert(open.end(), child.children.begin(), child.children.end());
-    } else {
+    if (!gone.contains(child)) {
       into.push_back(child.id);
+    } else if (const std::vector<NodeId>* below = gone.below(child.id); below != nullptr) {
+      into.insert(into.end(), below->begin(), below->end());
+    } else {
+      open.insert(open.end(), child.children.begin(), child.children.end());
     }
   }
 }
@@ -107,7 +143,7 @@ Neighbours live_neighbours(const Tree& tree, const TreeNode& node, const Gone& g
   NodeId from = node.id;
   const TreeNode* at = tree.node(node.value.parent);
   // A dead fork keeps what several children see; once only this one does, it is this one's to free.
-  while (at != nullptr && is_gone(*at, gone)) {
+  while (at != nullptr && gone.contains(*at)) {
     append_live_below(tree, *at, from, gone, found.below);
     from = at->id;
     at = tree.node(at->value.parent);
@@ -165,13 +201,34 @@ Task<Result<std::uint64_t>> exclusive_without(Tree& tree, LeafMap& map, NodeId i
 // Children before their parents: what is taken away from below leaves each node only its own changes to look
 // at.
 void order_from_below(const Tree& tree, std::vector<NodeId>& nodes) {
-  std::map<NodeId, std::size_t> depth;
+  std::unordered_map<NodeId, std::size_t> depth;
   for (const NodeId id : nodes) {
-    std::size_t steps = 0;
-    for (const TreeNode* at = tree.node(id); at != nullptr; at = tree.node(at->value.parent)) ++steps;
-    depth[id] = steps;
+    std::vector<NodeId> way;
+    const TreeNode* at = tree.node(id);
+    while (at != nullptr && !depth.contains(at->id)) {
+      way.push_back(at->id);
+      at = tree.node(at->value.parent);
+    }
+    std::size_t above = at == nullptr ? 0 : depth[at->id];
+    for (auto each = way.rbegin(); each != way.rend(); ++each) depth[*each] = ++above;
   }
   std::ranges::sort(nodes, std::ranges::greater{}, [&](NodeId id) { return depth[id]; });
+}
+
+// As if they were removed one after the other.
+Task<Result<std::uint64_t>> taken_away(Tree& tree, LeafMap& map, std::vector<NodeId> nodes, Gone& gone) {
+  order_from_below(tree, nodes);
+  std::uint64_t blocks = 0;
+  for (const NodeId id : nodes) {
+    if (tree.node(id) == nullptr) continue;
+    auto found = co_await exclusive_without(tree, map, id, gone);
+    if (!found) co_return found;
+    blocks += *found;
+    std::vector<NodeId> below;
+    if (tree.node(id) != nullptr) append_live_below(tree, *tree.node(id), NodeId{0}, gone, below);
+    gone.add(id, std::move(below));
+  }
+  co_return blocks;
 }
 
 }  // namespace
@@ -182,33 +239,108 @@ Task<Result<std::uint64_t>> exclusive_blocks(Tree& tree, LeafMap& map, NodeId id
   co_return blocks;
 }
 
-// As if they were removed one after the other.
 Task<Result<std::uint64_t>> exclusive_blocks(Tree& tree, LeafMap& map, std::vector<NodeId> nodes) {
-  order_from_below(tree, nodes);
   Gone gone;
-  std::uint64_t blocks = 0;
-  for (const NodeId id : nodes) {
-    if (tree.node(id) == nullptr) continue;
-    auto found = co_await exclusive_without(tree, map, id, gone);
-    if (!found) co_return found;
-    blocks += *found;
-    gone.insert(id);
-  }
+  auto blocks = co_await taken_away(tree, map, std::move(nodes), gone);
   co_return blocks;
 }
 
-Task<Result<std::uint64_t>> visible_blocks(Tree& tree, LeafMap& map, NodeId id) {
-  const View view = tree.view_of(*tree.node(id));
+Task<Result<std::uint64_t>> seen_blocks(Tree& tree, LeafMap& map, std::vector<NodeId> nodes) {
+  Gone gone(nodes);
+  auto blocks = co_await taken_away(tree, map, std::move(nodes), gone);
+  co_return blocks;
+}
+
+// What stands above the disk's first node counts as there, so what is seen of it is not counted.
+Task<Result<std::uint64_t>> charged_blocks(Tree& tree, LeafMap& map, DiskId disk) {
+  std::vector<NodeId> nodes = tree.nodes_of(disk);
+  std::unordered_set<NodeId> known;
+  for (const NodeId id : nodes) {
+    const TreeNode* at = tree.node(id);
+    while (at != nullptr && known.insert(at->id).second) at = tree.node(at->value.parent);
+  }
+  Gone gone(std::vector<NodeId>(known.begin(), known.end()));
+  auto blocks = co_await taken_away(tree, map, std::move(nodes), gone);
+  co_return blocks;
+}
+
+namespace {
+
+std::uint64_t data_blocks(const Leaf& leaf) {
+  std::uint64_t blocks = 0;
+  for (const LeafRun& run : leaf.runs()) {
+    if (run.kind == LeafRun::Kind::kData) blocks += run.count;
+  }
+  return blocks;
+}
+
+Task<Result<std::uint64_t>> data_blocks_at(LeafMap& map, View view, LeafIndex index) {
+  auto leaf = co_await map.load(view, index);
+  if (!leaf) co_return std::unexpected(leaf.error());
+  const std::uint64_t blocks = data_blocks((*leaf)->leaf);
+  map.unpin(*leaf);
+  co_return blocks;
+}
+
+const TreeNode* live_ancestor(const Tree& tree, const TreeNode& node) {
+  const TreeNode* at = tree.node(node.value.parent);
+  while (at != nullptr && at->value.state == NodeState::kDead) at = tree.node(at->value.parent);
+  return at;
+}
+
+// What changed on the way from its ancestor, of which it is known.
+Task<Result<std::uint64_t>> visible_beside(Tree& tree, LeafMap& map, View view, View above,
+                                           std::uint64_t above_blocks) {
+  ChangeCursor cursor(map, tree.path(view, above.epoch), LeafIndex{0}, kLastLeaf);
+  std::uint64_t blocks = above_blocks;
+  while (true) {
+    auto changes = co_await cursor.next(kLeavesAtOnce);
+    if (!changes) co_return std::unexpected(changes.error());
+    if (changes->empty()) co_return blocks;
+    for (const LeafMap::Change& change : *changes) {
+      auto before = co_await data_blocks_at(map, above, change.leaf);
+      if (!before) co_return before;
+      auto now = co_await data_blocks_at(map, view, change.leaf);
+      if (!now) co_return now;
+      blocks = blocks + *now - *before;
+    }
+  }
+}
+
+}  // namespace
+
+Task<Result<std::uint64_t>> VisibleBlocks::of(NodeId id) {
+  std::vector<NodeId> way;
+  const TreeNode* at = tree_.node(id);
+  while (at != nullptr && !known_.contains(at->id)) {
+    way.push_back(at->id);
+    at = live_ancestor(tree_, *at);
+  }
+  NodeId above = at == nullptr ? NodeId{0} : at->id;
+  for (; !way.empty(); way.pop_back()) {
+    const View view = tree_.view_of(*tree_.node(way.back()));
+    Result<std::uint64_t> found;
+    if (above.value == 0) {
+      found = co_await visible_blocks(map_, view);
+    } else {
+      const View before = tree_.view_of(*tree_.node(above));
+      const std::uint64_t before_blocks = known_[above];
+      found = co_await visible_beside(tree_, map_, view, before, before_blocks);
+    }
+    if (!found) co_return found;
+    above = way.back();
+    known_[above] = *found;
+  }
+  co_return known_[id];
+}
+
+Task<Result<std::uint64_t>> visible_blocks(LeafMap& map, View view) {
   std::uint64_t blocks = 0;
   LeafIndex from{0};
   while (true) {
     auto found = co_await map.scan(view, from, kLastLeaf, kLeavesAtOnce);
     if (!found) co_return std::unexpected(found.error());
-    for (const LeafMap::Found& leaf : *found) {
-      for (const LeafRun& run : leaf.leaf.runs()) {
-        if (run.kind == LeafRun::Kind::kData) blocks += run.count;
-      }
-    }
+    for (const LeafMap::Found& leaf : *found) blocks += data_blocks(leaf.leaf);
     if (found->size() < kLeavesAtOnce) co_return blocks;
     from = found->back().index.next();
   }

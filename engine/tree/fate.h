@@ -6,6 +6,7 @@
 #pragma once
 
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "layout/record.h"
@@ -28,8 +29,35 @@ LeafKey version_of(const CachedLeaf& leaf);
 Task<Result<std::uint64_t>> exclusive_blocks(Tree& tree, LeafMap& map, NodeId node);
 // Data blocks that these nodes see and no other live one: what their removal together gives back.
 Task<Result<std::uint64_t>> exclusive_blocks(Tree& tree, LeafMap& map, std::vector<NodeId> nodes);
-// Data blocks that the node sees, its own or not.
-Task<Result<std::uint64_t>> visible_blocks(Tree& tree, LeafMap& map, NodeId node);
+// Data blocks that any of these live nodes sees.
+Task<Result<std::uint64_t>> seen_blocks(Tree& tree, LeafMap& map, std::vector<NodeId> nodes);
+// Data blocks that the disk's heads wrote and one of its nodes sees; once nothing is left to be reclaimed,
+// all that is charged to it (charges.h).
+Task<Result<std::uint64_t>> charged_blocks(Tree& tree, LeafMap& map, DiskId disk);
+// Data blocks that are seen from there.
+Task<Result<std::uint64_t>> visible_blocks(LeafMap& map, View view);
+
+// Data blocks that live nodes see, asked for one after the other: of a line of them the first is counted
+// whole, of the others what changed. No verb may run meanwhile.
+class VisibleBlocks {
+ public:
+  VisibleBlocks(Tree& tree, LeafMap& map) : tree_(tree), map_(map) {}
+  Task<Result<std::uint64_t>> of(NodeId node);
+
+ private:
+  Tree& tree_;
+  LeafMap& map_;
+  std::unordered_map<NodeId, std::uint64_t> known_;
+};
+
+// Who stands below a node: the live ones that are met first on each way down, and the dead ones passed on it.
+// A dead node that something still needs counts as live.
+struct Below {
+  std::vector<NodeId> live;
+  std::vector<NodeId> dead;
+  bool operator==(const Below&) const = default;
+};
+Below below(const Tree& tree, const TreeNode& node);
 
 // The stretches in which a node's own blocks were born.
 std::vector<Tree::Stretch> own_stretches(const Tree& tree, const TreeNode& node);

@@ -1,5 +1,8 @@
 #include "tree/reclaimer.h"
 
+#include <algorithm>
+#include <bit>
+
 #include "base/mutation.h"
 #include "tree/change_cursor.h"
 #include "tree/fate.h"
@@ -11,6 +14,8 @@ namespace {
 constexpr std::size_t kLeavesPerStep = 32;
 // A record of one step at its largest: every block of every leaf freed by itself.
 constexpr std::uint64_t kStepRecordBytes = 1024 + kLeavesPerStep * (32 + kLeafBlocks * 16) + 2048;
+constexpr std::uint64_t kCopyBytes = 64;
+constexpr std::size_t kSweepAgain = 0;  // no fork has so few children
 constexpr std::uint64_t kWholeLeaf = ~std::uint64_t{0};
 
 }  // namespace
@@ -42,10 +47,24 @@ NodeId Reclaimer::pick() const {
     if (begun && !mutated(Mutation::kSweepNotResumed)) return id;
   }
   for (const NodeId id : dead) {
-    const TreeNode& node = *tree_.node(id);
-    if (node.children.size() <= 1 || node.swept_with_children != node.children.size()) return id;
+    if (tree_.node(id)->children.size() <= 1) return id;
+  }
+  // The younger ones mostly stand below the older ones, which look at what those have left.
+  for (auto id = dead.rbegin(); id != dead.rend(); ++id) {
+    if (tree_.node(*id)->swept_with_children != tree_.node(*id)->children.size()) return *id;
   }
   return NodeId{0};
+}
+
+void Reclaimer::look_again() {
+  for (const NodeId id : tree_.dead_nodes()) tree_.node(id)->swept_with_children = kSweepAgain;
+}
+
+// What the node saw with the forks above it nobody may see any more.
+void Reclaimer::look_above(NodeId id) {
+  TreeNode* at = tree_.node(tree_.node(id)->value.parent);
+  for (; at != nullptr && at->value.state == NodeState::kDead; at = tree_.node(at->value.parent))
+    at->swept_with_children = kSweepAgain;
 }
 
 bool Reclaimer::has_work() const {
@@ -63,6 +82,9 @@ Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop) {
   const TreeNode& node = *tree_.node(id);
   const std::size_t children = node.children.size();
   const bool leaves_tree = children <= 1;
+  // Set before, so that whoever asks for another look meanwhile gets it.
+  const bool first = node.swept_with_children == SIZE_MAX;
+  if (!leaves_tree) tree_.node(id)->swept_with_children = children;
   const LeafIndex start = leaves_tree ? node.value.reclaimed_up_to : LeafIndex{0};
   ChangeCursor cursor(map_, own_stretches(tree_, node), start, kLastLeaf);
   while (!stop) {
@@ -73,9 +95,12 @@ Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop) {
     auto stepped = co_await step(id, *changes, next);
     if (!stepped) co_return stepped;
   }
-  if (stop) co_return Result<>{};
+  if (stop) {
+    tree_.node(id)->swept_with_children = kSweepAgain;
+    co_return Result<>{};
+  }
   if (!leaves_tree) {
-    tree_.node(id)->swept_with_children = children;
+    if (first) look_above(id);
     co_return Result<>{};
   }
   auto finished = co_await finish(id);
@@ -83,15 +108,20 @@ Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop) {
 }
 
 void Reclaimer::close_gate(const TreeNode& node, const std::vector<LeafMap::Change>& changes) {
-  for (const NodeId child : node.children) {
-    for (const LeafMap::Change& change : changes) gate_.close(tree_.node(child)->value.branch, change.leaf);
+  std::vector<NodeId> viewers = below(tree_, node).live;
+  viewers.insert(viewers.end(), node.children.begin(), node.children.end());
+  for (const NodeId viewer : viewers) {
+    for (const LeafMap::Change& change : changes) gate_.close(tree_.node(viewer)->value.branch, change.leaf);
   }
 }
 
 // Room comes first: who waits at the gate has some, and gives it back only behind the gate.
 Task<Result<>> Reclaimer::step(NodeId id, const std::vector<LeafMap::Change>& changes,
                                std::optional<LeafIndex> next) {
-  auto room = co_await journal_.reserve(kStepRecordBytes);
+  // A fork takes holes out of the versions of dead nodes below it, too.
+  const std::uint64_t bytes =
+      kStepRecordBytes + kCopyBytes * changes.size() * below(tree_, *tree_.node(id)).dead.size();
+  auto room = co_await journal_.reserve(bytes);
   if (!room) co_return room;
   const bool gated = !mutated(Mutation::kReclaimUncommitted);
   Result<> done;
@@ -105,7 +135,7 @@ Task<Result<>> Reclaimer::step(NodeId id, const std::vector<LeafMap::Change>& ch
   } else if (done) {
     done = co_await step_with_children(id, changes);
   }
-  journal_.unreserve(kStepRecordBytes);
+  journal_.unreserve(bytes);
   if (gated && done) done = co_await journal_.commit(journal_.staged());
   gate_.open();
   co_return done;
@@ -160,12 +190,25 @@ Task<Result<>> Reclaimer::step_with_one_child(NodeId id, const std::vector<LeafM
   co_return published;
 }
 
+// By where each was born: a node may have taken over what the nodes above it left behind.
+void Reclaimer::note_uncharged(const TreeNode& node, const Leaf& leaf, std::uint64_t mask) {
+  if (!charges_.any()) return;
+  for (const LeafRun& run : leaf.runs()) {
+    if (run.kind != LeafRun::Kind::kData) continue;
+    const std::uint64_t bits =
+        run.count == kLeafBlocks ? ~std::uint64_t{0} : (std::uint64_t{1} << run.count) - 1;
+    const auto count = static_cast<std::uint64_t>(std::popcount(mask & (bits << run.first)));
+    if (count != 0) uncharged_[tree_.disk_of(tree_.birthplace(node.value.branch, run.birth))] += count;
+  }
+}
+
 // Nothing where a leaf of the child left memory while the others were loaded: load again.
 std::optional<ReclaimRecord> Reclaimer::judge(NodeId id, const std::vector<LeafMap::Change>& changes,
                                               const Step& step) {
   const TreeNode& node = *tree_.node(id);
   const Epoch ancestor = parent_epoch(tree_, node);
   ReclaimRecord record;
+  uncharged_.clear();
   for (std::size_t i = 0; i < changes.size(); ++i) {
     const CachedLeaf& own = *step.own[i];
     const LeafKey key = version_of(own);
@@ -183,56 +226,95 @@ std::optional<ReclaimRecord> Reclaimer::judge(NodeId id, const std::vector<LeafM
     }
     record.versions.push_back({key.branch, key.leaf, key.version, kWholeLeaf});
     append_runs(own.leaf, mask, record.freed);
+    note_uncharged(node, own.leaf, mask);
   }
   return record;
 }
 
-// Blocks of one leaf of a node with several children that none of them sees. Once a child does not see a
-// block it never will, so the children are asked one after the other; but a snapshot taken meanwhile puts a
-// new child in a head's place, which may see more than the head does by now: then all are asked again.
-// The node's own leaf stays pinned in `step`: publishing the record must find the version in memory.
+// Of its blocks those that none of the viewers sees. Once a node does not see a block it never will, so they
+// are asked one after the other.
+Task<Result<std::uint64_t>> Reclaimer::unseen(CachedLeaf& own, Epoch ancestor, std::vector<NodeId> viewers) {
+  std::uint64_t mask = version_of(own).version > ancestor ? born_after(own, ancestor) : 0;
+  for (std::size_t i = 0; i < viewers.size() && mask != 0; ++i) {
+    const TreeNode* viewer = tree_.node(viewers[i]);
+    if (viewer == nullptr) continue;
+    const View view = tree_.view_of(*viewer);
+    auto leaf = co_await map_.load(view, own.index);
+    if (!leaf) co_return std::unexpected(leaf.error());
+    mask &= ~seen_by(own, **leaf);
+    map_.unpin(*leaf);
+  }
+  co_return mask;
+}
+
+namespace {
+
+// In two where it is the whole leaf: a mask of all ones deletes the version, and the node, which stays in the
+// tree, would then seem to see an ancestor's.
+void add_holes(LeafKey key, std::uint64_t mask, std::vector<ReclaimedVersion>& into) {
+  const std::uint64_t some = mask == kWholeLeaf ? mask >> 1 : mask;
+  into.push_back({key.branch, key.leaf, key.version, some});
+  if (some != mask) into.push_back({key.branch, key.leaf, key.version, mask & ~some});
+}
+
+}  // namespace
+
+// Dead nodes further down have versions that copied what is freed: their sweeps must not free it again.
+Task<Result<>> Reclaimer::add_copies(CachedLeaf& own, std::uint64_t mask, std::vector<NodeId> dead,
+                                     Step& step, std::vector<ReclaimedVersion>& into) {
+  std::vector<LeafKey> known{version_of(own)};
+  for (const NodeId id : dead) {
+    if (tree_.node(id) == nullptr) continue;
+    const View view = tree_.view_of(*tree_.node(id));
+    auto copy = co_await load_own(view, own.index);
+    if (!copy) co_return std::unexpected(copy.error());
+    step.own.push_back(*copy);
+    const LeafKey key = version_of(**copy);
+    if (std::ranges::find(known, key) != known.end()) continue;
+    known.push_back(key);
+    const std::uint64_t copied = mask & seen_by(own, **copy);
+    if (copied != 0) add_holes(key, copied, into);
+  }
+  co_return Result<>{};
+}
+
+// Blocks of one leaf of a fork that nobody alive sees. A snapshot taken meanwhile puts a new node in a head's
+// place, which may see more than the head does by now: then all are asked again. The versions stay pinned in
+// `step`: publishing the record must find them in memory.
 Task<Result<>> Reclaimer::judge_leaf(NodeId id, LeafIndex index, Step& step, ReclaimRecord& into) {
   const TreeNode& node = *tree_.node(id);
   const View view = tree_.view_of(node);
   const Epoch ancestor = parent_epoch(tree_, node);
   auto own = co_await load_own(view, index);
   if (!own) co_return std::unexpected(own.error());
-  step.own.push_back(*own);
-  const LeafKey key = version_of(**own);
-  Result<> status;
+  CachedLeaf& leaf = **own;
+  step.own.push_back(&leaf);
   std::uint64_t mask = 0;
-  std::vector<NodeId> children;
-  while (status && children != node.children) {
-    children = node.children;
-    mask = key.version > ancestor ? born_after(**own, ancestor) : 0;
-    for (std::size_t i = 0; i < children.size() && mask != 0; ++i) {
-      const TreeNode* child = tree_.node(children[i]);
-      if (child == nullptr) continue;
-      const View child_view = tree_.view_of(*child);
-      auto child_leaf = co_await map_.load(child_view, index);
-      if (!child_leaf) {
-        status = std::unexpected(child_leaf.error());
-        break;
-      }
-      mask &= ~seen_by(**own, **child_leaf);
-      map_.unpin(*child_leaf);
-    }
-  }
-  if (status && mask != 0) {
-    // In two where it is the whole leaf: a mask of all ones deletes the version, and the node, which stays in
-    // the tree, would then seem to see an ancestor's.
-    const std::uint64_t some = mask == kWholeLeaf ? mask >> 1 : mask;
-    into.versions.push_back({key.branch, key.leaf, key.version, some});
-    if (some != mask) into.versions.push_back({key.branch, key.leaf, key.version, mask & ~some});
-    append_runs((*own)->leaf, mask, into.freed);
-  }
-  co_return status;
+  std::vector<ReclaimedVersion> copies;
+  Below asked;
+  do {
+    asked = below(tree_, node);
+    copies.clear();
+    auto left = co_await unseen(leaf, ancestor, asked.live);
+    if (!left) co_return std::unexpected(left.error());
+    mask = *left;
+    Result<> copied;
+    if (mask != 0) copied = co_await add_copies(leaf, mask, asked.dead, step, copies);
+    if (!copied) co_return copied;
+  } while (asked != below(tree_, node));
+  if (mask == 0) co_return Result<>{};
+  add_holes(version_of(leaf), mask, into.versions);
+  into.versions.insert(into.versions.end(), copies.begin(), copies.end());
+  append_runs(leaf.leaf, mask, into.freed);
+  note_uncharged(node, leaf.leaf, mask);
+  co_return Result<>{};
 }
 
 Task<Result<>> Reclaimer::step_with_children(NodeId id, const std::vector<LeafMap::Change>& changes) {
   Step step(map_);
   ReclaimRecord record;
   Result<> status;
+  uncharged_.clear();
   for (std::size_t i = 0; i < changes.size() && status; ++i) {
     status = co_await judge_leaf(id, changes[i].leaf, step, record);
   }
@@ -246,6 +328,8 @@ Task<Result<>> Reclaimer::step_with_children(NodeId id, const std::vector<LeafMa
 Task<Result<>> Reclaimer::publish(ReclaimRecord record) {
   const std::uint64_t position = journal_.stage(record);
   for (const PhysicalRun& run : record.freed) allocator_.disown(run);
+  for (const auto& [disk, count] : uncharged_) charges_.freed(disk, count);
+  uncharged_.clear();
   pending_.freed(position, record.freed);
   if (!record.edits.empty()) {
     auto applied = tree_.apply(record.edits);
@@ -263,6 +347,7 @@ Task<Result<>> Reclaimer::publish(ReclaimRecord record) {
 Task<Result<>> Reclaimer::finish(NodeId id) {
   auto room = co_await journal_.reserve(kStepRecordBytes);
   if (!room) co_return room;
+  look_above(id);
   std::vector<BranchId> dropped;
   MetaRecord record{tree_.plan_remove_node(id, dropped)};
   journal_.unreserve(kStepRecordBytes);

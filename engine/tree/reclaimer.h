@@ -3,10 +3,13 @@
 // One step handles a few leaves: it looks at the node's version and at its children's, and stages one record
 // that deletes the version (or makes holes of what nobody sees), frees the blocks and moves the cursor. With
 // at most one child the step is atomic against the head's writes, since Tree::free_floor() hands the leaf
-// over to the head as the cursor passes. With several children the node stays as a fork in the tree, and is
-// swept again when there is one child left. Threads: the store's scheduler. One sweep at a time.
+// over to the head as the cursor passes. With several children the node stays as a fork in the tree. What
+// nobody alive sees below it is freed, and taken out of the versions of dead nodes on the way down as well.
+// It is swept again when something below it has gone, and behind all others; in the end when there is one
+// child left. Threads: the store's scheduler. One sweep at a time.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -15,6 +18,7 @@
 #include "map/leaf_map.h"
 #include "pool/allocator.h"
 #include "pool/pending.h"
+#include "tree/charges.h"
 #include "tree/leaf_gate.h"
 #include "tree/tree.h"
 
@@ -23,9 +27,17 @@ namespace coppice {
 class Reclaimer {
  public:
   Reclaimer(Tree& tree, LeafMap& map, Journal& journal, Allocator& allocator, PendingBlocks& pending,
-            LeafGate& gate)
-      : tree_(tree), map_(map), journal_(journal), allocator_(allocator), pending_(pending), gate_(gate) {}
+            LeafGate& gate, Charges& charges)
+      : tree_(tree),
+        map_(map),
+        journal_(journal),
+        allocator_(allocator),
+        pending_(pending),
+        gate_(gate),
+        charges_(charges) {}
 
+  // Heads may have written over what a fork holds for them: forks are swept again.
+  void look_again();
   // A dead node that a sweep could give something back for.
   [[nodiscard]] bool has_work() const;
   // Sweeps one such node to its end. Stops early, without error, when `stop` becomes true.
@@ -41,6 +53,10 @@ class Reclaimer {
   std::optional<ReclaimRecord> judge(NodeId node, const std::vector<LeafMap::Change>& changes,
                                      const Step& step);
   Task<Result<>> judge_leaf(NodeId node, LeafIndex index, Step& step, ReclaimRecord& into);
+  Task<Result<std::uint64_t>> unseen(CachedLeaf& own, Epoch ancestor, std::vector<NodeId> viewers);
+  Task<Result<>> add_copies(CachedLeaf& own, std::uint64_t mask, std::vector<NodeId> dead, Step& step,
+                            std::vector<ReclaimedVersion>& into);
+  void look_above(NodeId node);
   Task<Result<CachedLeaf*>> load_own(View view, LeafIndex index);
   Task<Result<>> load_step(NodeId node, const std::vector<LeafMap::Change>& changes, Step& step);
   Task<Result<>> finish(NodeId node);
@@ -49,6 +65,7 @@ class Reclaimer {
   // `next`: where the cursor goes, for a node that leaves the tree.
   Task<Result<>> step(NodeId node, const std::vector<LeafMap::Change>& changes,
                       std::optional<LeafIndex> next);
+  void note_uncharged(const TreeNode& node, const Leaf& leaf, std::uint64_t mask);
   void close_gate(const TreeNode& node, const std::vector<LeafMap::Change>& changes);
 
   Tree& tree_;
@@ -57,6 +74,8 @@ class Reclaimer {
   Allocator& allocator_;
   PendingBlocks& pending_;
   LeafGate& gate_;
+  Charges& charges_;
+  std::map<DiskId, std::uint64_t> uncharged_;  // by the record that is being made
 };
 
 }  // namespace coppice

@@ -16,6 +16,8 @@ constexpr std::string_view kTrashPrefix = "trash/";
 constexpr std::string_view kSchedulePrefix = "schedule/";
 constexpr std::string_view kAttachPrefix = "attach/";
 constexpr std::string_view kBasePrefix = "base/";
+constexpr std::string_view kBookmarkPrefix = "bookmark/";
+constexpr std::string_view kQuotaPrefix = "quota/";
 
 std::unexpected<Error> damaged() {
   return fail(ErrorKind::kCorrupt, EIO, "the tree's metadata is damaged");
@@ -67,6 +69,7 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
   if (auto id = id_of_key(edit.key, kBranchPrefix)) {
     if (edit.erase) {
       branches_.erase(BranchId{*id});
+      branch_disks_.erase(BranchId{*id});
       return {};
     }
     auto value = decode_branch(edit.value);
@@ -92,6 +95,8 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
   if (auto id = id_of_key(edit.key, kSchedulePrefix)) return apply_schedule(DiskId{*id}, edit);
   if (auto id = id_of_key(edit.key, kAttachPrefix)) return apply_attachments(DiskId{*id}, edit);
   if (auto id = id_of_key(edit.key, kBasePrefix)) return apply_base(BranchId{*id}, edit);
+  if (auto id = id_of_key(edit.key, kQuotaPrefix)) return apply_quota(DiskId{*id}, edit);
+  if (auto id = id_of_key(edit.key, kBookmarkPrefix)) return apply_bookmark(NodeId{*id}, edit);
   if (edit.key == kCountersKey) {
     auto value = decode_counters(edit.value);
     if (!value) return damaged();
@@ -143,6 +148,25 @@ Result<> Tree::apply_base(BranchId root, const MetaEdit& edit) {
   return {};
 }
 
+Result<> Tree::apply_bookmark(NodeId id, const MetaEdit& edit) {
+  bookmarks_.erase(id);
+  if (edit.erase) return {};
+  auto value = decode_bookmark(edit.value);
+  if (!value) return damaged();
+  push_past(counters_.next_node, id.value);
+  bookmarks_[id] = std::move(*value);
+  return {};
+}
+
+Result<> Tree::apply_quota(DiskId id, const MetaEdit& edit) {
+  quotas_.erase(id);
+  if (edit.erase) return {};
+  auto value = decode_quota(edit.value);
+  if (!value) return damaged();
+  quotas_[id] = *value;
+  return {};
+}
+
 Result<> Tree::apply_trash(DiskId id, const MetaEdit& edit) {
   if (edit.erase) {
     trash_.erase(id);
@@ -186,6 +210,7 @@ void Tree::put_node(NodeId id, const NodeValue& value) {
   const bool new_parent = is_new || node.value.parent != value.parent;
   node.id = id;
   node.value = value;
+  branch_disks_[value.branch] = value.disk;
   // While loading, or within one record, a parent may come after its child: an entry is made for it.
   if (new_parent && value.parent.value != 0) nodes_[value.parent].children.push_back(id);
   if (value.state == NodeState::kSnapshot) snapshot_names_[{value.disk, value.name}] = id;
@@ -201,53 +226,50 @@ void Tree::erase_node(NodeId id) {
   nodes_.erase(place);
 }
 
+namespace {
+
+template <class Entry>
+const auto& value_of(const Entry& entry) {
+  if constexpr (requires { entry.value; }) {
+    return entry.value;
+  } else {
+    return entry;
+  }
+}
+
+// Nothing: the key is of another kind, or what it names is gone.
+template <class Values>
+std::optional<std::string> encoded_in(const Values& values, std::string_view prefix, const std::string& key) {
+  const auto id = id_of_key(key, prefix);
+  if (!id) return std::nullopt;
+  const auto place = values.find(typename Values::key_type{*id});
+  if (place == values.end()) return std::nullopt;
+  return encode(value_of(place->second));
+}
+
+}  // namespace
+
 void Tree::collect_dirty(MetaBatch& into) {
   if (dirty_.empty()) return;
   for (const std::string& key : dirty_) {
-    if (auto branch = id_of_key(key, kBranchPrefix)) {
-      auto place = branches_.find(BranchId{*branch});
-      if (place != branches_.end()) {
-        into.put(Family::kMeta, key, encode(place->second));
-        continue;
-      }
-    } else if (auto node_id = id_of_key(key, kNodePrefix)) {
-      auto place = nodes_.find(NodeId{*node_id});
-      if (place != nodes_.end()) {
-        into.put(Family::kMeta, key, encode(place->second.value));
-        continue;
-      }
-    } else if (auto disk_id = id_of_key(key, kDiskPrefix)) {
-      auto place = disks_.find(DiskId{*disk_id});
-      if (place != disks_.end()) {
-        into.put(Family::kMeta, key, encode(place->second.value));
-        continue;
-      }
-    } else if (auto trashed_id = id_of_key(key, kTrashPrefix)) {
-      auto place = trash_.find(DiskId{*trashed_id});
-      if (place != trash_.end()) {
-        into.put(Family::kMeta, key, encode(place->second));
-        continue;
-      }
-    } else if (auto scheduled_id = id_of_key(key, kSchedulePrefix)) {
-      auto place = schedules_.find(DiskId{*scheduled_id});
-      if (place != schedules_.end()) {
-        into.put(Family::kMeta, key, encode(place->second));
-        continue;
-      }
-    } else if (auto attached_id = id_of_key(key, kAttachPrefix)) {
-      auto place = attachments_.find(DiskId{*attached_id});
-      if (place != attachments_.end()) {
-        into.put(Family::kMeta, key, encode(place->second));
-        continue;
-      }
-    } else if (auto root = id_of_key(key, kBasePrefix)) {
-      auto place = bases_.find(BranchId{*root});
-      if (place != bases_.end()) {
-        into.put(Family::kMeta, key, encode(place->second));
-        continue;
-      }
+    std::optional<std::string> value;
+    const auto look_in = [&](const auto& values, std::string_view prefix) {
+      if (!value) value = encoded_in(values, prefix, key);
+    };
+    look_in(branches_, kBranchPrefix);
+    look_in(nodes_, kNodePrefix);
+    look_in(disks_, kDiskPrefix);
+    look_in(trash_, kTrashPrefix);
+    look_in(schedules_, kSchedulePrefix);
+    look_in(attachments_, kAttachPrefix);
+    look_in(bases_, kBasePrefix);
+    look_in(quotas_, kQuotaPrefix);
+    look_in(bookmarks_, kBookmarkPrefix);
+    if (value) {
+      into.put(Family::kMeta, key, std::move(*value));
+    } else {
+      into.erase(Family::kMeta, key);
     }
-    into.erase(Family::kMeta, key);
   }
   into.put(Family::kMeta, std::string(kCountersKey), encode(counters_));
   dirty_.clear();
@@ -303,6 +325,33 @@ const TreeDisk* Tree::find_disk(const std::string& name) const {
 TreeNode* Tree::find_snapshot(DiskId disk, const std::string& name) {
   auto place = snapshot_names_.find({disk, name});
   return place == snapshot_names_.end() ? nullptr : node(place->second);
+}
+
+// One without a node of its own is a part of the line of one that came from it: a clone needs the node that
+// it was made of.
+DiskId Tree::disk_of(BranchId branch) const {
+  while (branch.value != 0) {
+    if (const auto known = branch_disks_.find(branch); known != branch_disks_.end()) return known->second;
+    const auto child =
+        std::ranges::find_if(branches_, [&](const auto& entry) { return entry.second.parent == branch; });
+    branch = child == branches_.end() ? BranchId{0} : child->first;
+  }
+  return DiskId{0};
+}
+
+BranchId Tree::birthplace(BranchId branch, Epoch birth) const {
+  while (branch.value != 0 && birth <= parent_of(branch).fork_epoch) branch = parent_of(branch).branch;
+  return branch;
+}
+
+NodeId Tree::find_bookmark(DiskId disk, const std::string& name) const {
+  const auto found = std::ranges::find_if(
+      bookmarks_, [&](const auto& entry) { return entry.second.disk == disk && entry.second.name == name; });
+  return found == bookmarks_.end() ? NodeId{0} : found->first;
+}
+
+bool Tree::snapshot_name_taken(DiskId disk, const std::string& name) const {
+  return snapshot_names_.contains({disk, name}) || find_bookmark(disk, name).value != 0;
 }
 
 std::vector<NodeId> Tree::nodes_of(DiskId disk) const {

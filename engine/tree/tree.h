@@ -4,7 +4,7 @@
 // apply()ing them: the same apply() that redo uses, so there is one way for the tree to change.
 // Invariants: a node's parent is its nearest ancestor still in the tree. Between two neighbouring nodes of a
 // path no version boundary lies, so every version of a leaf belongs to a node. A branch exists while a node
-// is on it or another branch came from it. Threads: the store's scheduler; nothing suspends.
+// or a bookmark is on it or another branch came from it. Threads: the store's scheduler; nothing suspends.
 #pragma once
 
 #include <map>
@@ -78,6 +78,16 @@ class Tree final : public BranchParents {
   // Of the tree that the branch belongs to. Null: it has none.
   [[nodiscard]] const BaseValue* base(BranchId branch) const;
   [[nodiscard]] BranchId root_of(BranchId branch) const;
+  [[nodiscard]] const std::map<DiskId, QuotaValue>& quotas() const { return quotas_; }
+  // Whose head wrote, or writes, there.
+  [[nodiscard]] DiskId disk_of(BranchId branch) const;
+  // Where on the way to a view what was born then was born.
+  [[nodiscard]] BranchId birthplace(BranchId branch, Epoch birth) const;
+  [[nodiscard]] const std::map<NodeId, BookmarkValue>& bookmarks() const { return bookmarks_; }
+  // 0: there is none.
+  [[nodiscard]] NodeId find_bookmark(DiskId disk, const std::string& name) const;
+  // By a snapshot or a bookmark.
+  [[nodiscard]] bool snapshot_name_taken(DiskId disk, const std::string& name) const;
   [[nodiscard]] bool trashed(DiskId disk) const { return trash_.contains(disk); }
   [[nodiscard]] const std::map<NodeId, TreeNode>& nodes() const { return nodes_; }
   [[nodiscard]] const std::map<BranchId, BranchValue>& branches() const { return branches_; }
@@ -123,6 +133,12 @@ class Tree final : public BranchParents {
   [[nodiscard]] Edits plan_expiry(NodeId node, std::int64_t expires_unix_ms) const;
   [[nodiscard]] Edits plan_holds(NodeId node, std::vector<std::string> tags) const;
   [[nodiscard]] Edits plan_kill_node(NodeId node) const;
+  [[nodiscard]] Edits plan_quota(DiskId disk, const QuotaValue& quota) const;
+  [[nodiscard]] Edits plan_no_quota(DiskId disk) const;
+  // Beside plan_kill_node(): where it stood is kept.
+  [[nodiscard]] Edits plan_bookmark(NodeId node) const;
+  // With the branches that only they kept.
+  [[nodiscard]] Edits plan_drop_bookmarks(const std::set<NodeId>& ids) const;
   // The disk's head moves to a new branch from `to`; its old head becomes a node: kept under `keep_as`, or
   // dead where that is empty.
   [[nodiscard]] Edits plan_rollback(DiskId disk, NodeId to, const std::string& keep_as,
@@ -151,12 +167,15 @@ class Tree final : public BranchParents {
   Result<> apply_attachments(DiskId id, const MetaEdit& edit);
   Result<> apply_trash(DiskId id, const MetaEdit& edit);
   Result<> apply_base(BranchId root, const MetaEdit& edit);
+  Result<> apply_bookmark(NodeId id, const MetaEdit& edit);
+  Result<> apply_quota(DiskId id, const MetaEdit& edit);
   void add_name(DiskId id);
   void drop_name(DiskId id);
   void put_node(NodeId id, const NodeValue& value);
   void erase_node(NodeId id);
-  [[nodiscard]] bool branch_needed(BranchId branch, NodeId without_node,
-                                   const std::vector<BranchId>& gone) const;
+  [[nodiscard]] bool branch_needed(BranchId branch, NodeId without_node, const std::vector<BranchId>& gone,
+                                   const std::set<NodeId>& without_bookmarks = {}) const;
+  void drop_branch(BranchId branch, std::vector<BranchId>& dropped, Edits& edits) const;
 
   std::map<BranchId, BranchValue> branches_;
   std::map<NodeId, TreeNode> nodes_;
@@ -165,6 +184,9 @@ class Tree final : public BranchParents {
   std::map<DiskId, ScheduleValue> schedules_;
   std::map<DiskId, AttachmentsValue> attachments_;
   std::map<BranchId, BaseValue> bases_;
+  std::map<NodeId, BookmarkValue> bookmarks_;
+  std::map<DiskId, QuotaValue> quotas_;
+  std::unordered_map<BranchId, DiskId> branch_disks_;   // of branches that had a node since the open
   std::unordered_map<std::string, DiskId> disk_names_;  // not of what is in the trash
   std::map<std::pair<DiskId, std::string>, NodeId> snapshot_names_;
   CountersValue counters_{Epoch{1}, BranchId{1}, NodeId{1}, DiskId{1}};

@@ -1,6 +1,7 @@
 // The verbs' changes to the tree, as edits.
 #include <algorithm>
 
+#include "base/mutation.h"
 #include "tree/tree.h"
 
 namespace coppice {
@@ -147,6 +148,7 @@ Tree::Edits Tree::plan_remove_disk(DiskId id) const {
   if (trashed(id)) edits.push_back(erase(trash_key(id)));
   if (schedule(id) != nullptr) edits.push_back(erase(schedule_key(id)));
   if (attachments(id) != nullptr) edits.push_back(erase(attachments_key(id)));
+  if (quotas_.contains(id)) edits.push_back(erase(quota_key(id)));
   return edits;
 }
 
@@ -196,14 +198,57 @@ Tree::Edits Tree::plan_cursor(NodeId id, LeafIndex reclaimed_up_to) const {
   return {put(node_key(id), encode(value))};
 }
 
-bool Tree::branch_needed(BranchId branch, NodeId without_node, const std::vector<BranchId>& gone) const {
+bool Tree::branch_needed(BranchId branch, NodeId without_node, const std::vector<BranchId>& gone,
+                         const std::set<NodeId>& without_bookmarks) const {
   const bool has_node = std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
     return entry.second.value.branch == branch && entry.first != without_node;
   });
   if (has_node) return true;
+  const bool has_bookmark = std::ranges::any_of(bookmarks_, [&](const auto& entry) {
+    return entry.second.branch == branch && !without_bookmarks.contains(entry.first);
+  });
+  if (has_bookmark && !mutated(Mutation::kBookmarkHoldsNothing)) return true;
   return std::any_of(branches_.begin(), branches_.end(), [&](const auto& entry) {
     return entry.second.parent == branch && std::find(gone.begin(), gone.end(), entry.first) == gone.end();
   });
+}
+
+Tree::Edits Tree::plan_quota(DiskId id, const QuotaValue& quota) const {
+  return {put(quota_key(id), encode(quota))};
+}
+
+Tree::Edits Tree::plan_no_quota(DiskId id) const {
+  return {erase(quota_key(id))};
+}
+
+Tree::Edits Tree::plan_bookmark(NodeId id) const {
+  const NodeValue& node = this->node(id)->value;
+  const BookmarkValue value{node.disk,       node.branch,          node.epoch,
+                            node.size_bytes, node.created_unix_ms, node.name};
+  return {put(bookmark_key(id), encode(value))};
+}
+
+// A base goes with its root branch.
+void Tree::drop_branch(BranchId branch, std::vector<BranchId>& dropped, Edits& edits) const {
+  dropped.push_back(branch);
+  edits.push_back(erase(branch_key(branch)));
+  if (bases_.contains(branch)) edits.push_back(erase(base_key(branch)));
+}
+
+Tree::Edits Tree::plan_drop_bookmarks(const std::set<NodeId>& ids) const {
+  Edits edits;
+  std::vector<BranchId> dropped;
+  for (const NodeId id : ids) edits.push_back(erase(bookmark_key(id)));
+  for (const NodeId id : ids) {
+    BranchId branch = bookmarks_.at(id).branch;
+    while (branch.value != 0 && branches_.contains(branch) &&
+           std::ranges::find(dropped, branch) == dropped.end() &&
+           !branch_needed(branch, NodeId{0}, dropped, ids)) {
+      drop_branch(branch, dropped, edits);
+      branch = branches_.at(branch).parent;
+    }
+  }
+  return edits;
 }
 
 Tree::Edits Tree::plan_remove_node(NodeId id, std::vector<BranchId>& dropped) const {
@@ -217,9 +262,7 @@ Tree::Edits Tree::plan_remove_node(NodeId id, std::vector<BranchId>& dropped) co
   edits.push_back(erase(node_key(id)));
   BranchId branch = leaving.value.branch;
   while (branch.value != 0 && !branch_needed(branch, id, dropped)) {
-    dropped.push_back(branch);
-    edits.push_back(erase(branch_key(branch)));
-    if (bases_.contains(branch)) edits.push_back(erase(base_key(branch)));
+    drop_branch(branch, dropped, edits);
     branch = branches_.at(branch).parent;
   }
   return edits;

@@ -45,6 +45,8 @@ def layout():
     put("tree_values", "schedule", b"\x0a" + golden("value_schedule"))
     put("tree_values", "attachments", b"\x0b" + golden("value_attachments"))
     put("tree_values", "base", b"\x0c" + golden("value_base"))
+    put("tree_values", "quota", b"\x0d" + golden("value_quota"))
+    put("tree_values", "bookmark", b"\x0e" + golden("value_bookmark"))
     put("tree_values", "mask", b"\x07" + golden("mask"))
     put("tree_values", "key", b"\x08node/" + bytes(8))
 
@@ -102,7 +104,8 @@ def control():
         "snapshot": {"specs": ["web@b"], "note": "x"}, "rollback": {"to": "web@a", "discard": True},
         "clone": {"from": "web@a", "disk": "c"}, "rename": {"from": "web", "to": "d"},
         "resize": {"disk": "web", "size": 8192}, "set": {"disk": "web", "strict": True}, "diff": {"from": "web@a", "to": "web", "offset": 4096},
-        "import": {"disk": "e", "stream": True}, "export": {"from": "web"},
+        "import": {"disk": "e", "stream": True}, "export": {"from": "web"}, "fullness": {},
+        "space-of": {"specs": ["web@a%b", "web@%"], "own_only": True}, "quota": {"disk": "web", "size": 1 << 30},
     }
     for method, params in verbs.items():
         line = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}

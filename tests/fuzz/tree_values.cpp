@@ -19,7 +19,7 @@ void check(std::string_view value, Decode decode) {
 void run_one(Input input) {
   const std::uint8_t kind = take_byte(input);
   const std::string_view value = as_text(input);
-  switch (kind % 13) {
+  switch (kind % 16) {
     case 0:
       return check(value, decode_branch);
     case 1:
@@ -46,6 +46,10 @@ void run_one(Input input) {
       return check(value, decode_attachments);
     case 12:
       return check(value, decode_base);
+    case 13:
+      return check(value, decode_quota);
+    case 14:
+      return check(value, decode_bookmark);
     default:
       if (const auto id = id_of_key(value, "node/")) {
         demand(node_key(NodeId{*id}) == value, "a node's key has one form");

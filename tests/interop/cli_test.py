@@ -144,11 +144,13 @@ class WithDaemon(StoreTest):
         self.refused("rm", f"{disk}@none", says=(f"{disk}@none",))
         self.refused("rm", f"{disk}@a", f"{disk}@a", says=(f"{disk}@a", "twice"))
         self.refused("tree", f"{disk}@a", says=(f"{disk}@a", "snapshot"))
-        self.refused("du", f"{disk}@a", says=(f"{disk}@a", "snapshot"))
+        self.refused("du", f"{disk}@nothing", says=(f"{disk}@nothing",))
         self.refused("info", "nothing", says=("nothing",))
         self.refused("du", "nothing", says=("nothing",))
         self.refused("tree", "nothing", says=("nothing",))
-        self.refused("diff", f"{disk}@a", f"{other}", says=(disk, other))
+        done = self.store.run("diff", f"{disk}@a", other, expect=3)
+        self.assertIn(b"copy in full", done.stderr)
+        self.assertEqual(json.loads(self.store.run("diff", f"{disk}@a", other, "--json", expect=3).stdout)["full_copy"], True)
         self.refused("diff", f"{disk}@none", says=(f"{disk}@none",))
         self.refused("import", self.store.file("not-there"), "new", says=("not-there",))
         self.refused("import", self.store.folder, "new", says=(self.store.folder,))
@@ -227,11 +229,12 @@ class WithDaemon(StoreTest):
             "expire": ("expire", f"{disk}@a", "72h"), "schedule": ("schedule", disk, "--daily", "7"),
             "clone": ("clone", f"{disk}@a", "keys-clone"),
             "create": ("create", "keys-new", "--size", "1M"), "resize": ("resize", "keys-new", "--size", "2M"),
-            "set": ("set", "keys-new", "strict=on"),
+            "set": ("set", "keys-new", "strict=on"), "set: quota": ("set", "keys-new", "quota=1G"),
             "rename": ("rename", "keys-new", "keys-old"), "rm": ("rm", "keys-old"), "ls --trash": ("ls", "--trash"), "undelete": ("undelete", "keys-old"),
             "import": ("import", image, "keys-in"), "export": ("export", "keys-in", self.store.file("keys.out")),
             "attach": ("attach", "keys-in"), "fence": ("fence", "keys-in"), "detach": ("detach", "keys-in"),
             "rollback": ("rollback", f"{disk}@a"), "ls": ("ls",), "info": ("info", disk), "du": ("du", disk),
+            "du: several": ("du", disk, f"{disk}@a"),
             "check": ("check",), "dump": ("dump",), "tree": ("tree", disk), "diff": ("diff", "keys-in", f"{disk}@a"),
         }
         documents.pop("diff")  # two trees; asked below

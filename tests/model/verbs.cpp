@@ -87,6 +87,7 @@ void World::create() {
   const DiskPolicy policy{.strict = one_in(3)};
   note("create " + name + " " + std::to_string(size) + (policy.strict ? " strict" : ""));
   require(run(store_->create_disk(name, size, policy)), "create " + name);
+  require(run(store_->set_quota(name, kMaxDiskBytes)), "set a quota of " + name);
   note_policy(name, policy.strict);
   heads_[name] = add_node({0, name, "", Content(size), 0});
 }
@@ -142,6 +143,7 @@ void World::clone() {
   const Spec spec = nodes_.at(from).spec();
   note("clone " + spec.text() + " " + name);
   require(run(store_->clone(spec, name)), "clone " + spec.text());
+  require(run(store_->set_quota(name, kMaxDiskBytes)), "set a quota of " + name);
   heads_[name] = add_node({from, name, "", nodes_.at(from).content, nodes_.at(from).base});
   note_policy(name, strict_.contains(spec.disk));
 }
@@ -157,6 +159,8 @@ void World::rename() {
     return;
   }
   for (const int other : nodes_of(spec.disk)) nodes_.at(other).disk = name;
+  for (auto& [id, bookmark] : bookmarks_)
+    if (bookmark.disk == spec.disk) bookmark.disk = name;
   heads_[name] = node;
   heads_.erase(spec.disk);
   note_policy(name, strict_.contains(spec.disk));
@@ -215,9 +219,10 @@ void World::note_policy(const std::string& disk, bool strict) {
 void World::blur(std::uint64_t block, const VersionPointer& version) {
   if (!version) return;
   const VersionPointer blurred = either_version(version);
-  for (auto& [id, node] : nodes_)
-    if (block < node.content.blocks() && node.content.block(block) == version)
-      node.content.set_block(block, blurred);
+  for (auto* all : {&nodes_, &bookmarks_})
+    for (auto& [id, node] : *all)
+      if (block < node.content.blocks() && node.content.block(block) == version)
+        node.content.set_block(block, blurred);
 }
 
 void World::remove() {
@@ -254,6 +259,7 @@ void World::remove_disk() {
     return require_refused(removed, ErrorKind::kBusy, "rm of " + disk);
   require(removed, "rm " + disk);
   for (const int node : all) drop_node(node);
+  std::erase_if(bookmarks_, [&](const auto& entry) { return entry.second.disk == disk; });
   heads_.erase(disk);
   note_policy(disk, false);
 }
@@ -262,6 +268,10 @@ void World::remove_disk() {
 void World::diff() {
   const ModelNode& a = nodes_.at(some_node());
   const ModelNode& b = nodes_.at(some_node());
+  check_diff(a, b);
+}
+
+void World::check_diff(const ModelNode& a, const ModelNode& b) {
   const auto root_of = [this](const ModelNode* node) {
     while (node->parent != 0) node = &nodes_.at(node->parent);
     return node;
@@ -272,7 +282,7 @@ void World::diff() {
   note(what);
   auto found = run(store_->diff(a.spec(), b.spec(), start));
   // The last common ancestor may have been removed and reclaimed: then there may be an answer or a refusal.
-  if (root_of(&a) != root_of(&b) && !found) return require_refused(found, ErrorKind::kInvalid, what);
+  if (root_of(&a) != root_of(&b) && !found) return require_refused(found, ErrorKind::kUntracked, what);
   require(found, what);
   std::vector<bool> reported(b.content.blocks());
   std::uint64_t end_before = start;
@@ -294,21 +304,63 @@ void World::diff() {
     const VersionPointer& right = b.content.block(block);
     const std::string where = what + ": block " + std::to_string(block);
     expect(reported[block] || same_bytes(left, right), where + " differs and is missing");
-    expect(!reported[block] || left != right, where + " was never written and is there");
+    // A bookmark does not know what it held: what was written and is zeroes may have been.
+    const bool both_zero = a.changes_only && is_zero(right);
+    expect(!reported[block] || left != right || both_zero, where + " was never written and is there");
   }
+}
+
+// Only what changed is kept of one that nobody cloned. A disk takes its bookmarks along.
+void World::keep_changes() {
+  if (bookmarks_.size() > 6) {
+    const auto place = std::next(bookmarks_.begin(), static_cast<std::ptrdiff_t>(below(bookmarks_.size())));
+    note("rm of bookmark " + place->second.spec().text());
+    require(run(store_->remove({place->second.spec()}, false)), "rm of a bookmark");
+    bookmarks_.erase(place);
+    return;
+  }
+  const int node = some_snapshot();
+  if (node == 0) return;
+  const Spec spec = nodes_.at(node).spec();
+  note("rm --keep-changes " + spec.text());
+  auto kept = run(store_->keep_changes({spec}));
+  if (cloned_away(node, {node}))
+    return require_refused(kept, ErrorKind::kBusy, "rm of cloned " + spec.text());
+  require(kept, "rm --keep-changes " + spec.text());
+  ModelNode bookmark = nodes_.at(node);
+  bookmark.changes_only = true;
+  drop_node(node);
+  bookmarks_[node] = std::move(bookmark);
+  require_refused(run(store_->open_device(spec, Access::kReadOnly, {"the model"})), ErrorKind::kInvalid,
+                  "open");
+  require_refused(run(store_->clone(spec, new_name("x"))), ErrorKind::kInvalid, "clone of a bookmark");
+  require_refused(run(store_->rollback(spec, {})), ErrorKind::kInvalid, "rollback to a bookmark");
+  require_refused(run(store_->snapshot({spec}, {})), ErrorKind::kExists, "snapshot as a bookmark");
+  require_refused(run(store_->diff({spec.disk, ""}, spec, 0)), ErrorKind::kInvalid, "diff to a bookmark");
+}
+
+void World::diff_bookmark() {
+  if (bookmarks_.empty()) return;
+  const auto place = std::next(bookmarks_.begin(), static_cast<std::ptrdiff_t>(below(bookmarks_.size())));
+  const ModelNode& b = nodes_.at(some_node());
+  check_diff(place->second, b);
 }
 
 void World::check_tree() {
   note("tree");
   auto answer = run(store_->tree(std::nullopt));
   require(answer, "tree");
+  std::size_t bookmarks = 0;
   std::map<std::uint64_t, const NodeInfo*> by_id;
   std::map<std::string, const NodeInfo*> by_spec;
   for (const NodeInfo& info : *answer) {
     expect(info.parent == 0 || by_id.contains(info.parent), "tree: a node stands before its parent");
     by_id[info.id] = &info;
-    if (info.kind != NodeInfo::Kind::kDeleted) by_spec[Spec{info.disk, info.snapshot}.text()] = &info;
+    if (info.kind == NodeInfo::Kind::kChanges) ++bookmarks;
+    if (info.kind == NodeInfo::Kind::kHead || info.kind == NodeInfo::Kind::kSnapshot)
+      by_spec[Spec{info.disk, info.snapshot}.text()] = &info;
   }
+  expect(bookmarks == bookmarks_.size(), "tree: " + std::to_string(bookmarks) + " bookmarks");
   expect(by_spec.size() == nodes_.size(),
          "tree: " + std::to_string(by_spec.size()) + " nodes, not " + std::to_string(nodes_.size()));
   for (const auto& [id, node] : nodes_) {
@@ -321,7 +373,8 @@ void World::check_tree() {
            "tree: whether " + text + " is strict");
     expect(info->base.has_value() == (node.base != 0), "tree: whether " + text + " stands on a base");
     const NodeInfo* parent = info->parent == 0 ? nullptr : by_id.at(info->parent);
-    while (parent != nullptr && parent->kind == NodeInfo::Kind::kDeleted)
+    while (parent != nullptr &&
+           (parent->kind == NodeInfo::Kind::kDeleted || parent->kind == NodeInfo::Kind::kChanges))
       parent = parent->parent == 0 ? nullptr : by_id.at(parent->parent);
     const std::string expected = node.parent == 0 ? "" : nodes_.at(node.parent).spec().text();
     const std::string actual = parent == nullptr ? "" : Spec{parent->disk, parent->snapshot}.text();
@@ -398,6 +451,66 @@ void World::check_space() {
            what + ", not " + std::to_string(least) + " to " + std::to_string(most) + ": blocks" + blocks);
     expect(row.own_bytes + row.shared_bytes <= visible * kBlockBytes, what + ": more than it can see");
   }
+  check_disk_space(*rows);
+}
+
+// All disks together own what the pool has taken, if each block that several see is counted with all of them.
+void World::check_disk_space(const std::vector<SpaceInfo>& rows) {
+  std::vector<Spec> all;
+  std::uint64_t own = 0;
+  std::uint64_t shared = 0;
+  std::uint64_t charged = 0;
+  for (const SpaceInfo& row : rows) {
+    // Counted when it is opened to be written, and by every write since.
+    if (!row.spec.is_snapshot()) device(row.spec.disk);
+    if (!row.spec.is_snapshot()) charged += run(store_->info(row.spec))->quota.charged_bytes.value_or(0);
+    all.push_back(row.spec);
+    expect(row.disk.has_value() == !row.spec.is_snapshot(), "space: the whole of " + row.spec.text());
+    own += row.disk ? row.disk->own_bytes : 0;
+    shared += row.disk ? row.disk->shared_bytes : 0;
+  }
+  auto whole = run(store_->space_of(all, false));
+  require(whole, "space of all");
+  const std::uint64_t used = run(store_->pools())->front().used_bytes;
+  const std::string what = "space: " + std::to_string(used) + " bytes are used, ";
+  expect(whole->own_bytes == used && whole->shared_bytes == 0,
+         what + std::to_string(whole->own_bytes) + " are seen by all together");
+  expect(charged == used, what + std::to_string(charged) + " are charged");
+  expect(own <= used && own + shared >= used,
+         what + std::to_string(own) + " by one disk alone, " + std::to_string(shared) + " by several");
+}
+
+// What is foretold of a set is what the pool gets back, to the block, whether it is asked for by `du` or by a
+// dry run.
+void World::remove_set() {
+  std::vector<Spec> specs;
+  std::set<int> leaving;
+  const std::uint64_t density = 1 + below(4);
+  for (const auto& [id, node] : nodes_) {
+    if (node.snapshot.empty() || !one_in(density)) continue;
+    leaving.insert(id);
+    specs.push_back(node.spec());
+  }
+  if (specs.empty()) return;
+  note("rm of " + std::to_string(specs.size()) + " together");
+  require(run(store_->wait_for_reclaim()), "reclaim");
+  auto foretold = run(store_->space_of(specs, false));
+  require(foretold, "space of a set");
+  auto preview = run(store_->preview_removal(specs, false, false));
+  const bool cloned = std::ranges::any_of(leaving, [&](int node) { return cloned_away(node, leaving); });
+  if (cloned) return require_refused(preview, ErrorKind::kBusy, "rm of a cloned set");
+  require(preview, "dry run");
+  expect(preview->frees_bytes == foretold->own_bytes, "space: du and the dry run tell different numbers");
+  const auto used = [this] { return run(store_->pools())->front().used_bytes; };
+  const std::uint64_t before = used();
+  require(run(store_->remove(specs, false)), "rm of a set");
+  require(run(store_->wait_for_reclaim()), "reclaim");
+  const std::uint64_t freed = before - used();
+  if (freed != foretold->own_bytes) dump_map();
+  expect(freed == foretold->own_bytes, "rm of " + std::to_string(specs.size()) + " freed " +
+                                           std::to_string(freed / kBlockBytes) + " blocks, not " +
+                                           std::to_string(foretold->own_bytes / kBlockBytes));
+  for (const int node : leaving) drop_node(node);
 }
 
 void World::reopen() {

@@ -78,13 +78,22 @@ int World::add_node(ModelNode node) {
 void World::drop_node(int node) {
   const int parent = nodes_.at(node).parent;
   for (const int child : children_of(node)) nodes_.at(child).parent = parent;
+  for (auto& [id, bookmark] : bookmarks_)
+    if (bookmark.parent == node) bookmark.parent = parent;
   nodes_.erase(node);
 }
 
 bool World::cloned_away(int node, const std::set<int>& leaving) const {
-  return std::ranges::any_of(children_of(node), [&](int child) {
-    return nodes_.at(child).disk != nodes_.at(node).disk && !leaving.contains(child);
-  });
+  std::vector<int> below = children_of(node);
+  while (!below.empty()) {
+    const int child = below.back();
+    below.pop_back();
+    if (!leaving.contains(child) && nodes_.at(child).disk != nodes_.at(node).disk) return true;
+    if (!leaving.contains(child)) continue;
+    const std::vector<int> more = children_of(child);
+    below.insert(below.end(), more.begin(), more.end());
+  }
+  return false;
 }
 
 std::unique_ptr<BlockDevice> World::open(const Spec& spec, Access access) {
@@ -127,7 +136,9 @@ void World::step() {
   if (choice < 970) return check_tree();
   if (choice < 980) return bad_input();
   if (choice < 988) return check_space();
-  if (choice < 993) return reopen();
+  if (choice < 990) return remove_set();
+  if (choice < 992) return one_in(2) ? keep_changes() : diff_bookmark();
+  if (choice < 994) return reopen();
   if (choice < 997) return check_store(one_in(2));
   verify_node(some_node());
 }

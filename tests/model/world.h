@@ -26,7 +26,8 @@ struct ModelNode {
   std::string disk;
   std::string snapshot;  // empty: the head
   Content content;
-  int base = 0;  // 0: it stands on none; else the same for all that stand on one together
+  int base = 0;               // 0: it stands on none; else the same for all that stand on one together
+  bool changes_only = false;  // a bookmark: nothing stands on it
   [[nodiscard]] Spec spec() const { return {disk, snapshot}; }
 };
 
@@ -147,6 +148,11 @@ class World {
   void check_tree();
   void check_store(bool read_data);
   void check_space();
+  void check_disk_space(const std::vector<SpaceInfo>& rows);
+  void remove_set();
+  void keep_changes();
+  void diff_bookmark();
+  void check_diff(const ModelNode& a, const ModelNode& b);
   void dump_map();
   void reopen();
   void bad_input();
@@ -157,6 +163,7 @@ class World {
   std::mt19937_64 random_;
   std::unique_ptr<Store> store_;
   std::map<int, ModelNode> nodes_;
+  std::map<int, ModelNode> bookmarks_;
   std::map<std::string, int> heads_;
   std::set<std::string> strict_;  // disks
   std::map<std::string, std::unique_ptr<BlockDevice>> devices_;

@@ -41,12 +41,12 @@ def run(*command, expect=0, input=None, timeout=PATIENCE):
 class Daemon:
     """`coppice serve`, from its start until stop() or kill()."""
 
-    def __init__(self, store, log, wait=True, options=()):
+    def __init__(self, store, log, wait=True, options=(), serve=()):
         self.socket = os.path.join(store, "test.sock")
         self.log_path = log
         with open(log, "ab") as log_file:
             self.process = subprocess.Popen(
-                [PROGRAM, "--store", store, *options, "serve", "--listen", self.socket],
+                [PROGRAM, "--store", store, *options, "serve", "--listen", self.socket, *serve],
                 stdout=subprocess.PIPE,
                 stderr=log_file,
             )

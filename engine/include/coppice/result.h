@@ -24,6 +24,7 @@ enum class ErrorKind : std::uint8_t {
   kCorrupt = 7,      // a checksum or an invariant does not hold (EIO)
   kUnsupported = 8,  // a newer format, a feature not there (EOPNOTSUPP)
   kReadOnly = 9,     // writes are refused here (EPERM)
+  kUntracked = 10,   // what changed is not known: copy in full (ENODATA)
 };
 
 struct Error {

@@ -148,16 +148,26 @@ struct BaseInfo {
   std::optional<FlattenInfo> flatten;
 };
 
+// What a disk may take, and has taken: what was written to it and is still in use, by its snapshots or clones
+// too.
+struct QuotaInfo {
+  std::uint64_t limit_bytes = 0;  // 0: no limit
+  // Nothing: not counted since the open. That happens before the disk is first written.
+  std::optional<std::uint64_t> charged_bytes;
+};
+
 struct NodeInfo {
   std::uint64_t id = 0;
   std::uint64_t parent = 0;  // 0: the root
-  enum class Kind : std::uint8_t { kHead, kSnapshot, kDeleted } kind = Kind::kHead;
+  // kChanges: a snapshot whose data was given up; it can only be the first side of a diff.
+  enum class Kind : std::uint8_t { kHead, kSnapshot, kDeleted, kChanges } kind = Kind::kHead;
   std::string disk;      // the disk whose node it is
   std::string snapshot;  // empty for heads and deleted nodes
   std::string note;
   std::uint64_t size_bytes = 0;
   std::int64_t created_unix_ms = 0;
   DiskPolicy policy;                  // of heads: their disk's
+  QuotaInfo quota;                    // of heads, too
   std::vector<std::string> clones;    // disks (other than `disk`) that continue from this node
   std::uint64_t attachments = 0;      // open devices on it
   std::vector<std::string> holds;     // tags that keep it from being removed
@@ -166,18 +176,30 @@ struct NodeInfo {
   std::optional<BaseInfo> base = {};  // of the tree that it belongs to
 };
 
+// What several take together, each block counted once.
+struct SetSpace {
+  std::uint64_t own_bytes = 0;     // what only they see: what removing all of them would give back
+  std::uint64_t shared_bytes = 0;  // what others see as well
+  QuotaInfo quota;                 // of one disk with all its snapshots
+};
+
 struct SpaceInfo {
   Spec spec;
   std::uint64_t own_bytes = 0;     // blocks that only this disk or snapshot can see
   std::uint64_t shared_bytes = 0;  // blocks it sees together with others
   std::uint64_t frees_bytes = 0;   // what removing it would give back
+  std::optional<SetSpace> disk;    // of heads: their disk with all its snapshots
 };
 
 struct PoolInfo {
   std::string path;
   std::uint64_t size_bytes = 0;  // data capacity added so far
   std::uint64_t used_bytes = 0;  // allocated to disks and snapshots, incl. what waits to be reclaimed
+  // The store's own: the copy of the metadata, what writes in flight have taken, what was freed a moment ago.
+  std::uint64_t reserved_bytes = 0;
   bool grows = false;
+  // Not added yet; of a growing file as far as its file system goes now.
+  std::uint64_t room_bytes = 0;
 };
 
 struct DiffRange {
@@ -212,7 +234,9 @@ struct RepairReport {
   std::string kept;       // where the old one is now; empty if there was none
 };
 
-enum class Access : std::uint8_t { kReadOnly, kReadWrite };
+// kBase: to be compared with. Of a snapshot whose data was given up such a device is all there is; it reads
+// nothing.
+enum class Access : std::uint8_t { kReadOnly, kReadWrite, kBase };
 
 // What a user is told about who has a disk open ("nbd client pid 4711").
 struct Holder {
@@ -258,6 +282,9 @@ class Store {
   // them are removed. The name is free at once. Answers until when they are kept. A pool that runs full takes
   // them before, the oldest first.
   virtual Task<Outcome<std::int64_t>> trash(std::vector<Spec> specs, bool with_snapshots) = 0;
+  // As remove() of snapshots, but each stays as the first side of diffs: their data is given back, and what
+  // was written since is still known. remove() ends that, too.
+  virtual Task<Outcome<>> keep_changes(std::vector<Spec> snapshots) = 0;
   // What remove(), or trash(), would take; refuses as they do.
   virtual Task<Outcome<RemovalPreview>> preview_removal(std::vector<Spec> specs, bool with_snapshots,
                                                         bool to_trash) = 0;
@@ -294,14 +321,23 @@ class Store {
   virtual Task<Outcome<std::vector<AttachmentInfo>>> detach_all(std::string disk) = 0;
   // None of the disk's attachments writes any more. Answers those that could have.
   virtual Task<Outcome<std::vector<AttachmentInfo>>> fence(std::string disk) = 0;
+  // What the disk may take of the pool; 0: as much as there is. It can be less than what the disk has: then
+  // only writes that take more are refused, with kNoSpace. Writers are held off while it is counted.
+  virtual Task<Outcome<>> set_quota(std::string disk, std::uint64_t limit_bytes) = 0;
 
   // Every node in an order in which parents come before their children. Of one disk: its nodes and those on
   // the paths to them.
   virtual Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) = 0;
   virtual Task<Outcome<NodeInfo>> info(Spec spec) = 0;
   virtual Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) = 0;
+  // Of all that is named, together. To the block while nobody writes. `own_only`: what they share is left 0.
+  virtual Task<Outcome<SetSpace>> space_of(std::vector<Spec> specs, bool own_only) = 0;
+  // The snapshots of a line, oldest first, both ends included: from `first` (a bare disk: its beginning) to
+  // `last` (a bare disk: its head). Those of other disks, from which the line was cloned, are not in it.
+  virtual Task<Outcome<std::vector<Spec>>> range(Spec first, Spec last) = 0;
   virtual Task<Outcome<std::vector<PoolInfo>>> pools() = 0;
-  // Blocks (4 KiB) whose content may differ, in order, not overlapping, from `from_offset` on.
+  // Blocks (4 KiB) whose content may differ, in order, not overlapping, from `from_offset` on. kUntracked:
+  // they are not of one tree.
   virtual Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) = 0;
 
   // Opens for I/O. Several devices may be open on one disk; they see each other's completed writes. A disk

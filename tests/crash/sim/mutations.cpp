@@ -71,6 +71,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kSweptUnpinned, "swept-unpinned"},
     {Mutation::kPurgeBehindVerbs, "purge-behind-verbs"},
     {Mutation::kFenceUncommitted, "fence-uncommitted"},
+    {Mutation::kBookmarkHoldsNothing, "bookmark-holds-nothing"},
     {Mutation::kCursorApart, "cursor-apart"},
 });
 

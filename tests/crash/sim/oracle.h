@@ -68,9 +68,10 @@ struct DiskModel {
   Tick flushed_to = 0;         // writes that ended before are durable
   std::uint64_t watchers = 0;  // reads and verbs under way, which may see what is replaced meanwhile
   std::map<std::string, SnapshotModel> snapshots;
-  std::int64_t removed_ms = 0;     // in the trash: since when
   std::uint64_t last_epoch = 0;    // of an attachment that was acknowledged
   std::uint64_t writer_epoch = 0;  // … of the last one of which a write was: older ones are fenced for good
+  std::map<std::string, SnapshotModel> bookmarks;  // what snapshots held whose data was given up; exact
+  std::int64_t removed_ms = 0;                     // in the trash: since when
   [[nodiscard]] bool held() const {
     return std::ranges::any_of(snapshots, [](const auto& entry) { return !entry.second.holds.empty(); });
   }

@@ -26,6 +26,8 @@ struct PendingVerb {
     kRollback,
     kResize,
     kSetPolicy,
+    kKeepChanges,
+    kDropBookmark,
     kHold,  // or a release
     kExpiry,
     kPolicies,
@@ -133,6 +135,14 @@ class Session {
   Task<void> flatten(std::string name, Rng& rng);
   Task<void> end_flattens();
   Task<void> verb_diff(Rng& rng);
+  void check_diff(const std::string& what, const std::vector<DiffRange>& ranges, const SnapshotModel& from,
+                  const SnapshotModel& to);
+  // … of bookmarks (session_bookmarks.cpp).
+  Task<void> verb_bookmark(Rng& rng);
+  Task<void> verb_keep_changes(DiskModel& disk, std::string name);
+  Task<void> verb_drop_bookmark(DiskModel& disk, std::string name);
+  Task<void> verb_diff_bookmark(DiskModel& disk, std::string from, std::string to);
+  Task<void> settle_bookmark(PendingVerb& verb);
   // … of policies (session_policies.cpp).
   Task<void> verb_hold(Rng& rng);
   Task<void> verb_expiry(Rng& rng);

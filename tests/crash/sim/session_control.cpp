@@ -112,9 +112,12 @@ Task<void> Session::one_verb(Rng& rng) {
   } else if (shared_.attachments && choice >= 96) {
     what = "attach";
     co_await verb_attach(rng);
-  } else {
+  } else if (rng.once_in(3)) {
     what = "diff";
     co_await verb_diff(rng);
+  } else {
+    what = "bookmark";
+    co_await verb_bookmark(rng);
   }
   under_way_.erase(id);
 }
@@ -386,10 +389,16 @@ Task<void> Session::verb_diff(Rng& rng) {
     failed_rightly(ranges.error(), "diff");
     co_return;
   }
-  const std::vector<Value>& a = disk.snapshots[from].values;
-  const std::vector<Value>& b = disk.snapshots[to].values;
+  check_diff(fmt::format("{} from {} to {}", disk.name, from, to), *ranges, disk.snapshots[from],
+             disk.snapshots[to]);
+}
+
+void Session::check_diff(const std::string& what, const std::vector<DiffRange>& ranges,
+                         const SnapshotModel& from, const SnapshotModel& to) {
+  const std::vector<Value>& a = from.values;
+  const std::vector<Value>& b = to.values;
   std::vector<bool> told(b.size());
-  for (const DiffRange& range : *ranges) {
+  for (const DiffRange& range : ranges) {
     for (std::uint64_t at = range.offset_bytes / kSectorBytes;
          at < (range.offset_bytes + range.length_bytes + kSectorBytes - 1) / kSectorBytes && at < b.size();
          ++at) {
@@ -398,8 +407,7 @@ Task<void> Session::verb_diff(Rng& rng) {
     }
   }
   for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    if (a[i] != b[i] && !told[i])
-      shared_.violate(fmt::format("diff of {} from {} to {} misses sector {}", disk.name, from, to, i));
+    if (a[i] != b[i] && !told[i]) shared_.violate(fmt::format("diff of {} misses sector {}", what, i));
   }
 }
 

@@ -102,6 +102,7 @@ Task<void> Session::settle_pending() {
     if (info && verb.kind == Kind::kExpiry && info->expires_unix_ms == verb.time_ms)
       model.expires_ms = verb.time_ms;
   }
+  if (verb.kind == Kind::kKeepChanges || verb.kind == Kind::kDropBookmark) co_await settle_bookmark(verb);
   if (verb.kind == Kind::kPolicies) co_await settle_policies();
   if (verb.kind == Kind::kTrash || verb.kind == Kind::kUndelete) co_await settle_trash(verb);
   verb = {};
@@ -121,13 +122,17 @@ Task<void> Session::check_names() {
     if (node.kind == NodeInfo::Kind::kDeleted) continue;
     ++found;
     auto disk = shared_.oracle.disks.find(node.disk);
+    const bool bookmark = node.kind == NodeInfo::Kind::kChanges;
     const bool known = disk != shared_.oracle.disks.end() &&
-                       (node.snapshot.empty() || disk->second->snapshots.contains(node.snapshot));
+                       (bookmark ? disk->second->bookmarks.contains(node.snapshot)
+                                 : node.snapshot.empty() || disk->second->snapshots.contains(node.snapshot));
     if (!known) shared_.violate(fmt::format("{}@{} is there, and should not be", node.disk, node.snapshot));
-    if (known && !node.snapshot.empty()) check_policies(node, disk->second->snapshots[node.snapshot]);
+    if (known && !bookmark && !node.snapshot.empty())
+      check_policies(node, disk->second->snapshots[node.snapshot]);
   }
   std::size_t expected = 0;
-  for (const auto& [name, disk] : shared_.oracle.disks) expected += 1 + disk->snapshots.size();
+  for (const auto& [name, disk] : shared_.oracle.disks)
+    expected += 1 + disk->snapshots.size() + disk->bookmarks.size();
   if (found < expected)
     shared_.violate(fmt::format("{} disks and snapshots are there, not {}", found, expected));
   co_await check_trash();

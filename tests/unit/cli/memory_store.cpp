@@ -151,6 +151,10 @@ Task<Outcome<>> MemoryStore::remove(std::vector<Spec> specs, bool) {
   co_return Outcome<>{};
 }
 
+Task<Outcome<>> MemoryStore::keep_changes(std::vector<Spec>) {
+  co_return not_here();
+}
+
 // Without their snapshots.
 Task<Outcome<std::int64_t>> MemoryStore::trash(std::vector<Spec> specs, bool) {
   for (const auto& spec : specs) {
@@ -260,6 +264,10 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> MemoryStore::open_attachment(std::st
   co_return not_here();
 }
 
+Task<Outcome<>> MemoryStore::set_quota(std::string, std::uint64_t) {
+  co_return not_here();
+}
+
 Task<Outcome<std::vector<NodeInfo>>> MemoryStore::tree(std::optional<std::string> disk) {
   std::vector<NodeInfo> nodes;
   for (const auto& [name, image] : images) {
@@ -288,6 +296,19 @@ Task<Outcome<NodeInfo>> MemoryStore::info(Spec spec) {
 
 Task<Outcome<std::vector<SpaceInfo>>> MemoryStore::space(std::optional<std::string>) {
   co_return not_here();
+}
+Task<Outcome<SetSpace>> MemoryStore::space_of(std::vector<Spec>, bool) {
+  co_return not_here();
+}
+// By name, which stands for age here.
+Task<Outcome<std::vector<Spec>>> MemoryStore::range(Spec first, Spec last) {
+  std::vector<Spec> line;
+  for (const auto& [name, image] : images) {
+    const auto spec = parse_spec(name);
+    if (spec->disk != first.disk || !spec->is_snapshot() || spec->snapshot < first.snapshot) continue;
+    if (!last.is_snapshot() || spec->snapshot <= last.snapshot) line.push_back(*spec);
+  }
+  co_return line;
 }
 Task<Outcome<std::vector<PoolInfo>>> MemoryStore::pools() {
   co_return std::vector<PoolInfo>{};

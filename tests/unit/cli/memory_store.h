@@ -40,6 +40,7 @@ class MemoryStore final : public Store {
   Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
+  Task<Outcome<>> keep_changes(std::vector<Spec> snapshots) override;
   Task<Outcome<std::int64_t>> trash(std::vector<Spec> specs, bool with_snapshots) override;
   Task<Outcome<RemovalPreview>> preview_removal(std::vector<Spec> specs, bool with_snapshots,
                                                 bool to_trash) override;
@@ -58,9 +59,12 @@ class MemoryStore final : public Store {
   Task<Outcome<std::vector<AttachmentInfo>>> detach(std::string disk, std::string token) override;
   Task<Outcome<std::vector<AttachmentInfo>>> detach_all(std::string disk) override;
   Task<Outcome<std::vector<AttachmentInfo>>> fence(std::string disk) override;
+  Task<Outcome<>> set_quota(std::string disk, std::uint64_t limit_bytes) override;
   Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
   Task<Outcome<NodeInfo>> info(Spec spec) override;
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) override;
+  Task<Outcome<SetSpace>> space_of(std::vector<Spec> specs, bool own_only) override;
+  Task<Outcome<std::vector<Spec>>> range(Spec first, Spec last) override;
   Task<Outcome<std::vector<PoolInfo>>> pools() override;
   Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) override;
   Task<Outcome<std::unique_ptr<BlockDevice>>> open_device(Spec spec, Access access, Holder holder) override;

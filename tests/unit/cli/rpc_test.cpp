@@ -150,8 +150,8 @@ TEST_CASE("listings name what the contract names") {
   CHECK(tree["nodes"][2]["kind"] == "deleted");
   CHECK(tree["nodes"][2]["name"] == "");
   CHECK(diff_to_json({{4096, 8192, true}}) == Json::parse(R"([{"offset":4096,"length":8192,"zero":true}])"));
-  CHECK(space_to_json({{{"web", ""}, 1, 2, 3}}) ==
-        Json::parse(R"([{"name":"web","own":1,"shared":2,"frees":3}])"));
+  CHECK(space_to_json({{{"web", ""}, 1, 2, 3, {}}}) ==
+        Json::parse(R"([{"name":"web","own":1,"shared":2,"frees":3,"disk":null}])"));
 }
 
 TEST_CASE("a line of brackets is refused before it is walked") {

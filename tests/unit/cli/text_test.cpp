@@ -101,6 +101,14 @@ TEST_CASE("libvirt's element escapes what XML needs") {
         std::string::npos);
 }
 
+TEST_CASE("a time that has passed is an age or a time of RFC 3339") {
+  constexpr std::int64_t kNow = 1'700'000'000'000;
+  CHECK(*parse_past("14d", kNow) == kNow - 14 * 86'400'000);
+  CHECK(*parse_past("2001-01-01T00:00:00Z", kNow) == 978'307'200'000);
+  for (const char* bad : {"", "never", "14", "0d", "yesterday"})
+    CHECK_FALSE(parse_past(bad, kNow).has_value());
+}
+
 TEST_CASE("an end is never, a time from now, or a time of RFC 3339 to come") {
   constexpr std::int64_t kNow = 1'700'000'000'000;  // 2023-11-14T22:13:20Z
   CHECK(*parse_end("never", kNow) == 0);

@@ -19,7 +19,7 @@ NodeInfo node(std::uint64_t id, std::uint64_t parent, Kind kind, std::string dis
   info.disk = std::move(disk);
   info.snapshot = std::move(snapshot);
   info.size_bytes = kGiB;
-  info.created_unix_ms = kNow - kMinute * static_cast<std::int64_t>(100 - id);
+  info.created_unix_ms = kNow - kMinute * (100 - static_cast<std::int64_t>(std::min<std::uint64_t>(id, 30)));
   return info;
 }
 
@@ -107,15 +107,87 @@ TEST_CASE("a long name pushes its own row aside, and no other") {
             "● web (head)  1.0 GiB  1 hour ago\n");
 }
 
-TEST_CASE("a line of ten thousand snapshots stays in one column") {
+std::vector<NodeInfo> line_of(std::uint64_t count) {
   std::vector<NodeInfo> nodes;
-  for (std::uint64_t id = 1; id <= 10'000; ++id) {
+  for (std::uint64_t id = 1; id <= count; ++id)
     nodes.push_back(node(id, id - 1, Kind::kSnapshot, "web", std::to_string(id)));
-  }
-  nodes.push_back(node(10'001, 10'000, Kind::kHead, "web"));
-  const std::string picture = draw_tree(nodes, kNow);
-  CHECK(std::count(picture.begin(), picture.end(), '\n') == 10'001);
+  nodes.push_back(node(count + 1, count, Kind::kHead, "web"));
+  return nodes;
+}
+
+std::size_t lines_of(const std::string& text) {
+  return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+TEST_CASE("all of a line of ten thousand snapshots stays in one column") {
+  const std::string picture = draw_tree(line_of(10'000), kNow, {.all = true});
+  CHECK(lines_of(picture) == 10'001);
   CHECK(picture.find("├") == std::string::npos);
+}
+
+TEST_CASE("a long run of plain snapshots is one line between its ends") {
+  TreeView view;
+  std::string asked;
+  view.own_bytes = [&asked](const Spec& first, const Spec& last) {
+    asked = first.text() + " to " + last.text();
+    return std::optional(12 * kGiB);
+  };
+  const std::string picture = draw_tree(line_of(10'000), kNow, view);
+  CHECK(lines_of(picture) == 6);
+  CHECK(picture.find("\n… 9,996 snapshots, 12.0 GiB own\n") != std::string::npos);
+  CHECK(asked == "web@3 to web@9998");
+  CHECK(draw_tree(line_of(10'000), kNow).find("\n… 9,996 snapshots\n") != std::string::npos);
+  CHECK(lines_of(draw_tree(line_of(13), kNow)) == 14);
+  CHECK(lines_of(draw_tree(line_of(14), kNow)) == 6);
+}
+
+TEST_CASE("what there is something to tell of is not folded") {
+  std::vector<NodeInfo> nodes = line_of(60);
+  nodes[29].note = "before the upgrade";
+  nodes[44].holds = {"audit"};
+  const std::string picture = draw_tree(nodes, kNow);
+  CHECK(picture.find("before the upgrade") != std::string::npos);
+  CHECK(picture.find("held by audit") != std::string::npos);
+  CHECK(picture.find("… 25 snapshots\n") != std::string::npos);
+  CHECK(picture.find("… 10 snapshots\n") != std::string::npos);
+  // Where a branch parts off the run ends.
+  nodes = line_of(60);
+  nodes.push_back(node(100, 30, Kind::kHead, "copy"));
+  nodes[29].clones = {"copy"};
+  const std::string forked = draw_tree(nodes, kNow);
+  CHECK(forked.find("├─● copy (head)") != std::string::npos);
+  CHECK(forked.find("… 25 snapshots\n") != std::string::npos);
+  CHECK(forked.find("… 26 snapshots\n") != std::string::npos);
+}
+
+TEST_CASE("older snapshots are folded however few, disks never") {
+  std::vector<NodeInfo> nodes = {node(1, 0, Kind::kSnapshot, "web", "a"),
+                                 node(2, 1, Kind::kSnapshot, "web", "b"),
+                                 node(3, 2, Kind::kSnapshot, "web", "c"), node(4, 3, Kind::kHead, "web"),
+                                 node(5, 0, Kind::kHead, "old")};
+  CHECK(draw_tree(nodes, kNow, {.since_unix_ms = nodes[2].created_unix_ms}) ==
+        "… 2 older snapshots\n"
+        "○ web@c              1.0 GiB  1 hour ago\n"
+        "● web (head)         1.0 GiB  1 hour ago\n"
+        "\n"
+        "● old (head)         1.0 GiB  1 hour ago\n");
+}
+
+TEST_CASE("branches deeper than is asked for are counted") {
+  const std::vector<NodeInfo> nodes = {node(1, 0, Kind::kSnapshot, "a", "1"),
+                                       node(2, 1, Kind::kSnapshot, "b", "1"), node(3, 2, Kind::kHead, "c"),
+                                       node(4, 2, Kind::kHead, "b"), node(5, 1, Kind::kHead, "a")};
+  CHECK(draw_tree(nodes, kNow, {.depth = 0}) ==
+        "○ a@1                              1.0 GiB  1 hour ago\n"
+        "├─… 1 branch: 2 disks, 1 snapshot\n"
+        "● a (head)                         1.0 GiB  1 hour ago\n");
+  CHECK(draw_tree(nodes, kNow, {.depth = 1}) ==
+        "○ a@1                                1.0 GiB  1 hour ago\n"
+        "├─○ b@1                              1.0 GiB  1 hour ago  cloned from a@1\n"
+        "│ ├─… 1 branch: 1 disk, 0 snapshots\n"
+        "│ ● b (head)                         1.0 GiB  1 hour ago\n"
+        "● a (head)                           1.0 GiB  1 hour ago\n");
+  CHECK(draw_tree(nodes, kNow, {.depth = 2}) == draw_tree(nodes, kNow));
 }
 
 }  // namespace

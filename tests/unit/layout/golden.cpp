@@ -122,6 +122,9 @@ TEST_CASE("golden: values of the tree") {
   const AttachmentValue active{8, AttachmentState::kActive, sample_uuid(0x70), 1'700'000'000'456, ""};
   check_golden("value_attachments", encode(AttachmentsValue{9, {fenced, active}}));
   check_golden("value_base", encode(sample_base()));
+  check_golden("value_bookmark",
+               encode(BookmarkValue{{5}, {3}, {40}, std::uint64_t{1} << 30, 1'700'000'000'123, "monday"}));
+  check_golden("value_quota", encode(QuotaValue{std::uint64_t{10} << 30}));
   check_golden("value_counters", encode(CountersValue{{42}, {4}, {10}, {5}}));
   check_golden("value_applied", encode(AppliedValue{41, 0x0123456789abcdef, 8192, 640}));
   check_golden("value_store", encode(StoreValue{sample_uuid(0x10), sample_uuid(0x30)}));

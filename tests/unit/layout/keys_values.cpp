@@ -79,6 +79,9 @@ TEST_CASE("values of the tree come back, and nothing else is taken for one") {
     base.flattening = i % 3 == 0;
     base.path = random_text(random, 300);
     check_value(base, decode_base, random);
+    check_value(BookmarkValue{{number()}, {number()}, {number()}, number(), time, random_text(random, 255)},
+                decode_bookmark, random);
+    check_value(QuotaValue{number()}, decode_quota, random);
     check_value(CountersValue{{number()}, {number()}, {number()}, {number()}}, decode_counters, random);
     check_value(AppliedValue{number(), number(), number(), number()}, decode_applied, random);
     check_value(StoreValue{sample_uuid(static_cast<std::uint8_t>(i)), sample_uuid(1)}, decode_store, random);

@@ -88,6 +88,10 @@ class RememberingStore final : public Store {
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string>) override {
     co_return not_asked_for();
   }
+  Task<Outcome<>> keep_changes(std::vector<Spec>) override { co_return not_asked_for(); }
+  Task<Outcome<>> set_quota(std::string, std::uint64_t) override { co_return not_asked_for(); }
+  Task<Outcome<SetSpace>> space_of(std::vector<Spec>, bool) override { co_return SetSpace{}; }
+  Task<Outcome<std::vector<Spec>>> range(Spec, Spec) override { co_return std::vector<Spec>{}; }
   Task<Outcome<std::vector<PoolInfo>>> pools() override { co_return not_asked_for(); }
   Task<Outcome<std::vector<DiffRange>>> diff(Spec, Spec, std::uint64_t) override {
     co_return not_asked_for();

@@ -156,6 +156,21 @@ TEST_CASE("nothing stands on a disk that is in the trash, but what is there as w
   house.check();
 }
 
+TEST_CASE("what a clone stands on does not go with the clone's own snapshot above it") {
+  StoreFixture house;
+  house.create("base");
+  house.fill("base", 'x');
+  house.snapshot("base", "s");
+  house.require(house.run(house.store->clone({"base", "s"}, "copy")));
+  house.snapshot("copy", "t");
+  const std::vector<Spec> both{{"base", "s"}, {"copy", "t"}};
+  house.refused(house.run(house.store->remove(both, false)), ErrorKind::kBusy, "copy");
+  house.refused(house.run(house.store->remove({{"base", ""}, {"base", "s"}, {"copy", "t"}}, false)),
+                ErrorKind::kBusy, "copy");
+  house.require(house.run(house.store->remove({{"copy", ""}, {"copy", "t"}, {"base", "s"}}, false)));
+  house.check();
+}
+
 TEST_CASE("removed for good, from the trash or past it") {
   StoreFixture house;
   house.create("web");

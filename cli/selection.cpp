@@ -1,0 +1,57 @@
+#include "cli/selection.h"
+
+namespace coppice::cli {
+namespace {
+
+Outcome<Spec> end_of(const std::string& disk, const std::string& snapshot) {
+  return parse_spec(snapshot.empty() ? disk : disk + "@" + snapshot);
+}
+
+Task<Outcome<std::vector<Spec>>> snapshots_of(Store& store, std::string disk) {
+  auto nodes = co_await store.tree(disk);
+  if (!nodes) co_return std::unexpected(nodes.error());
+  std::vector<Spec> specs;
+  for (const NodeInfo& node : *nodes) {
+    if (node.kind == NodeInfo::Kind::kSnapshot && node.disk == disk) specs.push_back({disk, node.snapshot});
+  }
+  co_return specs;
+}
+
+}  // namespace
+
+Outcome<Selection> parse_selection(const std::string& text) {
+  const auto percent = text.find('%');
+  if (percent == std::string::npos) {
+    auto spec = parse_spec(text);
+    if (!spec) return std::unexpected(spec.error());
+    return Selection{.first = *spec, .last = *spec};
+  }
+  const auto at = text.find('@');
+  if (at == std::string::npos || at > percent) {
+    return refuse(ErrorKind::kInvalid, "'%' stands in a range of snapshots only: DISK@FIRST%LAST");
+  }
+  const std::string disk = text.substr(0, at);
+  auto first = end_of(disk, text.substr(at + 1, percent - at - 1));
+  if (!first) return std::unexpected(first.error());
+  auto last = end_of(disk, text.substr(percent + 1));
+  if (!last) return std::unexpected(last.error());
+  return Selection{.first = *first, .last = *last, .is_range = true};
+}
+
+Task<Outcome<std::vector<Spec>>> expand(Store& store, std::vector<Selection> selections, bool whole_disks) {
+  std::vector<Spec> specs;
+  for (const Selection& selection : selections) {
+    if (!selection.is_range) specs.push_back(selection.first);
+    Outcome<std::vector<Spec>> more;
+    if (selection.is_range) {
+      more = co_await store.range(selection.first, selection.last);
+    } else if (whole_disks && !selection.first.is_snapshot()) {
+      more = co_await snapshots_of(store, selection.first.disk);
+    }
+    if (!more) co_return std::unexpected(more.error());
+    specs.insert(specs.end(), more->begin(), more->end());
+  }
+  co_return specs;
+}
+
+}  // namespace coppice::cli

@@ -1,0 +1,24 @@
+// Selection: what a person names to ask about or to remove: a disk, a snapshot, or a range of snapshots.
+//
+// A range is DISK@A%B: the snapshots of the line that leads from A to B, both included. Without A it begins
+// with the line, without B it ends with the disk's last one. '%' can't be in a name.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "coppice/store.h"
+
+namespace coppice::cli {
+
+struct Selection {
+  Spec first;  // of a range: a bare disk where its beginning is left out
+  Spec last;   // … a bare disk where its end is left out
+  bool is_range = false;
+};
+
+Outcome<Selection> parse_selection(const std::string& text);
+// What is named, in that order. With `whole_disks` a disk stands for its snapshots as well.
+Task<Outcome<std::vector<Spec>>> expand(Store& store, std::vector<Selection> selections, bool whole_disks);
+
+}  // namespace coppice::cli
