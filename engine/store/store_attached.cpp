@@ -56,6 +56,8 @@ Outcome<std::unique_ptr<BlockDevice>> StoreImpl::do_open_attachment(const std::s
   auto known = require_attachment(name, token);
   if (!known) return std::unexpected(known.error());
   const TreeDisk& disk = *engine_->tree().find_disk(name);
+  if (auto usable = require_base(*engine_->tree().node(disk.value.head)); !usable)
+    return std::unexpected(usable.error());
   AttachmentGate::Pass pass{(*known)->epoch, (*known)->state, holder};
   auto head = open_head(disk.value.head, name, false, {std::move(holder), true, true});
   return make_gated_device(std::move(head), gate_of(disk.id), std::move(pass));
