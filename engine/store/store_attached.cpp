@@ -53,12 +53,15 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::do_open_attachment(std::s
                                                                           Holder holder) {
   auto usable = require_writable();
   if (!usable) co_return std::unexpected(usable.error());
+  auto found = require_disk(name);
+  if (!found) co_return std::unexpected(found.error());
+  usable = require_base(*engine_->tree().node((*found)->value.head));
+  if (usable) usable = co_await count_for_quota((*found)->id);
+  if (!usable) co_return std::unexpected(usable.error());
+  // Behind the last suspension: who fences whom goes on meanwhile.
   auto known = require_attachment(name, token);
   if (!known) co_return std::unexpected(known.error());
   const TreeDisk& disk = *engine_->tree().find_disk(name);
-  usable = require_base(*engine_->tree().node(disk.value.head));
-  if (usable) usable = co_await count_for_quota(disk.id);
-  if (!usable) co_return std::unexpected(usable.error());
   AttachmentGate::Pass pass{(*known)->epoch, (*known)->state, holder};
   auto head = open_head(disk.value.head, name, false, {std::move(holder), true, true});
   co_return make_gated_device(std::move(head), gate_of(disk.id), std::move(pass));
