@@ -31,6 +31,7 @@ Dispatcher::Handler Dispatcher::handler_of(const std::string& method) {
       {"tree", &Dispatcher::tree},         {"space", &Dispatcher::space},
       {"pools", &Dispatcher::pools},       {"diff", &Dispatcher::diff},
       {"check", &Dispatcher::check},       {"dump", &Dispatcher::dump},
+      {"mount", &Dispatcher::mount},       {"unmount", &Dispatcher::unmount},
   };
   const auto row = std::ranges::find(kRows, method, &Row::method);
   return row == std::end(kRows) ? nullptr : row->handler;

@@ -12,6 +12,7 @@
 #include "coppice/reactor.h"
 #include "coppice/store.h"
 #include "formats/transfer.h"
+#include "fuse/mounts.h"
 #include "nbd/endpoint.h"
 
 namespace coppice::cli {
@@ -28,6 +29,7 @@ struct Service {
   std::string store;                     // the directory
   std::vector<nbd::Endpoint> endpoints;  // where its disks are served, or will be; at least one
   bool running = false;                  // by this process
+  fuse::Mounts* mounts = nullptr;        // of a daemon
 };
 
 class Dispatcher {
@@ -59,6 +61,9 @@ class Dispatcher {
   Task<Outcome<Json>> set(Call call);
   Task<Outcome<Json>> import(Call call);
   Task<Outcome<Json>> export_(Call call);
+  // Mounted trees (dispatch_mounts.cpp)
+  Task<Outcome<Json>> mount(Call call);
+  Task<Outcome<Json>> unmount(Call call);
   // Questions (dispatch_questions.cpp)
   Task<Outcome<Json>> list(Call call);
   Task<Outcome<Json>> trashed(Call call);

@@ -94,7 +94,7 @@ Task<void> Server::serve(SessionHandle session) {
 
 Task<void> Server::converse(Session& session) {
   StreamReader reader(reactor_, session.socket);
-  const Handshake::Options options{.holder = {session.peer}, .patience = options_.handshake_patience};
+  const Handshake::Options options{.holder = {session.peer, "NBD"}, .patience = options_.handshake_patience};
   Handshake handshake(reactor_, session.socket, reader, exports_, session.deadline, options);
   watch();
   auto attached = co_await handshake.run();

@@ -23,6 +23,7 @@ class StoreImpl final : public Store {
   ~StoreImpl() override = default;
 
   [[nodiscard]] std::string read_only() const override;
+  [[nodiscard]] std::uint64_t changes() const override { return engine_->tree().changes(); }
   Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy) override;
   Task<Outcome<>> snapshot(std::vector<Spec> specs, SnapshotOptions options) override;
   Task<Outcome<>> hold(Spec snapshot, std::string tag) override;
@@ -47,6 +48,7 @@ class StoreImpl final : public Store {
   Task<Outcome<NodeInfo>> info(Spec spec) override;
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) override;
   Task<Outcome<std::vector<PoolInfo>>> pools() override;
+  Task<Outcome<Allocated>> allocated(Spec spec, std::chrono::nanoseconds budget) override;
   Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) override;
   Task<Outcome<std::unique_ptr<BlockDevice>>> open_device(Spec spec, Access access, Holder holder) override;
   Task<Outcome<CheckReport>> check(bool read_data) override;
@@ -59,10 +61,16 @@ class StoreImpl final : public Store {
   void set_read_only(std::string reason) { read_only_ = std::move(reason); }
 
  private:
+  struct Attachment {
+    Holder holder;
+    Access access = Access::kReadOnly;
+  };
   // Who has a node open, and how a message names them.
   [[nodiscard]] std::size_t holders_of(NodeId node) const;
   [[nodiscard]] std::string first_holder(NodeId node) const;
-  void detach(NodeId node, std::list<Holder>::iterator place);
+  void detach(NodeId node, std::list<Attachment>::iterator place);
+  // Refuses a writer beside one that comes by another way.
+  [[nodiscard]] Outcome<> require_no_other_way(NodeId node, const Spec& spec, const Holder& holder) const;
 
   // Refuses where the store is read-only.
   Outcome<> require_writable() const;
@@ -144,7 +152,7 @@ class StoreImpl final : public Store {
   bool policies_stopping_ = false;
   std::set<std::string> told_;     // by the last round of policies
   std::set<std::string> telling_;  // by this one
-  std::map<NodeId, std::list<Holder>> holders_;
+  std::map<NodeId, std::list<Attachment>> holders_;
   bool closed_ = false;
   std::string read_only_;
 };

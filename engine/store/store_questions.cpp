@@ -51,7 +51,8 @@ std::size_t StoreImpl::holders_of(NodeId node) const {
 
 std::string StoreImpl::first_holder(NodeId node) const {
   auto place = holders_.find(node);
-  return place == holders_.end() || place->second.empty() ? "nobody" : place->second.front().description;
+  return place == holders_.end() || place->second.empty() ? "nobody"
+                                                          : place->second.front().holder.description;
 }
 
 NodeInfo StoreImpl::describe(const TreeNode& node) {
@@ -235,7 +236,7 @@ Task<Outcome<std::vector<DiffRange>>> StoreImpl::diff(Spec from, Spec to, std::u
   co_return ranges;
 }
 
-void StoreImpl::detach(NodeId node, std::list<Holder>::iterator place) {
+void StoreImpl::detach(NodeId node, std::list<Attachment>::iterator place) {
   auto found = holders_.find(node);
   found->second.erase(place);
   if (found->second.empty()) holders_.erase(found);
@@ -254,15 +255,17 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::open_device(Spec spec, Ac
     co_return refuse(ErrorKind::kReadOnly,
                      fmt::format("{} is a snapshot and never changes: clone it to write", spec.text()));
   }
+  const NodeId id = (*node)->id;
   if (access == Access::kReadWrite) {
-    if (auto writable = require_writable(); !writable) {
+    auto free = require_writable();
+    if (free) free = require_no_other_way(id, spec, holder);
+    if (!free) {
       verbs_.unlock();
-      co_return std::unexpected(writable.error());
+      co_return std::unexpected(free.error());
     }
   }
-  const NodeId id = (*node)->id;
-  std::list<Holder>& holders = holders_[id];
-  const auto place = holders.insert(holders.end(), std::move(holder));
+  std::list<Attachment>& holders = holders_[id];
+  const auto place = holders.insert(holders.end(), Attachment{std::move(holder), access});
   const auto on_close = [this, id, place] { detach(id, place); };
   std::unique_ptr<BlockDevice> device;
   if (spec.is_snapshot()) {
@@ -324,7 +327,7 @@ Task<Outcome<>> StoreImpl::close() {
     verbs_.unlock();
     start_policies();
     co_return refuse(ErrorKind::kBusy, fmt::format("the store is still in use ({})",
-                                                   holders_.begin()->second.front().description));
+                                                   holders_.begin()->second.front().holder.description));
   }
   co_await housekeeper_.stop();
   Outcome<> stopped;

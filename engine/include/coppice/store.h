@@ -190,6 +190,10 @@ enum class Access : std::uint8_t { kReadOnly, kReadWrite };
 // What a user is told about who has a disk open ("nbd client pid 4711").
 struct Holder {
   std::string description;
+  // How it comes to the disk ("NBD"). Those that open a disk for writing by different ways don't know of each
+  // other, and keep each other out, unless one is `shared`. Empty: goes with all.
+  std::string way = {};
+  bool shared = false;
 };
 
 class Store {
@@ -199,6 +203,9 @@ class Store {
   // Why nothing can be changed here, in one line; empty where it can. Verbs that change something then answer
   // kReadOnly, devices open read-only. It may become so while the store is open: a device has failed.
   [[nodiscard]] virtual std::string read_only() const = 0;
+  // Another number whenever tree() might answer something else, but for attachments, than it did before; 0:
+  // not counted, ask again each time.
+  [[nodiscard]] virtual std::uint64_t changes() const { return 0; }
 
   virtual Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy = {}) = 0;
   virtual Task<Outcome<>> snapshot(std::vector<Spec> specs, SnapshotOptions options) = 0;
@@ -247,6 +254,17 @@ class Store {
   virtual Task<Outcome<NodeInfo>> info(Spec spec) = 0;
   virtual Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) = 0;
   virtual Task<Outcome<std::vector<PoolInfo>>> pools() = 0;
+  // What of a disk or snapshot is allocated, shared or not. Holds nothing up: not a verb, nor an attachment.
+  // It is exact if the map could be gone through within `budget`; what was not looked at then counts as
+  // allocated.
+  struct Allocated {
+    std::uint64_t bytes = 0;
+    bool exact = false;
+  };
+  virtual Task<Outcome<Allocated>> allocated(Spec spec, std::chrono::nanoseconds budget) {
+    (void)budget;
+    co_return refuse(ErrorKind::kUnsupported, spec.text() + ": what is allocated can't be told");
+  }
   // Blocks (4 KiB) whose content may differ, in order, not overlapping, from `from_offset` on.
   virtual Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) = 0;
 
