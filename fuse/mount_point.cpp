@@ -99,6 +99,11 @@ Outcome<> require_means(bool allow_other) {
                                                " is not there: load the kernel's module with "
                                                "'modprobe fuse', or give the container the device");
   if (geteuid() == 0) return {};
+  if (access(kDevice, R_OK | W_OK) != 0)
+    return refuse(ErrorKind::kUnsupported,
+                  std::string(kDevice) +
+                      " may not be opened by this user: as root, run 'chmod 666 /dev/fuse', as " +
+                      "udev does where it runs");
   if (!in_path(kHelper))
     return refuse(
         ErrorKind::kUnsupported,

@@ -27,7 +27,7 @@ constexpr std::size_t kRequestBytes = kBlockBytes + kMostBytes;
 // Up to here the data of a write is copied, and the buffer, large enough for any request, stays where it is.
 constexpr std::size_t kCopiedBytes = std::size_t{16} << 10;
 // So many requests are read before what they asked of the device is started (docs/performance.md).
-constexpr unsigned kRequestsPerTurn = 8;
+constexpr unsigned kRequestsPerTurn = 2;
 // The kernel holds back what is asked asynchronously beyond that.
 constexpr unsigned kMostInBackground = 256;
 
