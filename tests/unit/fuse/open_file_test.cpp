@@ -152,3 +152,38 @@ TEST_CASE("a file that is not there any more") {
   CHECK(store.run(file.resize(kSize)).error().kind == ErrorKind::kNotFound);
   CHECK_FALSE(file.in_use());
 }
+
+TEST_CASE("what is allocated is told without holding anybody up") {
+  OpenStore store;
+  const auto told = [&](const Spec& spec, std::chrono::nanoseconds budget) {
+    return *store.run(store.store().allocated(spec, budget));
+  };
+  CHECK(told({"web", ""}, std::chrono::seconds(1)).bytes == 0);
+  OpenFile file(store.reactor(), store.store(), store.name, {"a test", "FUSE"});
+  REQUIRE(store.run(file.open(Access::kReadWrite)).has_value());
+  const std::vector<std::byte> data(3 * kBlockBytes, std::byte{7});
+  REQUIRE(store.run(file.device()->write(8 * kBlockBytes, data, {})).has_value());
+  REQUIRE(store.run(store.store().snapshot({{"web", "s"}}, {})).has_value());
+  REQUIRE(store.run(file.device()->write(0, data, {})).has_value());
+  CHECK(told({"web", ""}, std::chrono::seconds(1)).bytes == 6 * kBlockBytes);
+  const auto snapshot = told({"web", "s"}, std::chrono::seconds(1));
+  CHECK(snapshot.bytes == 3 * kBlockBytes);
+  CHECK(snapshot.exact);
+  const auto unseen = told({"web", "s"}, std::chrono::nanoseconds(0));
+  CHECK(unseen.bytes == kSize);
+  CHECK_FALSE(unseen.exact);
+  store.run(file.close(Access::kReadWrite));
+}
+
+TEST_CASE("a store's changes are counted") {
+  OpenStore store;
+  const std::uint64_t before = store.store().changes();
+  CHECK(before != 0);
+  CHECK(store.run(store.store().tree(std::nullopt)).has_value());
+  CHECK(store.store().changes() == before);
+  REQUIRE(store.run(store.store().snapshot({{"web", "s"}}, {})).has_value());
+  const std::uint64_t behind = store.store().changes();
+  CHECK(behind != before);
+  REQUIRE(store.run(store.store().rename({"web", "s"}, "t")).has_value());
+  CHECK(store.store().changes() != behind);
+}
