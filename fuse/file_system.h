@@ -55,12 +55,14 @@ class FileSystem {
     std::uint64_t size_bytes = 0;
   };
   Task<void> set_attributes(Reply reply, std::uint64_t number, Changes changes);
+  Task<void> file_system_figures(Reply reply);
+
+  // Directories and links (file_directories.cpp)
   Task<void> read_link(Reply reply, std::uint64_t number);
   Task<void> open_directory(Reply reply, std::uint64_t number);
   Task<void> read_directory(Reply reply, std::uint64_t number, std::uint64_t handle, std::uint64_t first,
                             std::size_t most_bytes);
   void close_directory(Reply reply, std::uint64_t handle);
-  Task<void> file_system_figures(Reply reply);
 
   // Files (file_system.cpp)
   Task<void> open(Reply reply, std::uint64_t number, int flags);

@@ -33,17 +33,19 @@ class Session {
   // destroyed.
   void cut_off();
 
+  // For Operations, while a request is worked on.
+  FileSystem& file_system() { return *file_system_; }
+  void start(Task<void> operation);
+  Payload take_payload(const char* bytes, std::size_t size);
+
  private:
   explicit Session(fuse_session* session) : session_(session) {}
-  friend struct Operations;
 
   Task<void> take_requests();
   Outcome<> prepare_waiting(const std::string& directory);
   // Bytes, or -errno.
   ssize_t receive();
-  void start(Task<void> operation);
   Task<void> run(Task<void> operation);
-  Payload take_payload(const char* bytes, std::size_t size);
 
   fuse_session* session_;
   int descriptor_ = -1;
