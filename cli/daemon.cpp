@@ -15,6 +15,7 @@
 #include "cli/control_socket.h"
 #include "cli/service_notify.h"
 #include "cli/space_watch.h"
+#include "cli/store_directory.h"
 #include "cli/time_text.h"
 #include "coppice/reactor.h"
 #include "coppice/store.h"
@@ -26,6 +27,8 @@ namespace {
 
 constexpr unsigned kLongestStopSeconds = 28;
 constexpr std::chrono::seconds kPolicyInterval{10};
+// Between the last unmount and the end: its answer is on its way, and another mount may come.
+constexpr std::chrono::milliseconds kAfterLastMount{200};
 
 void log_line(const std::string& line) {
   spdlog::info("{}", line);
@@ -66,6 +69,10 @@ class Daemon {
 
  private:
   Task<Outcome<>> serve(Store& store);
+  Task<Outcome<>> serve_until_signal(Store& store, nbd::Server& server, fuse::Mounts& mounts);
+  Task<Outcome<>> mount_first(fuse::Mounts& mounts);
+  Task<void> end_without_mounts(fuse::Mounts& mounts);
+  [[nodiscard]] Service service(fuse::Mounts& mounts) const;
   Outcome<> listen(nbd::Server& server);
   Task<void> wait_for_signal();
   void announce() const;
@@ -74,7 +81,9 @@ class Daemon {
   const DaemonOptions& options_;
   int signals_;
   std::vector<nbd::Endpoint> listening_;
+  std::string mounted_on_;
   bool read_only_ = false;
+  WaitGroup ending_{reactor_};
 };
 
 Task<Outcome<>> Daemon::run() {
@@ -102,13 +111,24 @@ Task<Outcome<>> Daemon::serve(Store& store) {
   nbd::Server server(reactor_, exports, server_options);
   auto listening = listen(server);
   if (!listening) co_return listening;
+  read_only_ = !store.read_only().empty();
+  fuse::Mounts mounts(reactor_, store, options_.store, !read_only_, log_line);
+  auto served = co_await serve_until_signal(store, server, mounts);
+  co_return served;
+}
+
+Task<Outcome<>> Daemon::serve_until_signal(Store& store, nbd::Server& server, fuse::Mounts& mounts) {
   auto control_socket = listen_control(options_.store);
   // On a read-only medium no socket can be made; commands then open the store themselves, beside this.
-  read_only_ = !store.read_only().empty();
   if (!control_socket && !read_only_) co_return std::unexpected(control_socket.error());
   if (!control_socket) spdlog::warn("{}", control_socket.error().message);
-  const unsigned low_from = options_.low_space.empty() ? 0 : options_.low_space.front();
-  Dispatcher dispatcher(reactor_, store, Service{options_.store, listening_, true, low_from});
+  co_await mounts.clear_dead();
+  auto mounted = co_await mount_first(mounts);
+  if (!mounted) {
+    if (control_socket) remove_control(options_.store);
+    co_return mounted;
+  }
+  Dispatcher dispatcher(reactor_, store, service(mounts));
   ControlServer control(reactor_, dispatcher);
   EventHook hook(options_.on_event, options_.store);
   SpaceWatch space(reactor_, store, options_.low_space, hook);
@@ -124,8 +144,40 @@ Task<Outcome<>> Daemon::serve(Store& store) {
     remove_control(options_.store);
     co_await control.stop();
   }
+  co_await mounts.stop();
   co_await server.stop();
+  co_await ending_.wait();
   co_return Outcome<>{};
+}
+
+Task<Outcome<>> Daemon::mount_first(fuse::Mounts& mounts) {
+  if (!options_.mount) co_return Outcome<>{};
+  const fuse::MountOptions& first = *options_.mount;
+  auto directory = co_await mounts.mount(first);
+  if (!directory) co_return std::unexpected(directory.error());
+  mounted_on_ = *directory;
+  mounts.on_last_gone = [this, &mounts] {
+    ending_.add();
+    spawn(end_without_mounts(mounts));
+  };
+  co_return Outcome<>{};
+}
+
+Task<void> Daemon::end_without_mounts(fuse::Mounts& mounts) {
+  co_await sleep_for(reactor_, kAfterLastMount);
+  if (mounts.empty()) ::kill(getpid(), SIGTERM);
+  ending_.done();
+}
+
+Service Daemon::service(fuse::Mounts& mounts) const {
+  const bool running = !listening_.empty();
+  return {.store = options_.store,
+          .endpoints =
+              running ? listening_
+                      : std::vector<nbd::Endpoint>{nbd::UnixEndpoint{default_nbd_socket(options_.store)}},
+          .running = running,
+          .low_space_percent = options_.low_space.empty() ? 0 : options_.low_space.front(),
+          .mounts = &mounts};
 }
 
 Outcome<> Daemon::listen(nbd::Server& server) {
@@ -138,6 +190,10 @@ Outcome<> Daemon::listen(nbd::Server& server) {
 }
 
 void Daemon::announce() const {
+  if (options_.mounted) {
+    options_.mounted(mounted_on_);
+    return;
+  }
   Json uris = Json::array();
   for (const auto& endpoint : listening_) uris.push_back(nbd::export_uri(endpoint, ""));
   if (options_.json) {

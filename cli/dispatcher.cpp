@@ -35,6 +35,7 @@ Dispatcher::Handler Dispatcher::handler_of(const std::string& method) {
       {"dump", &Dispatcher::dump},         {"set-base", &Dispatcher::set_base},
       {"flatten", &Dispatcher::flatten},   {"space-of", &Dispatcher::space_of},
       {"fullness", &Dispatcher::fullness}, {"quota", &Dispatcher::set_quota},
+      {"mount", &Dispatcher::mount},       {"unmount", &Dispatcher::unmount},
   };
   const auto row = std::ranges::find(kRows, method, &Row::method);
   return row == std::end(kRows) ? nullptr : row->handler;

@@ -13,6 +13,7 @@
 #include "coppice/reactor.h"
 #include "coppice/store.h"
 #include "formats/transfer.h"
+#include "fuse/mounts.h"
 #include "nbd/endpoint.h"
 
 namespace coppice::cli {
@@ -30,6 +31,7 @@ struct Service {
   std::vector<nbd::Endpoint> endpoints;              // where its disks are served, or will be; at least one
   bool running = false;                              // by this process
   unsigned low_space_percent = kLowSpacePercent[0];  // so full, it is told with answers; 0: never
+  fuse::Mounts* mounts = nullptr;                    // of a daemon
 };
 
 class Dispatcher {
@@ -72,6 +74,9 @@ class Dispatcher {
   Task<Outcome<Json>> set_base(Call call);
   Task<Outcome<Json>> flatten(Call call);
   Task<Outcome<>> follow_flatten(std::string disk, formats::TransferHooks& hooks);
+  // Mounted trees (dispatch_mounts.cpp)
+  Task<Outcome<Json>> mount(Call call);
+  Task<Outcome<Json>> unmount(Call call);
   // Questions (dispatch_questions.cpp)
   Task<Outcome<Json>> list(Call call);
   Task<Outcome<Json>> trashed(Call call);

@@ -41,6 +41,8 @@ Verb diff_verb(CLI::App& program);
 Verb import_verb(CLI::App& program);
 Verb export_verb(CLI::App& program);
 Verb serve_verb(CLI::App& program);
+Verb mount_verb(CLI::App& program);
+Verb unmount_verb(CLI::App& program);
 Verb check_verb(CLI::App& program);
 Verb dump_verb(CLI::App& program);
 

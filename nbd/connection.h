@@ -9,9 +9,9 @@
 #include <functional>
 
 #include "coppice/block_device.h"
+#include "coppice/buffer_pool.h"
 #include "coppice/reactor.h"
 #include "nbd/block_status.h"
-#include "nbd/buffer_pool.h"
 #include "nbd/reply_sender.h"
 #include "nbd/request.h"
 #include "nbd/stream.h"

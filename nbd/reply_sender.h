@@ -10,8 +10,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "coppice/buffer_pool.h"
 #include "coppice/reactor.h"
-#include "nbd/buffer_pool.h"
 #include "nbd/reply.h"
 
 namespace coppice::nbd {

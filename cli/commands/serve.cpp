@@ -1,9 +1,7 @@
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
-
 #include <memory>
 
 #include "cli/daemon.h"
+#include "cli/daemon_log.h"
 #include "cli/fullness.h"
 #include "cli/store_directory.h"
 #include "cli/verb.h"
@@ -29,12 +27,6 @@ Outcome<nbd::Endpoint> endpoint_of(const std::string& text) {
     return nbd::parse_endpoint(absolute_path(local->path));
   }
   return endpoint;
-}
-
-void log_to_stderr() {
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("coppice"));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
-  spdlog::flush_on(spdlog::level::info);
 }
 
 Outcome<int> serve(const Options& options, Context& context) {

@@ -54,7 +54,8 @@ std::size_t StoreImpl::holders_of(NodeId node) const {
 
 std::string StoreImpl::first_holder(NodeId node) const {
   auto place = holders_.find(node);
-  return place == holders_.end() || place->second.empty() ? "nobody" : place->second.front().description;
+  return place == holders_.end() || place->second.empty() ? "nobody"
+                                                          : place->second.front().holder.description;
 }
 
 NodeInfo StoreImpl::describe(const TreeNode& node) {
@@ -248,8 +249,9 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::do_open_device(Spec spec,
   if (usable && writes) usable = require_writable();
   if (usable && writes)
     usable = require_no_attachment(*engine_->tree().find_disk(spec.disk), "writing to it");
-  if (!usable) co_return std::unexpected(usable.error());
   const NodeId id = (*node)->id;
+  if (usable && writes) usable = require_no_other_way(id, spec, holder);
+  if (!usable) co_return std::unexpected(usable.error());
   if (writes) usable = co_await count_for_quota((*node)->value.disk);
   if (!usable) co_return std::unexpected(usable.error());
   if (spec.is_snapshot())

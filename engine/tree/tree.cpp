@@ -43,6 +43,7 @@ Result<> Tree::load(MetaStore& meta) {
 }
 
 Result<> Tree::apply(const Edits& edits) {
+  ++changes_;
   for (const MetaEdit& edit : edits) {
     auto applied = apply_one(edit);
     if (!applied) return applied;

@@ -54,6 +54,8 @@ class Tree final : public BranchParents {
   // What changed since the last call, as puts and erases of the `meta` family.
   void collect_dirty(MetaBatch& into);
   [[nodiscard]] bool dirty() const { return !dirty_.empty(); }
+  // Grows with every change, from 1 on.
+  [[nodiscard]] std::uint64_t changes() const { return changes_; }
 
   // Questions.
   [[nodiscard]] Parent parent_of(BranchId branch) const override;
@@ -191,6 +193,7 @@ class Tree final : public BranchParents {
   std::map<std::pair<DiskId, std::string>, NodeId> snapshot_names_;
   CountersValue counters_{Epoch{1}, BranchId{1}, NodeId{1}, DiskId{1}};
   std::set<std::string> dirty_;
+  std::uint64_t changes_ = 1;
 };
 
 }  // namespace coppice

@@ -4,8 +4,8 @@
 #
 # The direction, of which CMake sees only the linking:
 #   base <- io, layout <- journal, pool, map <- tree <- disk <- store
-# Everything outside engine/ sees coppice/*.h only; formats and nbd know neither each other nor the cli.
-# RocksDB stands in map and liburing in io, and no public header names either; bench has a raw ring to compare with.
+# Everything outside engine/ sees coppice/*.h only; formats, nbd and fuse know neither each other nor the cli.
+# RocksDB stands in map, libfuse in fuse and liburing in io, and no public header names either; bench has a raw ring to compare with.
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -73,6 +73,10 @@ offences() {
         if (!(house == "engine" && room == "io") && house != "bench" && !inner_test) offence("liburing stands in io")
         next
       }
+      target == "fuse3" {
+        if (house != "fuse" && !inner_test) offence("libfuse stands in fuse")
+        next
+      }
       target == "coppice" {
         if (system("test -f engine/include/" header) != 0) offence("no such public header")
         next
@@ -89,7 +93,7 @@ self_test() {
   copy=$(mktemp -d)
   trap 'rm -rf "$copy"' EXIT
   local tree
-  for tree in engine formats nbd cli bench tests; do
+  for tree in engine formats nbd fuse cli bench tests; do
     [[ ! -d $repo/$tree ]] || cp -r "$repo/$tree" "$copy/"
   done
   mkdir -p "$copy/tests/model"
@@ -134,6 +138,10 @@ self_test() {
   expect nbd/planted.cpp '#include "pool/pool.h"'
   expect nbd/planted.h '#include "cli/rpc.h"'
   expect formats/planted.cpp '#include "nbd/server.h"'
+  expect fuse/planted.cpp '#include "nbd/server.h"'
+  expect fuse/planted.cpp '#include "store/engine.h"'
+  expect nbd/planted.cpp '#include "fuse/mounts.h"'
+  expect cli/planted.cpp '#include <fuse3/fuse_lowlevel.h>'
   expect cli/planted.cpp '#include "map/leaf_cache.h"'
   expect cli/planted.cpp '#include "coppice/no_such_header.h"'
   expect cli/CMakeLists.txt 'target_link_libraries(coppice PRIVATE coppice_rooms)'
@@ -146,6 +154,8 @@ self_test() {
   allow engine/store/planted.cpp '#include <vector>'
   allow nbd/planted.cpp '#include "coppice/result.h"'
   allow cli/planted.cpp '#include "nbd/server.h"'
+  allow cli/planted.cpp '#include "fuse/mounts.h"'
+  allow fuse/planted.cpp '#include <fuse3/fuse_lowlevel.h>'
   allow tests/unit/pool/planted.cpp '#include "pool/pool.h"'
   return "$failed"
 }

@@ -253,7 +253,7 @@ class WithDaemon(StoreTest):
 
     def test_every_verb_has_help_with_an_example(self):
         for verb in ("init create ls info du rm rename resize set flatten snapshot hold release expire undelete schedule attach detach fence rollback clone tree diff import export serve "
-                     "check dump").split():
+                     "mount unmount check dump").split():
             text = run(PROGRAM, verb, "--help").stdout.decode()
             self.assertIn("Example", text, verb)
             self.assertIn(f"coppice {verb}", text, verb)

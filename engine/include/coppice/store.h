@@ -244,6 +244,10 @@ struct Holder {
   // Asks an attachment's client to let go of its device soon, and says why. The device is not destroyed
   // within the call. May be empty.
   std::function<void(const std::string& why)> leave = {};
+  // How it comes to the disk ("NBD"). Those that open a disk for writing by different ways don't know of each
+  // other, and keep each other out, unless one is `shared`. Empty: goes with all.
+  std::string way = {};
+  bool shared = false;
 };
 
 class Store {
@@ -253,6 +257,9 @@ class Store {
   // Why nothing can be changed here, in one line; empty where it can. Verbs that change something then answer
   // kReadOnly, devices open read-only. It may become so while the store is open: a device has failed.
   [[nodiscard]] virtual std::string read_only() const = 0;
+  // Another number whenever tree() might answer something else, but for attachments, than it did before; 0:
+  // not counted, ask again each time.
+  [[nodiscard]] virtual std::uint64_t changes() const { return 0; }
 
   virtual Task<Outcome<>> create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy = {}) = 0;
   // A disk over an image that is never written. Size 0: the image's. Answers the size.
@@ -336,6 +343,17 @@ class Store {
   // `last` (a bare disk: its head). Those of other disks, from which the line was cloned, are not in it.
   virtual Task<Outcome<std::vector<Spec>>> range(Spec first, Spec last) = 0;
   virtual Task<Outcome<std::vector<PoolInfo>>> pools() = 0;
+  // What of a disk or snapshot is allocated, shared or not. Holds nothing up: not a verb, nor an attachment.
+  // It is exact if the map could be gone through within `budget`; what was not looked at then counts as
+  // allocated.
+  struct Allocated {
+    std::uint64_t bytes = 0;
+    bool exact = false;
+  };
+  virtual Task<Outcome<Allocated>> allocated(Spec spec, std::chrono::nanoseconds budget) {
+    (void)budget;
+    co_return refuse(ErrorKind::kUnsupported, spec.text() + ": what is allocated can't be told");
+  }
   // Blocks (4 KiB) whose content may differ, in order, not overlapping, from `from_offset` on. kUntracked:
   // they are not of one tree.
   virtual Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) = 0;

@@ -3,8 +3,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "coppice/buffer_pool.h"
 #include "nbd/block_status.h"
-#include "nbd/buffer_pool.h"
 #include "nbd/reply.h"
 #include "raw_client.h"
 

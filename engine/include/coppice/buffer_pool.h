@@ -13,7 +13,7 @@
 #include "coppice/aligned_buffer.h"
 #include "coppice/types.h"
 
-namespace coppice::nbd {
+namespace coppice {
 
 class BufferPool {
  public:
@@ -47,4 +47,4 @@ class BufferPool {
   std::size_t kept_bytes_ = 0;
 };
 
-}  // namespace coppice::nbd
+}  // namespace coppice

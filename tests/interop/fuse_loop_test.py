@@ -1,0 +1,140 @@
+"""File systems on loop devices on files of the mounted tree: made, filled, checked; and the daemon killed below one.
+
+COPPICE_FUSE_KILLS: how often it is killed (2).
+"""
+import hashlib
+import os
+import random
+import subprocess
+import threading
+import time
+import unittest
+
+from coppice import MIB, run, wait_until
+from mounted import Loop, MountedTest
+
+ROUNDS = int(os.environ.get("COPPICE_FUSE_KILLS", "2"))
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+TREE = [os.path.join(SOURCE, part) for part in ("engine", "nbd", "cli", "docs")]
+
+FILE_SYSTEMS = {
+    "ext4": (("mkfs.ext4", "-q", "-F"), ("e2fsck", "-fn"), "ro,noload"),
+    "xfs": (("mkfs.xfs", "-q", "-f"), ("xfs_repair", "-n"), "ro,norecovery,nouuid"),
+    "btrfs": (("mkfs.btrfs", "-q", "-f"), ("btrfs", "check", "--readonly"), "ro"),
+}
+
+
+def fsync_all(folder):
+    for path, _, names in os.walk(folder):
+        for name in names:
+            descriptor = os.open(os.path.join(path, name), os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+
+
+class FileSystems(MountedTest):
+    def fill(self, point, number):
+        run("cp", "-r", *TREE, point)
+        with open(f"{point}/random{number}", "wb") as file:
+            file.write(random.Random(number).randbytes(20 * MIB))
+        fsync_all(point)
+
+    def same(self, point, number):
+        for tree in TREE:
+            run("diff", "-r", tree, f"{point}/{os.path.basename(tree)}")
+        with open(f"{point}/random{number}", "rb") as file:
+            self.assertTrue(file.read() == random.Random(number).randbytes(20 * MIB))
+
+    def one(self, kind, direct):
+        make, check, frozen = FILE_SYSTEMS[kind]
+        name = self.new_disk("512M")
+        disk = self.store.disk(name)
+        with Loop(self.store, disk, direct) as loop:
+            run(*make, loop.device)
+            point = loop.mount()
+            self.fill(point, 1)
+            # Frozen, so that it can be mounted without its log being played back.
+            run("fsfreeze", "-f", point)
+            try:
+                self.store.run("snapshot", f"{name}@filled")
+            finally:
+                run("fsfreeze", "-u", point)
+            run("rm", "-r", *[f"{point}/{os.path.basename(tree)}" for tree in TREE], f"{point}/random1")
+            run("fstrim", point)
+            self.fill(point, 2)
+            loop.unmount()
+            run(*check, loop.device)
+            self.same(loop.mount(), 2)
+        with Loop(self.store, self.store.snapshot(name, "filled"), direct, read_only=True) as loop:
+            self.same(loop.mount(frozen), 1)
+        run(*check, disk)
+
+    def test_ext4(self):
+        self.one("ext4", True)
+        self.one("ext4", False)
+
+    def test_xfs(self):
+        self.one("xfs", True)
+
+    def test_btrfs(self):
+        self.one("btrfs", True)
+
+
+class Writer(threading.Thread):
+    """Makes files and remembers those whose fsync came back, until an error ends it."""
+
+    def __init__(self, point, number):
+        super().__init__()
+        self.point, self.chance, self.synced = point, random.Random(number), {}
+        self.number = number
+
+    def run(self):
+        count = 0
+        folder = os.open(self.point, os.O_RDONLY)
+        try:
+            while True:
+                name = f"f{self.number}-{count % 400}"
+                data = self.chance.randbytes(self.chance.choice((100, 4096, 70_000, 400_000)))
+                self.synced.pop(name, None)
+                with open(f"{self.point}/{name}", "wb", buffering=0) as file:
+                    file.write(data)
+                    os.fsync(file.fileno())
+                os.fsync(folder)
+                self.synced[name] = hashlib.sha256(data).digest()
+                count += 1
+        except OSError:
+            pass
+        finally:
+            os.close(folder)
+
+
+class Killed(MountedTest):
+    def test_no_fsynced_file_is_lost(self):
+        name = self.new_disk("400M")
+        run("mkfs.ext4", "-q", "-F", self.store.disk(name))
+        for number in range(ROUNDS):
+            with Loop(self.store, self.store.disk(name), direct=number % 2 == 0) as loop:
+                writer = Writer(loop.mount("errors=remount-ro"), number)
+                writer.start()
+                wait_until(lambda: len(writer.synced) >= 20 or not writer.is_alive(), "no file is written")
+                time.sleep(random.random() * 2)
+                self.store.daemon.kill()
+                writer.join(timeout=120)
+                self.assertFalse(writer.is_alive(), "the writer hangs")
+            self.assertGreaterEqual(len(writer.synced), 20)
+            self.store.serve()
+            self.store.mount()
+            # 1: it has played back its journal.
+            done = subprocess.run(["e2fsck", "-fy", self.store.disk(name)], capture_output=True, text=True)
+            self.assertIn(done.returncode, (0, 1), done.stdout + done.stderr)
+            self.assertNotIn("FIXED", done.stdout)
+            with Loop(self.store, self.store.disk(name)) as loop:
+                point = loop.mount()
+                for file_name, digest in writer.synced.items():
+                    with open(f"{point}/{file_name}", "rb") as file:
+                        self.assertEqual(hashlib.sha256(file.read()).digest(), digest, file_name)
+        print(f"{ROUNDS} kills", flush=True)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
