@@ -45,7 +45,7 @@ Task<void> FileSystem::open_directory(Reply reply, std::uint64_t number) {
 // Read from its start, a directory is looked up anew; else it goes on in what it was then.
 Task<void> FileSystem::read_directory(Reply reply, std::uint64_t number, std::uint64_t handle,
                                       std::uint64_t first, std::size_t most_bytes) {
-  auto& directory = *reinterpret_cast<Directory*>(handle);
+  auto& directory = *std::bit_cast<Directory*>(handle);
   if (first == 0) {
     const auto fresh = co_await refresh();
     if (!fresh) {
@@ -58,7 +58,7 @@ Task<void> FileSystem::read_directory(Reply reply, std::uint64_t number, std::ui
 }
 
 void FileSystem::close_directory(Reply reply, std::uint64_t handle) {
-  directories_.erase(reinterpret_cast<Directory*>(handle));
+  directories_.erase(std::bit_cast<Directory*>(handle));
   reply.done();
 }
 

@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include <bit>
 #include <functional>
 #include <memory>
 #include <unordered_map>
@@ -99,7 +100,7 @@ class FileSystem {
     std::uint64_t bytes = 0;
     std::chrono::nanoseconds until{};  // when to count again; 0: never
   };
-  static Handle& handle_of(std::uint64_t handle) { return *reinterpret_cast<Handle*>(handle); }
+  static Handle& handle_of(std::uint64_t handle) { return *std::bit_cast<Handle*>(handle); }
 
   Task<Outcome<>> refresh();
   Task<std::optional<Spec>> name_of(std::uint64_t node);

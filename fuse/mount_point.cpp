@@ -5,6 +5,7 @@
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,8 +20,6 @@
 #include <vector>
 
 #include "fuse/mount_table.h"
-
-extern char** environ;
 
 namespace coppice::fuse {
 
@@ -39,16 +38,17 @@ std::vector<MountEntry> mounts() {
   return all;
 }
 
+// Not stat(2): the kernel answers that by itself for as long as it may remember the attributes.
 bool is_dead(const std::string& directory) {
-  struct stat status{};
-  return stat(directory.c_str(), &status) != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+  struct statvfs figures{};
+  return statvfs(directory.c_str(), &figures) != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
 bool in_path(const std::string& program) {
   const char* path = std::getenv("PATH");
   std::istringstream folders(path == nullptr ? "/usr/bin:/bin" : path);
   for (std::string folder; std::getline(folders, folder, ':');) {
-    if (access((folder + "/" + program).c_str(), X_OK) == 0) return true;
+    if (access((std::filesystem::path(folder) / program).c_str(), X_OK) == 0) return true;
   }
   return access(("/usr/bin/" + program).c_str(), X_OK) == 0;
 }

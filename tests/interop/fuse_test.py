@@ -307,6 +307,7 @@ class ComingAndGoing(unittest.TestCase):
         for command in ("mount", "serve", "unmount"):
             self.store.serve()
             self.store.mount()
+            os.stat(self.store.mountpoint)  # the kernel remembers that it was well
             self.store.daemon.kill()
             with self.assertRaises(OSError) as dead:
                 os.listdir(self.store.mountpoint)
