@@ -24,8 +24,8 @@ struct DaemonOptions {
   std::uint64_t cache_bytes = 0;
   bool conservative_flush = false;
   bool give_back = true;
-  std::vector<unsigned> low_space;  // per cents of the pool that are told of
-  std::string on_event;             // a command of the shell
+  std::vector<unsigned> low_space = {};  // per cents of the pool that are told of
+  std::string on_event = {};             // a command of the shell
   bool json = false;
   OpenMode mode = OpenMode::kReadWrite;
   // What it is there for; it ends with the last mount.

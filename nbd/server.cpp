@@ -95,7 +95,7 @@ Task<void> Server::serve(SessionHandle session) {
 Task<void> Server::converse(Session& session) {
   StreamReader reader(reactor_, session.socket);
   const auto leave = [this, &session](const std::string& why) { dismiss(session, why); };
-  const Handshake::Options options{.holder = {session.peer, leave, "NBD"},
+  const Handshake::Options options{.holder = {session.peer, "NBD", false, leave},
                                    .patience = options_.handshake_patience};
   Handshake handshake(reactor_, session.socket, reader, exports_, session.deadline, options);
   watch();

@@ -40,8 +40,6 @@ Outcome<int> set_base(const Options& options, Context& context) {
   });
 }
 
-}
-
 std::string render_quota(const Json& answer) {
   const std::string disk = "disk " + answer.value("name", "");
   const Json quota = answer.value("quota", Json());

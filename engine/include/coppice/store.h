@@ -241,13 +241,13 @@ enum class Access : std::uint8_t { kReadOnly, kReadWrite, kBase };
 // What a user is told about who has a disk open ("nbd client pid 4711").
 struct Holder {
   std::string description;
-  // Asks an attachment's client to let go of its device soon, and says why. The device is not destroyed
-  // within the call. May be empty.
-  std::function<void(const std::string& why)> leave = {};
   // How it comes to the disk ("NBD"). Those that open a disk for writing by different ways don't know of each
   // other, and keep each other out, unless one is `shared`. Empty: goes with all.
   std::string way = {};
   bool shared = false;
+  // Asks an attachment's client to let go of its device soon, and says why. The device is not destroyed
+  // within the call. May be empty.
+  std::function<void(const std::string& why)> leave = {};
 };
 
 class Store {

@@ -148,7 +148,9 @@ TEST_CASE("a change waits for writes only where it concerns them") {
 TEST_CASE("who is dismissed is asked once, and waited for") {
   House house;
   std::vector<std::string> asked;
-  Pass leaving{1, State::kActive, {"a", [&](const std::string& why) { asked.push_back(why); }}};
+  Pass leaving{1, State::kActive, {.description = "a", .leave = [&](const std::string& why) {
+                                     asked.push_back(why);
+                                   }}};
   const auto place = house.gate.enter(std::move(leaving));
   Pass* stays = house.enter(2, State::kIncoming);
   const auto task = [](House& in) -> Task<void> {

@@ -184,7 +184,8 @@ TEST_CASE("a successor waits until the client before it is gone; so does a detac
   const auto open = [&] {
     why.clear();
     auto opened = house.run(house.store->open_attachment(
-        "web", made.token, {"client", [&why](const std::string& text) { why = text; }}));
+        "web", made.token,
+        {.description = "client", .leave = [&why](const std::string& text) { why = text; }}));
     house.require(opened);
     device = std::move(*opened);
     spawn(leave_soon(*house.reactor, device, why));
