@@ -34,6 +34,7 @@ void World::create_over() {
   note("create " + name + " " + std::to_string(size) + " over the base" + (policy.strict ? " strict" : ""));
   auto made = run(store_->create_disk_over(name, size, policy, {directory_ + "/base.raw", -1}));
   require(made, "create " + name);
+  require(run(store_->set_quota(name, kMaxDiskBytes)), "set a quota of " + name);
   if (size == 0) size = round_up(base_bytes_, kSectorBytes);
   expect(*made == size, "create " + name + ": its size");
   note_policy(name, policy.strict);
