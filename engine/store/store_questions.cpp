@@ -54,8 +54,7 @@ std::size_t StoreImpl::holders_of(NodeId node) const {
 
 std::string StoreImpl::first_holder(NodeId node) const {
   auto place = holders_.find(node);
-  return place == holders_.end() || place->second.empty() ? "nobody"
-                                                          : place->second.front().description;
+  return place == holders_.end() || place->second.empty() ? "nobody" : place->second.front().description;
 }
 
 NodeInfo StoreImpl::describe(const TreeNode& node) {
