@@ -1,5 +1,6 @@
 #include "cli/attachment_json.h"
 
+#include "cli/table.h"
 #include "nbd/store_exports.h"
 
 namespace coppice::cli {
@@ -33,6 +34,17 @@ Json attachments_to_json(const std::string& disk, const std::vector<AttachmentIn
   Json all = Json::array();
   for (const AttachmentInfo& each : attachments) all.push_back(attachment_to_json(disk, each));
   return all;
+}
+
+std::string attachments_text(const Json& answer, const char* became, const char* none) {
+  const std::string name = answer.value("name", "");
+  std::string text;
+  for (const Json& each : answer.value("attachments", Json::array())) {
+    const std::string label = printable(each.value("label", ""));
+    text += name + ": the attachment of epoch " + std::to_string(each.value("epoch", std::uint64_t{0})) +
+            (label.empty() ? "" : " (" + label + ")") + became + "\n";
+  }
+  return text.empty() ? name + none + "\n" : text;
 }
 
 }  // namespace coppice::cli

@@ -15,4 +15,8 @@ namespace coppice::cli {
 [[nodiscard]] Json attachments_to_json(const std::string& disk,
                                        const std::vector<AttachmentInfo>& attachments);
 
+// The answer of a verb to attachments as text: a line for each, saying what became of it; without any,
+// `none`.
+[[nodiscard]] std::string attachments_text(const Json& answer, const char* became, const char* none);
+
 }  // namespace coppice::cli

@@ -1,5 +1,6 @@
 #include <memory>
 
+#include "cli/attachment_json.h"
 #include "cli/verb.h"
 
 namespace coppice::cli {
@@ -12,14 +13,7 @@ struct Options {
 };
 
 std::string render(const Json& answer) {
-  std::string text;
-  for (const Json& each : answer.value("attachments", Json::array())) {
-    const std::string label = printable(each.value("label", ""));
-    text += answer.value("name", "") + ": the attachment of epoch " +
-            std::to_string(each.value("epoch", std::uint64_t{0})) +
-            (label.empty() ? "" : " (" + label + ")") + " is gone\n";
-  }
-  return text.empty() ? answer.value("name", "") + " is not attached\n" : text;
+  return attachments_text(answer, " is gone", " is not attached");
 }
 
 }  // namespace

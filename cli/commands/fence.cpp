@@ -1,19 +1,13 @@
 #include <memory>
 
+#include "cli/attachment_json.h"
 #include "cli/verb.h"
 
 namespace coppice::cli {
 namespace {
 
 std::string render(const Json& answer) {
-  std::string text;
-  for (const Json& each : answer.value("attachments", Json::array())) {
-    const std::string label = printable(each.value("label", ""));
-    text += answer.value("name", "") + ": the attachment of epoch " +
-            std::to_string(each.value("epoch", std::uint64_t{0})) +
-            (label.empty() ? "" : " (" + label + ")") + " writes no more\n";
-  }
-  return text.empty() ? answer.value("name", "") + ": nobody to fence\n" : text;
+  return attachments_text(answer, " writes no more", ": nobody to fence");
 }
 
 }  // namespace

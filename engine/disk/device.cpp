@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "coppice/aligned_buffer.h"
+#include "disk/held_range.h"
 #include "disk/read_path.h"
 #include "disk/write_path.h"
 
@@ -39,28 +40,6 @@ BlockRange covering(std::uint64_t offset, std::uint64_t length) {
 bool whole_blocks(std::uint64_t offset, std::uint64_t length) {
   return offset % kBlockBytes == 0 && length % kBlockBytes == 0;
 }
-
-// Holds a range of the head for its lifetime.
-class HeldRange {
- public:
-  explicit HeldRange(Head& head) : head_(head) {}
-  ~HeldRange() {
-    if (held_) head_.lock.release(entry);
-  }
-  HeldRange(const HeldRange&) = delete;
-  HeldRange& operator=(const HeldRange&) = delete;
-  Task<void> acquire(BlockIndex first, std::uint64_t count) {
-    entry.first = first.value;
-    entry.end = first.value + count;
-    co_await head_.lock.acquire(entry);
-    held_ = true;
-  }
-  RangeLock::Entry entry;
-
- private:
-  Head& head_;
-  bool held_ = false;
-};
 
 class SnapshotDevice final : public BlockDevice {
  public:

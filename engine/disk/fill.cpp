@@ -4,34 +4,13 @@
 
 #include "coppice/aligned_buffer.h"
 #include "disk/base.h"
+#include "disk/held_range.h"
 #include "disk/leaf_pins.h"
 #include "disk/write_path.h"
 
 namespace coppice {
 
 namespace {
-
-class HeldLeaf {
- public:
-  HeldLeaf(Head& head, LeafIndex leaf) : head_(head) {
-    entry.first = first_block(leaf).value;
-    entry.end = entry.first + kLeafBlocks;
-  }
-  ~HeldLeaf() {
-    if (held_) head_.lock.release(entry);
-  }
-  HeldLeaf(const HeldLeaf&) = delete;
-  HeldLeaf& operator=(const HeldLeaf&) = delete;
-  Task<void> acquire() {
-    co_await head_.lock.acquire(entry);
-    held_ = true;
-  }
-  RangeLock::Entry entry;
-
- private:
-  Head& head_;
-  bool held_ = false;
-};
 
 std::uint64_t hole_mask(const Leaf& leaf, unsigned end) {
   std::uint64_t mask = 0;
@@ -76,8 +55,8 @@ Task<Result<std::uint64_t>> fill_from_base(Parts& parts, Head& head, LeafIndex i
   if (start >= shown_end) co_return std::uint64_t{0};
   const auto end = static_cast<unsigned>(std::min<std::uint64_t>(kLeafBlocks, shown_end.value - start.value));
   // Held while the base is read: what others write meanwhile is not overwritten with what was there before.
-  HeldLeaf held(head, index);
-  co_await held.acquire();
+  HeldRange held(head);
+  co_await held.acquire(first_block(index), kLeafBlocks);
   const View view = head.view(parts);
   auto leaf = co_await parts.map.load(view, index);
   if (!leaf) co_return std::unexpected(leaf.error());

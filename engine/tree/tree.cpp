@@ -23,6 +23,17 @@ std::unexpected<Error> damaged() {
   return fail(ErrorKind::kCorrupt, EIO, "the tree's metadata is damaged");
 }
 
+// A value of one kind comes, changes or goes.
+template <class Id, class Value, class Decode>
+Result<> apply_value(std::map<Id, Value>& values, Id id, const MetaEdit& edit, Decode decode) {
+  values.erase(id);
+  if (edit.erase) return {};
+  auto value = decode(edit.value);
+  if (!value) return damaged();
+  values[id] = std::move(*value);
+  return {};
+}
+
 std::unexpected<Error> newer() {
   return fail(ErrorKind::kUnsupported, EOPNOTSUPP,
               "a disk has a policy that this version does not know: use a newer coppice");
@@ -93,11 +104,18 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
   }
   if (auto id = id_of_key(edit.key, kDiskPrefix)) return apply_disk(DiskId{*id}, edit);
   if (auto id = id_of_key(edit.key, kTrashPrefix)) return apply_trash(DiskId{*id}, edit);
-  if (auto id = id_of_key(edit.key, kSchedulePrefix)) return apply_schedule(DiskId{*id}, edit);
-  if (auto id = id_of_key(edit.key, kAttachPrefix)) return apply_attachments(DiskId{*id}, edit);
-  if (auto id = id_of_key(edit.key, kBasePrefix)) return apply_base(BranchId{*id}, edit);
-  if (auto id = id_of_key(edit.key, kQuotaPrefix)) return apply_quota(DiskId{*id}, edit);
-  if (auto id = id_of_key(edit.key, kBookmarkPrefix)) return apply_bookmark(NodeId{*id}, edit);
+  if (auto id = id_of_key(edit.key, kSchedulePrefix))
+    return apply_value(schedules_, DiskId{*id}, edit, decode_schedule);
+  if (auto id = id_of_key(edit.key, kAttachPrefix))
+    return apply_value(attachments_, DiskId{*id}, edit, decode_attachments);
+  if (auto id = id_of_key(edit.key, kBasePrefix))
+    return apply_value(bases_, BranchId{*id}, edit, decode_base);
+  if (auto id = id_of_key(edit.key, kQuotaPrefix))
+    return apply_value(quotas_, DiskId{*id}, edit, decode_quota);
+  if (auto id = id_of_key(edit.key, kBookmarkPrefix)) {
+    push_past(counters_.next_node, *id);
+    return apply_value(bookmarks_, NodeId{*id}, edit, decode_bookmark);
+  }
   if (edit.key == kCountersKey) {
     auto value = decode_counters(edit.value);
     if (!value) return damaged();
@@ -119,52 +137,6 @@ Result<> Tree::apply_disk(DiskId id, const MetaEdit& edit) {
   push_past(counters_.next_disk, id.value);
   disks_[id] = {id, *value};
   add_name(id);
-  return {};
-}
-
-Result<> Tree::apply_schedule(DiskId id, const MetaEdit& edit) {
-  schedules_.erase(id);
-  if (edit.erase) return {};
-  auto value = decode_schedule(edit.value);
-  if (!value) return damaged();
-  schedules_[id] = *value;
-  return {};
-}
-
-Result<> Tree::apply_attachments(DiskId id, const MetaEdit& edit) {
-  attachments_.erase(id);
-  if (edit.erase) return {};
-  auto value = decode_attachments(edit.value);
-  if (!value) return damaged();
-  attachments_[id] = std::move(*value);
-  return {};
-}
-
-Result<> Tree::apply_base(BranchId root, const MetaEdit& edit) {
-  bases_.erase(root);
-  if (edit.erase) return {};
-  auto value = decode_base(edit.value);
-  if (!value) return damaged();
-  bases_[root] = *value;
-  return {};
-}
-
-Result<> Tree::apply_bookmark(NodeId id, const MetaEdit& edit) {
-  bookmarks_.erase(id);
-  if (edit.erase) return {};
-  auto value = decode_bookmark(edit.value);
-  if (!value) return damaged();
-  push_past(counters_.next_node, id.value);
-  bookmarks_[id] = std::move(*value);
-  return {};
-}
-
-Result<> Tree::apply_quota(DiskId id, const MetaEdit& edit) {
-  quotas_.erase(id);
-  if (edit.erase) return {};
-  auto value = decode_quota(edit.value);
-  if (!value) return damaged();
-  quotas_[id] = *value;
   return {};
 }
 

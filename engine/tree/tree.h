@@ -165,12 +165,7 @@ class Tree final : public BranchParents {
  private:
   Result<> apply_one(const MetaEdit& edit);
   Result<> apply_disk(DiskId id, const MetaEdit& edit);
-  Result<> apply_schedule(DiskId id, const MetaEdit& edit);
-  Result<> apply_attachments(DiskId id, const MetaEdit& edit);
   Result<> apply_trash(DiskId id, const MetaEdit& edit);
-  Result<> apply_base(BranchId root, const MetaEdit& edit);
-  Result<> apply_bookmark(NodeId id, const MetaEdit& edit);
-  Result<> apply_quota(DiskId id, const MetaEdit& edit);
   void add_name(DiskId id);
   void drop_name(DiskId id);
   void put_node(NodeId id, const NodeValue& value);
