@@ -1,5 +1,8 @@
 // Disks over a read-only image.
 #include "cli/dispatcher.h"
+
+#include <fmt/format.h>
+
 #include "cli/params.h"
 
 namespace coppice::cli {
@@ -83,7 +86,7 @@ Task<Outcome<>> Dispatcher::follow_flatten(std::string disk, formats::TransferHo
     if (!state.running) {
       const std::string why = state.problem.empty() ? "it was stopped" : state.problem;
       co_return refuse(ErrorKind::kIo,
-                       "disk " + disk + " is not flattened: " + why + "; what was copied stays");
+                       fmt::format("disk {} is not flattened: {}; what was copied stays", disk, why));
     }
     if (hooks.progress) hooks.progress(state.copied_bytes, state.total_bytes);
     if (hooks.wanted && !hooks.wanted()) {

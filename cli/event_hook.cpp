@@ -1,6 +1,7 @@
 #include "cli/event_hook.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <spawn.h>
 #include <spdlog/spdlog.h>
 #include <sys/wait.h>
@@ -11,8 +12,6 @@
 #include <csignal>
 #include <cstring>
 #include <vector>
-
-extern char** environ;
 
 namespace coppice::cli {
 namespace {
@@ -49,7 +48,7 @@ class SpawnSetup {
 
 std::vector<std::string> environment_of(const Event& event, const std::string& store) {
   std::vector<std::string> all{"COPPICE_EVENT=" + event.name, "COPPICE_STORE=" + store};
-  for (const auto& [name, value] : event.details) all.push_back(name + "=" + value);
+  for (const auto& [name, value] : event.details) all.push_back(fmt::format("{}={}", name, value));
   for (char** entry = environ; *entry != nullptr; ++entry) {
     if (std::strncmp(*entry, "COPPICE_", std::strlen("COPPICE_")) != 0) all.emplace_back(*entry);
   }
