@@ -168,9 +168,11 @@ Outcome<StoreImpl::DiffPoint> StoreImpl::require_diff_point(const Spec& spec) {
 void StoreImpl::pin(const DiffPoint& base, int step) {
   if (base.data) {
     engine_->tree().node(base.id)->pins += static_cast<std::uint32_t>(step);
-  } else if ((bookmark_pins_[base.id] += step) == 0) {
-    bookmark_pins_.erase(base.id);
+    return;
   }
+  int& pins = bookmark_pins_[base.id];
+  pins += step;
+  if (pins == 0) bookmark_pins_.erase(base.id);
 }
 
 }  // namespace coppice
