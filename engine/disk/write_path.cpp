@@ -17,8 +17,10 @@ namespace coppice {
 
 namespace {
 
-constexpr std::uint64_t kRecordBytes = 128;  // a record without its lists, rounded up
+// What counts as a small write: it may be staged early, and be published in another epoch than it was planned
+// in.
 constexpr std::uint64_t kFewBlocks = 16;
+constexpr std::uint64_t kRecordBytes = 128;  // a record without its lists, rounded up
 constexpr std::uint64_t kRecordBytesPerBlock = 4 + 16 + kRecordBytes;  // checksum, freed run, own record
 
 std::span<const std::byte, kBlockBytes> block_of(std::span<const std::byte> data, std::uint64_t block) {

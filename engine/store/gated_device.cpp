@@ -29,31 +29,27 @@ class GatedDevice final : public BlockDevice {
   }
 
   Task<Result<>> write(std::uint64_t offset, std::span<const std::byte> from, WriteFlags flags) override {
-    Result<> done;
-    if (!gate_.try_write(*pass_)) done = co_await gate_.write(*pass_);
-    if (!done) co_return done;
-    done = co_await disk_->write(offset, from, flags);
-    gate_.wrote();
-    co_return done;
+    return admitted([this, offset, from, flags] { return disk_->write(offset, from, flags); });
   }
   Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length, ZeroFlags flags) override {
-    Result<> done;
-    if (!gate_.try_write(*pass_)) done = co_await gate_.write(*pass_);
-    if (!done) co_return done;
-    done = co_await disk_->write_zeroes(offset, length, flags);
-    gate_.wrote();
-    co_return done;
+    return admitted([this, offset, length, flags] { return disk_->write_zeroes(offset, length, flags); });
   }
   Task<Result<>> discard(std::uint64_t offset, std::uint64_t length, WriteFlags flags) override {
+    return admitted([this, offset, length, flags] { return disk_->discard(offset, length, flags); });
+  }
+
+ private:
+  // What changes the disk. `request` lives as long as the task.
+  template <class Request>
+  Task<Result<>> admitted(Request request) {
     Result<> done;
     if (!gate_.try_write(*pass_)) done = co_await gate_.write(*pass_);
     if (!done) co_return done;
-    done = co_await disk_->discard(offset, length, flags);
+    done = co_await request();
     gate_.wrote();
     co_return done;
   }
 
- private:
   std::unique_ptr<BlockDevice> disk_;
   AttachmentGate& gate_;
   AttachmentGate::Passes::iterator pass_;
