@@ -194,6 +194,7 @@ Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, SnapshotOptions 
     tree.node(fork.node)->pending = true;
     nodes.push_back(fork.node);
     open_heads.emplace_back(engine_->head(head, spec.disk), closing);
+    if (mutated(Mutation::kGroupInTurn)) (void)co_await parts.journal.commit(parts.journal.staged());
   }
   for (const auto& [head, closing] : open_heads) {
     if (!mutated(Mutation::kSnapshotDoesNotWait)) co_await head->lock.drained(closing);
