@@ -24,6 +24,7 @@ enum class Mutation : std::uint8_t {
   kPunchUnproven,           // space is given back as soon as a record frees it
   // When records are published.
   kStageBeforeData,      // records staged when the write is submitted
+  kGroupInTurn,          // of several disks snapshotted together one comes behind the other
   kSnapshotDoesNotWait,  // a snapshot is acknowledged with older writes in flight
   kEpochOfThePlan,       // what goes to fresh blocks is published in the epoch in which it was planned
   kLeafOfTwoEpochs,      // the first write of an epoch does not wait for a leaf's older ones
@@ -81,6 +82,10 @@ enum class Mutation : std::uint8_t {
   // Reclaim.
   kFenceUncommitted,      // a writer that took over begins before the fence of the old one is durable
   kSweepNotResumed,       // a sweep that was cut short waits its turn
+  kReclaimedStaysCharged,  // what a sweep frees stays charged to its disk
+  kAdmittedForgotten,      // a write under way keeps no place of its disk's quota
+  kScheduleNotedFirst,     // a schedule notes that a snapshot was taken before it is
+  kSettledEarly,          // a sweep commits nothing though the snapshot it looks at is not durable yet
   kSweptUnpinned,         // a fork's versions may leave memory between the record and its effect
   kPurgeBehindVerbs,      // a full pool's look into the trash waits for the verb under way
   kBookmarkHoldsNothing,  // a branch goes though a bookmark is on it

@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <memory_resource>
+#include <utility>
 #include <vector>
 
 #include "base/hash.h"
@@ -182,6 +183,7 @@ Task<Result<>> Writing::admit(std::uint64_t redirected, LeafPins& leaves) {
     const std::uint64_t more = growth(redirected, leaves);
     if (parts_.charges.admit(disk, more)) {
       admitted_ = more;
+      if (mutated(Mutation::kAdmittedForgotten)) parts_.charges.settle(disk, std::exchange(admitted_, 0));
       co_return Result<>{};
     }
     if (!parts_.reclaim_under_way())

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/mutation.h"
 #include "store/retention.h"
 #include "store/store_impl.h"
 #include "tree/fate.h"
@@ -144,6 +145,11 @@ Task<Outcome<>> StoreImpl::run_schedule(DiskId id) {
   const std::int64_t now = wall_now();
   if (is_due(times_of(scheduled_nodes(id)), rules_of(value), value.last_unix_ms, now)) {
     std::vector<Spec> specs{{tree.disk(id)->value.name, scheduled_name(id, rules_of(value), now)}};
+    if (mutated(Mutation::kScheduleNotedFirst)) {
+      value.last_unix_ms = now;
+      const auto first = [&] { return tree.plan_schedule(id, value); };
+      (void)co_await change(first, specs.front().text());
+    }
     auto taken = co_await do_snapshot(specs, SnapshotOptions{}, true);
     if (!taken) co_return taken;
     // Behind the snapshot: a crash in between takes no second one, since the first stands in its stretch.

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "content.h"
+#include "coppice/store.h"
 
 namespace coppice::sim {
 
@@ -57,6 +58,7 @@ struct SnapshotModel {
   std::shared_ptr<SnapshotSet> set;  // else
   std::set<std::string> holds;
   std::int64_t expires_ms = 0;
+  std::int64_t scheduled_ms = 0;  // when a schedule took it; 0: none did
 };
 
 struct DiskModel {
@@ -72,6 +74,10 @@ struct DiskModel {
   std::uint64_t writer_epoch = 0;  // … of the last one of which a write was: older ones are fenced for good
   std::map<std::string, SnapshotModel> bookmarks;  // what snapshots held whose data was given up; exact
   std::int64_t removed_ms = 0;                     // in the trash: since when
+  std::uint64_t quota_bytes = 0;                   // 0: none
+  std::optional<std::uint64_t> quota_over;         // what it had when that was last looked at
+  Schedule schedule;
+  std::int64_t scheduled_last_ms = 0;
   [[nodiscard]] bool held() const {
     return std::ranges::any_of(snapshots, [](const auto& entry) { return !entry.second.holds.empty(); });
   }

@@ -31,6 +31,8 @@ struct PendingVerb {
     kHold,  // or a release
     kExpiry,
     kPolicies,
+    kQuota,
+    kSchedule,
     kTrash,
     kUndelete,
   };
@@ -44,6 +46,8 @@ struct PendingVerb {
   std::int64_t time_ms = 0;             // of a snapshot's end; when a disk went to the trash
   std::vector<SnapshotModel> captured;  // snapshots: of each disk; rollback: of the head
   std::shared_ptr<SnapshotSet> set;
+  Schedule schedule;
+  std::map<std::string, SnapshotModel> scheduled;  // what a schedule's next snapshot may hold, by disk
 };
 
 // What the whole run of a seed shares.
@@ -149,6 +153,16 @@ class Session {
   Task<void> verb_policies(Rng& rng);
   Task<void> verb_trash(Rng& rng);
   Task<void> verb_undelete(Rng& rng);
+  // … of quotas (session_quotas.cpp).
+  Task<void> verb_quota(Rng& rng);
+  void note_quota(DiskModel& disk, std::uint64_t limit);
+  Task<void> check_quota(DiskModel& disk);
+  Task<void> count_charges();
+  // … of schedules (session_schedules.cpp).
+  Task<void> verb_schedule(Rng& rng);
+  void capture_scheduled();
+  Task<void> settle_scheduled(bool acknowledged);
+  void settle_schedule(DiskModel& disk, const std::vector<NodeInfo>& nodes, bool acknowledged);
   // … of attachments (session_attachments.cpp).
   Task<void> verb_attach(Rng& rng);
   Task<void> hand_over(DiskModel& disk, Rng& rng);

@@ -53,6 +53,9 @@ Task<void> Session::open_disk(std::string name) {
     if (!fault()) shared_.violate("disk " + name + " can't be opened: " + device.error().message);
     co_return;
   }
+  // Nobody writes to it yet.
+  const auto model = shared_.oracle.disks.find(name);
+  if (model != shared_.oracle.disks.end()) co_await check_quota(*model->second);
   disk.device = std::move(*device);
   disk.paused = false;
 }

@@ -100,6 +100,12 @@ Task<void> Session::one_verb(Rng& rng) {
   } else if (choice < 94) {
     what = "policies";
     co_await verb_policies(rng);
+  } else if (choice < 95 && rng.once_in(2)) {
+    what = "schedule";
+    co_await verb_schedule(rng);
+  } else if (choice < 95) {
+    what = "quota";
+    co_await verb_quota(rng);
   } else if (choice < 96) {
     what = "resize";
     co_await verb_resize(rng);

@@ -75,12 +75,20 @@ Task<void> Session::verb_expiry(Rng& rng) {
 }
 
 Task<void> Session::verb_policies(Rng& rng) {
-  shared_.machine.wall_ms += static_cast<std::int64_t>(rng.below(20)) * kHourMs;
+  // Often the hour is still the one in which a run was cut short.
+  if (!rng.once_in(3)) shared_.machine.wall_ms += static_cast<std::int64_t>(rng.below(20)) * kHourMs;
   PendingVerb& verb = shared_.pending;
   verb = {};
+  verb.since = shared_.oracle.now();
   verb.kind = PendingVerb::Kind::kPolicies;
+  std::vector<DiskModel*> watched;
+  for (const auto& [name, disk] : shared_.oracle.disks) watched.push_back(disk.get());
+  for (DiskModel* disk : watched) ++disk->watchers;
   auto done = co_await process_.store->run_policies();
+  capture_scheduled();
+  for (DiskModel* disk : watched) --disk->watchers;
   if (done) {
+    co_await settle_scheduled(true);
     co_await settle_policies();
     if (shared_.violation.empty()) co_await check_trash();
   }

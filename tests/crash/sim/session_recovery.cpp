@@ -103,7 +103,15 @@ Task<void> Session::settle_pending() {
       model.expires_ms = verb.time_ms;
   }
   if (verb.kind == Kind::kKeepChanges || verb.kind == Kind::kDropBookmark) co_await settle_bookmark(verb);
+  if (verb.kind == Kind::kPolicies) co_await settle_scheduled(false);
   if (verb.kind == Kind::kPolicies) co_await settle_policies();
+  if (verb.kind == Kind::kQuota || verb.kind == Kind::kSchedule) {
+    DiskModel& disk = *oracle.disks[verb.specs[0].disk];
+    auto info = co_await process_.store->info(verb.specs[0]);
+    auto plan = co_await process_.store->schedule(disk.name, std::nullopt);
+    if (verb.kind == Kind::kQuota && info && info->quota.limit_bytes == verb.size) note_quota(disk, verb.size);
+    if (verb.kind == Kind::kSchedule && plan && plan->rules == verb.schedule) disk.schedule = verb.schedule;
+  }
   if (verb.kind == Kind::kTrash || verb.kind == Kind::kUndelete) co_await settle_trash(verb);
   verb = {};
   for (auto& [name, disk] : oracle.disks) disk->watchers = 0;
@@ -286,6 +294,7 @@ Task<void> Session::print_dump(CheckReport report) {
 
 void Session::note_crash() {
   PendingVerb& verb = shared_.pending;
+  if (started_ && verb.kind == PendingVerb::Kind::kPolicies) capture_scheduled();
   if (!started_ || verb.kind != PendingVerb::Kind::kSnapshot) return;
   verb.captured.clear();
   for (const Spec& spec : verb.specs)
@@ -312,6 +321,7 @@ Task<void> Session::finish(bool close) {
   if (shared_.violation.empty()) co_await check_all(Moment::kNone);
   doing_ = "checking";
   if (shared_.violation.empty()) co_await check_store(true);
+  if (shared_.violation.empty()) co_await count_charges();
   doing_ = "closing";
   if (close && shared_.violation.empty()) {
     auto closed = co_await process_.store->close();
