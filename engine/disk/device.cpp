@@ -136,6 +136,7 @@ class HeadDevice final : public BlockDevice {
 Task<Result<>> HeadDevice::read(std::uint64_t offset, std::span<std::byte> into) {
   if (!inside(offset, into.size())) co_return out_of_range();
   if (into.empty()) co_return Result<>{};
+  ++parts_.counters.requests;
   if (whole_blocks(offset, into.size()) && is_block_aligned(into.data())) {
     auto read = co_await read_head(parts_, *head_, BlockIndex{offset / kBlockBytes}, into);
     co_return read;
@@ -161,6 +162,7 @@ Task<Result<>> HeadDevice::write(std::uint64_t offset, std::span<const std::byte
   if (from.empty()) co_return Result<>{};
   const BlockRange range = covering(offset, from.size());
   head_->rhythm.wrote();
+  ++parts_.counters.requests;
   Result<> written;
   {
     HeldRange held(*head_);

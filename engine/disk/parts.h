@@ -21,6 +21,7 @@
 namespace coppice {
 
 struct Counters {
+  std::uint64_t requests = 0;              // reads and writes of heads
   std::uint64_t checksum_errors = 0;       // reads refused with EIO
   std::uint64_t checksums_recomputed = 0;  // in suspect granules, after a power cut
   std::uint64_t reads_verified_again = 0;  // raced with a write

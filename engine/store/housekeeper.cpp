@@ -13,6 +13,8 @@ namespace coppice {
 namespace {
 
 constexpr std::size_t kLeavesAtOnce = 64;
+constexpr std::chrono::nanoseconds kLeastRest = std::chrono::microseconds(1);
+constexpr std::chrono::nanoseconds kMostRest = std::chrono::milliseconds(50);
 
 }  // namespace
 
@@ -151,11 +153,25 @@ Task<void> Housekeeper::keep_copy() {
   running_.done();
 }
 
+// While guests are at work a sweep has a quarter of the time, unless one of them waits for what it frees. A map
+// in memory does not suspend, so others have their turn in any case.
+Task<void> Housekeeper::yield_to_guests() {
+  Parts& parts = engine_.parts();
+  const auto took = scheduler_.now() - step_began_;
+  const bool busy = parts.counters.requests != requests_before_ && parts.space_freed.empty();
+  requests_before_ = parts.counters.requests;
+  co_await sleep_for(scheduler_, busy ? std::clamp(3 * took, kLeastRest, kMostRest) : kLeastRest);
+  // They see to it that what was freed can be had.
+  if (!parts.space_freed.empty()) parts.space_freed.wake_all();
+  step_began_ = scheduler_.now();
+}
+
 Task<void> Housekeeper::reclaim() {
   Parts& parts = engine_.parts();
   while (!stopping_) {
     while (!stopping_ && reclaim_status_ && engine_.reclaimer().has_work()) {
-      reclaim_status_ = co_await engine_.reclaimer().sweep_one(stopping_);
+      step_began_ = scheduler_.now();
+      reclaim_status_ = co_await engine_.reclaimer().sweep_one(stopping_, [this] { return yield_to_guests(); });
     }
     engine_.reclaiming = false;
     reclaimed_.wake_all();

@@ -41,6 +41,7 @@ class Housekeeper {
   Task<void> tick();
   Task<void> pace();
   Task<void> reclaim();
+  Task<void> yield_to_guests();
   Task<void> scrub_suspects();
   Task<void> keep_copy();
   Task<void> checkpoint();
@@ -58,6 +59,8 @@ class Housekeeper {
   WaitQueue reclaimed_;
   bool stopping_ = false;
   Result<> reclaim_status_;
+  std::chrono::nanoseconds step_began_{};
+  std::uint64_t requests_before_ = 0;
   std::chrono::nanoseconds last_commit_{};
   std::chrono::nanoseconds last_checkpoint_{};
 };

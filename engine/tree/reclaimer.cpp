@@ -71,14 +71,37 @@ bool Reclaimer::has_work() const {
   return pick().value != 0;
 }
 
-Task<Result<>> Reclaimer::sweep_one(const bool& stop) {
+Task<Result<>> Reclaimer::sweep_one(const bool& stop, const Pace& pace) {
   const NodeId node = pick();
   if (node.value == 0) co_return Result<>{};
-  auto swept = co_await sweep(node, stop);
+  auto swept = co_await sweep(node, stop, pace);
   co_return swept;
 }
 
-Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop) {
+bool Reclaimer::stands_over_snapshot(const TreeNode& node) const {
+  if (node.children.size() != 1) return false;
+  const TreeNode& child = *tree_.node(node.children.front());
+  return child.value.state != NodeState::kHead && !child.pending;
+}
+
+bool Reclaimer::child_is_settled(const TreeNode& node) const {
+  const bool early = mutated(Mutation::kSettledEarly);
+  return stands_over_snapshot(node) && (early || node.children.front() < settled_);
+}
+
+// One that is still waiting for writes that began before it is not among them; nor are those behind it.
+Task<Result<>> Reclaimer::settle() {
+  NodeId end = tree_.next_node();
+  for (const auto& [id, node] : tree_.nodes()) {
+    if (node.pending) end = std::min(end, id);
+  }
+  co_await journal_.early_finished();
+  auto done = co_await journal_.commit(journal_.staged());
+  if (done) settled_ = end;
+  co_return done;
+}
+
+Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop, const Pace& pace) {
   const TreeNode& node = *tree_.node(id);
   const std::size_t children = node.children.size();
   const bool leaves_tree = children <= 1;
@@ -94,6 +117,7 @@ Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop) {
     const auto next = leaves_tree ? std::optional(cursor.position()) : std::nullopt;
     auto stepped = co_await step(id, *changes, next);
     if (!stepped) co_return stepped;
+    co_await pace();
   }
   if (stop) {
     tree_.node(id)->swept_with_children = kSweepAgain;
@@ -115,9 +139,28 @@ void Reclaimer::close_gate(const TreeNode& node, const std::vector<LeafMap::Chan
   }
 }
 
+// A snapshot stays what it is, and no head's next write depends on how far this sweep has come: floors are
+// those of the snapshot. What comes behind the record in the journal is not there without it.
+Task<Result<>> Reclaimer::settled_step(NodeId id, const std::vector<LeafMap::Change>& changes,
+                                       LeafIndex next) {
+  auto room = co_await journal_.reserve(kStepRecordBytes);
+  if (!room) co_return room;
+  auto done = co_await step_with_one_child(id, changes, next);
+  journal_.unreserve(kStepRecordBytes);
+  co_return done;
+}
+
 // Room comes first: who waits at the gate has some, and gives it back only behind the gate.
 Task<Result<>> Reclaimer::step(NodeId id, const std::vector<LeafMap::Change>& changes,
                                std::optional<LeafIndex> next) {
+  if (next && stands_over_snapshot(*tree_.node(id)) && !child_is_settled(*tree_.node(id))) {
+    auto settled = co_await settle();
+    if (!settled) co_return settled;
+  }
+  if (next && child_is_settled(*tree_.node(id))) {
+    auto stepped = co_await settled_step(id, changes, *next);
+    co_return stepped;
+  }
   // A fork takes holes out of the versions of dead nodes below it, too.
   const std::uint64_t bytes =
       kStepRecordBytes + kCopyBytes * changes.size() * below(tree_, *tree_.node(id)).dead.size();
@@ -328,7 +371,9 @@ Task<Result<>> Reclaimer::step_with_children(NodeId id, const std::vector<LeafMa
 Task<Result<>> Reclaimer::publish(ReclaimRecord record) {
   const std::uint64_t position = journal_.stage(record);
   for (const PhysicalRun& run : record.freed) allocator_.disown(run);
-  for (const auto& [disk, count] : uncharged_) charges_.freed(disk, count);
+  if (!mutated(Mutation::kReclaimedStaysCharged)) {
+    for (const auto& [disk, count] : uncharged_) charges_.freed(disk, count);
+  }
   uncharged_.clear();
   pending_.freed(position, record.freed);
   if (!record.edits.empty()) {

@@ -6,9 +6,14 @@
 // over to the head as the cursor passes. With several children the node stays as a fork in the tree. What
 // nobody alive sees below it is freed, and taken out of the versions of dead nodes on the way down as well.
 // It is swept again when something below it has gone, and behind all others; in the end when there is one
-// child left. Threads: the store's scheduler. One sweep at a time.
+// child left.
+//
+// Where the only child is a snapshot that is durable, nobody writes to what a step looks at: it commits
+// nothing and holds nobody off. Else it stands between two commits. Threads: the store's scheduler. One sweep
+// at a time.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <vector>
@@ -40,13 +45,19 @@ class Reclaimer {
   void look_again();
   // A dead node that a sweep could give something back for.
   [[nodiscard]] bool has_work() const;
+  // Awaited between two steps, so that others have their turn.
+  using Pace = std::function<Task<void>()>;
   // Sweeps one such node to its end. Stops early, without error, when `stop` becomes true.
-  Task<Result<>> sweep_one(const bool& stop);
+  Task<Result<>> sweep_one(const bool& stop, const Pace& pace);
 
  private:
   struct Step;
   [[nodiscard]] NodeId pick() const;
-  Task<Result<>> sweep(NodeId node, const bool& stop);
+  Task<Result<>> sweep(NodeId node, const bool& stop, const Pace& pace);
+  // What all snapshots hold that are there now becomes durable, and stays as it is.
+  Task<Result<>> settle();
+  [[nodiscard]] bool stands_over_snapshot(const TreeNode& node) const;
+  [[nodiscard]] bool child_is_settled(const TreeNode& node) const;
   Task<Result<>> step_with_one_child(NodeId node, const std::vector<LeafMap::Change>& changes,
                                      LeafIndex next);
   Task<Result<>> step_with_children(NodeId node, const std::vector<LeafMap::Change>& changes);
@@ -65,6 +76,8 @@ class Reclaimer {
   // `next`: where the cursor goes, for a node that leaves the tree.
   Task<Result<>> step(NodeId node, const std::vector<LeafMap::Change>& changes,
                       std::optional<LeafIndex> next);
+  // … without the commits.
+  Task<Result<>> settled_step(NodeId node, const std::vector<LeafMap::Change>& changes, LeafIndex next);
   void note_uncharged(const TreeNode& node, const Leaf& leaf, std::uint64_t mask);
   void close_gate(const TreeNode& node, const std::vector<LeafMap::Change>& changes);
 
@@ -76,6 +89,7 @@ class Reclaimer {
   LeafGate& gate_;
   Charges& charges_;
   std::map<DiskId, std::uint64_t> uncharged_;  // by the record that is being made
+  NodeId settled_{0};                          // snapshots of smaller ids are
 };
 
 }  // namespace coppice
