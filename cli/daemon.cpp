@@ -93,6 +93,7 @@ Task<Outcome<>> Daemon::run() {
   open.cache_bytes = options_.cache_bytes;
   open.conservative_flush = options_.conservative_flush;
   open.notice = log_warning;
+  open.event = log_line;
   open.give_back = options_.give_back;
   open.wall_clock = now_unix_ms;
   open.policy_interval = kPolicyInterval;

@@ -33,6 +33,7 @@ struct EngineSources {
   std::shared_ptr<BaseImages> bases = {};
   // All of them keep what is written in memory.
   bool read_only = false;
+  Notice event = {};  // see OpenOptions
 };
 
 class Engine {
@@ -69,6 +70,11 @@ class Engine {
   [[nodiscard]] SpaceReserve* reserve() { return sources_.reserve.get(); }
   void tell(const std::string& text) const {
     if (notice_) notice_(text);
+  }
+  // What was done, as it was asked for.
+  void tell_event(const std::string& text) const {
+    if (!sources_.event) return tell(text);
+    sources_.event(text);
   }
   // The live state of a disk's head: one for all who use it at the same time.
   std::shared_ptr<Head> head(NodeId node, const std::string& name);

@@ -18,6 +18,7 @@ namespace {
 constexpr std::uint64_t kBackgroundBytesPerSecond = std::uint64_t{64} << 20;
 constexpr std::uint64_t kLeafBytes = kLeafBlocks * kBlockBytes;
 constexpr std::uint64_t kLeavesAtOnce = 64;
+constexpr std::size_t kSharersNamed = 5;
 
 }  // namespace
 
@@ -40,18 +41,7 @@ Task<Outcome<>> StoreImpl::do_start_flatten(std::string name, FlattenPace pace) 
                      fmt::format("disk {} stands on no base: all of it is in the pool already", name));
   }
   const BranchId root = tree.root_of(head.value.branch);
-  for (const NodeId other : living_over(root)) {
-    if (other == head.id) continue;
-    const NodeValue& value = tree.node(other)->value;
-    const TreeDisk* owner = tree.disk(value.disk);
-    const std::string label = owner == nullptr ? "" : owner->value.name;
-    co_return refuse(
-        ErrorKind::kBusy,
-        fmt::format("disk {} can't be flattened: {}{} reads from the same base{}: remove what shares it, or "
-                    "make a disk without it: coppice export {} - | coppice import - NEW",
-                    name, label, value.state == NodeState::kSnapshot ? "@" + value.name : "",
-                    tree.trashed(value.disk) ? " (it is in the trash)" : "", name));
-  }
+  if (auto alone = require_sole_user(name, head.id, root); !alone) co_return alone;
   auto usable = require_base(head);
   if (!usable) co_return usable;
   const auto job = flattenings_.find(root);
@@ -60,6 +50,30 @@ Task<Outcome<>> StoreImpl::do_start_flatten(std::string name, FlattenPace pace) 
   if (!marked) co_return marked;
   begin_flatten(head, root, pace);
   co_return Outcome<>{};
+}
+
+// A snapshot or a clone has its holes for good: it would go on reading them from the base.
+Outcome<> StoreImpl::require_sole_user(const std::string& name, NodeId head, BranchId root) const {
+  const Tree& tree = engine_->tree();
+  std::vector<std::string> others;
+  for (const NodeId other : living_over(root)) {
+    if (other == head) continue;
+    const NodeValue& value = tree.node(other)->value;
+    const TreeDisk* owner = tree.disk(value.disk);
+    others.push_back(fmt::format("{}{}{}", owner == nullptr ? "" : owner->value.name,
+                                 value.state == NodeState::kSnapshot ? "@" + value.name : "",
+                                 tree.trashed(value.disk) ? " (in the trash)" : ""));
+  }
+  if (others.empty()) return {};
+  const std::size_t named = std::min(others.size(), kSharersNamed);
+  const std::string more =
+      named == others.size() ? "" : fmt::format(" and {} more", others.size() - named);
+  return refuse(
+      ErrorKind::kBusy,
+      fmt::format("disk {} can't be flattened: {}{} read{} from the same base: remove what shares it, or "
+                  "make a disk without it: coppice export {} - | coppice import - NEW",
+                  name, fmt::join(std::span(others).first(named), ", "), more,
+                  others.size() == 1 ? "s" : "", name));
 }
 
 // While it is marked the disk takes no snapshot, also behind a crash.
@@ -181,7 +195,8 @@ Task<void> StoreImpl::end_flatten(Flattening& job, Result<> filled) {
   }
   engine_->bases().drop(job.root);
   flattenings_.erase(job.root);
-  tell_of(job, fmt::format("is flattened: it needs {} no more", path));
+  if (job.pace == FlattenPace::kBackground)
+    engine_->tell_event(fmt::format("disk {} is flattened: it needs {} no more", job.name, path));
 }
 
 Task<Outcome<>> StoreImpl::stop_flatten(std::string name) {

@@ -129,6 +129,7 @@ class StoreImpl final : public Store {
     std::string problem;
   };
   Task<Outcome<>> do_start_flatten(std::string name, FlattenPace pace);
+  [[nodiscard]] Outcome<> require_sole_user(const std::string& name, NodeId head, BranchId root) const;
   Task<Outcome<>> mark_flattening(BranchId root, bool flattening, std::string object);
   void begin_flatten(const TreeNode& head, BranchId root, FlattenPace pace);
   Task<void> run_flatten(std::shared_ptr<Flattening> job, std::shared_ptr<Head> head,
@@ -192,6 +193,8 @@ class StoreImpl final : public Store {
   [[nodiscard]] std::vector<std::int64_t> times_of(const std::vector<NodeId>& nodes) const;
   Task<Outcome<>> expire_snapshots();
   Task<Outcome<>> empty_old_trash();
+  [[nodiscard]] bool look_into_forks();
+  std::optional<std::chrono::nanoseconds> looked_into_forks_;
   Task<bool> make_room();
   Task<void> keep_policies();
   Task<void> stop_policies();

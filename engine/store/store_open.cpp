@@ -158,7 +158,8 @@ Task<Outcome<std::unique_ptr<Store>>> open_directory(Reactor& reactor, const Sto
       .flush_order = options.conservative_flush ? FlushOrder::kConservative : FlushOrder::kOrderFree,
       .reserve = std::move(reserve),
       .bases = make_base_images(reactor),
-      .read_only = reads};
+      .read_only = reads,
+      .event = options.event};
   auto engine = std::make_unique<Engine>(reactor, std::move(*pool), std::move(sources), options.cache_bytes,
                                          options.notice);
   auto started = co_await engine->start();

@@ -154,7 +154,7 @@ Task<Outcome<>> StoreImpl::expire_snapshots() {
   verbs_.unlock();
   if (done && !names.empty()) {
     housekeeper_.wake_reclaimer();
-    for (const std::string& name : names) engine_->tell(name + " has expired and is removed");
+    for (const std::string& name : names) engine_->tell_event(name + " has expired and is removed");
   }
   co_return done;
 }

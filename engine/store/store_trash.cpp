@@ -12,6 +12,7 @@ namespace coppice {
 
 namespace {
 
+constexpr std::chrono::nanoseconds kForksAgain = std::chrono::seconds(10);
 constexpr std::int64_t kKeptMs = std::int64_t{24} * 60 * 60 * 1000;
 
 }  // namespace
@@ -178,13 +179,24 @@ Task<Outcome<>> StoreImpl::empty_old_trash() {
     if (due) {
       const std::string name = tree.disk(all.front())->value.name;
       done = co_await purge_disk(all.front());
-      if (done) engine_->tell("disk " + name + " was in the trash for a day and is removed");
+      if (done) engine_->tell_event("disk " + name + " was in the trash for a day and is removed");
       more = true;
     }
     trash_lock_.unlock();
     verbs_.unlock();
   }
   co_return done;
+}
+
+// Heads may have written over what a dead fork holds for them. Not at each request of a full pool's writers:
+// mostly there is nothing.
+bool StoreImpl::look_into_forks() {
+  const auto now = scheduler_.now();
+  if (looked_into_forks_ && now - *looked_into_forks_ < kForksAgain) return false;
+  looked_into_forks_ = now;
+  engine_->reclaimer().look_again();
+  housekeeper_.wake_reclaimer();
+  return engine_->reclaiming;
 }
 
 // For a writer that finds the pool full. Not behind verbs_: a verb may be waiting for the writer.
@@ -195,7 +207,7 @@ Task<bool> StoreImpl::make_room() {
   }
   co_await trash_lock_.lock();
   // Another writer was here before, or something was removed meanwhile.
-  bool made = engine_->reclaiming;
+  bool made = engine_->reclaiming || look_into_forks();
   const std::vector<DiskId> all = oldest_trash();
   if (!made && !all.empty()) {
     engine_->tell("the pool is full: disk " + engine_->tree().disk(all.front())->value.name +

@@ -328,9 +328,11 @@ TEST_CASE_METHOD(BaseFixture, "a disk that shares its base is not flattened") {
   create_over("disk");
   snapshot("disk", "one");
   const auto start = [&] { return run(store->start_flatten("disk", Store::FlattenPace::kAtOnce)); };
-  refused(start(), ErrorKind::kBusy, "disk@one");
+  refused(start(), ErrorKind::kBusy, "disk@one reads");
   require(run(store->clone({"disk", "one"}, "clone")));
+  refused(start(), ErrorKind::kBusy, "disk@one, clone read");
   require(run(store->trash({{"clone", ""}}, false)));
+  refused(start(), ErrorKind::kBusy, "clone (in the trash)");
   require(run(store->purge({"clone"})));
   require(run(store->remove({{"disk", "one"}}, false)));
   require(run(store->wait_for_reclaim()));
