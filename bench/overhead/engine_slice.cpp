@@ -7,6 +7,8 @@ namespace coppice::bench {
 
 namespace {
 
+constexpr std::size_t kRemovedAtOnce = 8;
+
 // What the coroutines of a slice share.
 struct Running {
   Running(const Job& what, Disk& target, Walk& places, Slice& into)
@@ -70,6 +72,20 @@ Task<void> take_snapshots(Running& running, Store& store, Scheduler& scheduler, 
   running.done.arrive();
 }
 
+Task<void> remove_snapshots(Running& running, Store& store) {
+  std::vector<Spec>& doomed = *running.job.doomed;
+  while (!doomed.empty() && !running.over()) {
+    const auto count = static_cast<std::ptrdiff_t>(std::min(doomed.size(), kRemovedAtOnce));
+    std::vector<Spec> some(doomed.begin(), doomed.begin() + count);
+    auto done = co_await store.remove(std::move(some), false);
+    if (done) done = co_await store.wait_for_reclaim();
+    if (!done) running.refusal = done.error().message;
+    doomed.erase(doomed.begin(), doomed.begin() + count);
+  }
+  running.end = std::min(running.end, Clock::now());
+  running.done.arrive();
+}
+
 Task<void> all_clients(Running& running, std::vector<AlignedBuffer>& buffers) {
   for (std::size_t i = 0; i < running.job.depth; ++i) spawn(client(running, buffers[i].span(), i));
   co_await running.done;
@@ -95,6 +111,10 @@ Slice EngineSide::run(Disk& disk, const Job& job, Walk& walk, Clock::duration le
   if (job.probe_every.count() != 0) {
     running.done.add();
     spawn(take_snapshots(running, *store_, *reactor_, probes_));
+  }
+  if (job.doomed != nullptr) {
+    running.done.add();
+    spawn(remove_snapshots(running, *store_));
   }
   reactor_->run(all_clients(running, buffers_));
   meter.finish();

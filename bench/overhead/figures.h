@@ -31,6 +31,7 @@ void depth_10000(Lab& lab);
 void first_write(Lab& lab);
 void first_write_fragmented(Lab& lab);
 void snapshots_under_load(Lab& lab);
+void deletion(Lab& lab);
 void rollback(Lab& lab);
 void clone(Lab& lab);
 void remove_snapshot(Lab& lab);

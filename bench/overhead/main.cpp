@@ -30,6 +30,7 @@ const std::vector<Experiment>& experiments() {
       {{"depth-100"}, depth_100},
       {{"depth-10000"}, depth_10000},
       {{"snapshot-p50", "snapshot-guest-p99"}, snapshots_under_load},
+      {{"delete-p99-write", "delete-p99-read", "delete-bytes", "delete-space"}, deletion},
   };
   return all;
 }
