@@ -12,8 +12,10 @@ namespace coppice::cli {
 struct BaseImage {
   UniqueFd file;
   std::string path;  // absolute, without links
+  std::string format;
 };
-// Refuses what is no raw image; `surely_raw`: whatever it looks like.
-Outcome<BaseImage> open_base_image(const std::string& path, bool surely_raw);
+// `format`: what it is ("raw", "qcow2"); empty: what it looks like, which may be something that no disk can
+// stand on.
+Outcome<BaseImage> open_base_image(const std::string& path, const std::string& format);
 
 }  // namespace coppice::cli

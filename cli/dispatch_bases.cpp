@@ -24,6 +24,12 @@ Outcome<BaseSource> base_source(const std::string& path, const Call& call) {
   return BaseSource{path, call.files.front()};
 }
 
+Outcome<BaseFormat> base_format(const std::string& name) {
+  if (name == "raw") return BaseFormat::kRaw;
+  if (name == "qcow2") return BaseFormat::kQcow2;
+  return refuse(ErrorKind::kInvalid, "'" + name + "' is no format of a base: give raw or qcow2");
+}
+
 }  // namespace
 
 Task<Outcome<Json>> Dispatcher::create_over(Call call) {
@@ -32,10 +38,14 @@ Task<Outcome<Json>> Dispatcher::create_over(Call call) {
   const std::uint64_t size = params.number("size");
   const DiskPolicy policy{.strict = params.flag("strict")};
   const std::string path = params.text("base");
+  const std::string format = params.text_or("format", "raw");
   const auto valid = all_of({params.finish(), need_disk(disk)});
   if (!valid) co_return std::unexpected(valid.error());
   auto base = base_source(path, call);
   if (!base) co_return std::unexpected(base.error());
+  const auto read_as = base_format(format);
+  if (!read_as) co_return std::unexpected(read_as.error());
+  base->format = *read_as;
   auto made = co_await store_.create_disk_over(disk, size, policy, *base);
   if (!made) co_return std::unexpected(made.error());
   co_return Json{{"name", disk}, {"size", *made}, {"strict", policy.strict}, {"base", path}};

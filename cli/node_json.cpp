@@ -44,6 +44,7 @@ Json flatten_to_json(const std::optional<FlattenInfo>& flatten) {
 Json base_to_json(const std::optional<BaseInfo>& base) {
   if (!base) return nullptr;
   return {{"path", base->path},
+          {"format", base->format == BaseFormat::kQcow2 ? "qcow2" : "raw"},
           {"size", base->size_bytes},
           {"problem", base->problem},
           {"flatten", flatten_to_json(base->flatten)}};
@@ -53,8 +54,9 @@ Json base_to_json(const std::optional<BaseInfo>& base) {
 std::optional<BaseInfo> base_from_json(const Json& document) {
   const Json base = document.value("base", Json());
   if (base.is_null()) return std::nullopt;
-  BaseInfo info{base.at("path").get<std::string>(), base.at("size").get<std::uint64_t>(),
-                base.at("problem").get<std::string>(), std::nullopt};
+  const bool raw = base.value("format", "raw") != "qcow2";
+  BaseInfo info{base.at("path").get<std::string>(), raw ? BaseFormat::kRaw : BaseFormat::kQcow2,
+                base.at("size").get<std::uint64_t>(), base.at("problem").get<std::string>(), std::nullopt};
   const Json& flatten = base.at("flatten");
   if (!flatten.is_null()) {
     info.flatten =

@@ -55,12 +55,12 @@ Outcome<int> clone(const Options& options, Context& context) {
 }
 
 Outcome<int> create_over(const Options& options, std::uint64_t size, Context& context) {
-  if (!options.format.empty() && options.format != "raw")
-    return about(options, "a base must be raw: convert it (qemu-img convert -O raw)");
-  auto image = open_base_image(options.base, !options.format.empty());
+  if (!options.format.empty() && options.format != "raw" && options.format != "qcow2")
+    return about(options, "a base is raw or qcow2: convert it (qemu-img convert -O raw)");
+  auto image = open_base_image(options.base, options.format);
   if (!image) return std::unexpected(image.error());
-  const Json params{
-      {"disk", options.disk}, {"size", size}, {"strict", options.strict}, {"base", image->path}};
+  Json params{{"disk", options.disk}, {"size", size}, {"strict", options.strict}, {"base", image->path}};
+  if (image->format != "raw") params["format"] = image->format;
   return context.answer(Request{.method = "create", .params = params, .file = image->file.get()}, render);
 }
 
@@ -85,11 +85,11 @@ Verb create_verb(CLI::App& program) {
       .option({"--size", "N", "Bytes, or a number with K, M, G, T or P; of the image if it is left out"},
               options->size)
       .option({"--base", "IMAGE",
-               "What the disk reads where it was not written: a raw file or block device, which is never "
+               "What the disk reads where it was not written: a raw or qcow2 image, which is never "
                "written and must not change (coppice flatten ends that), or DISK@SNAP, as clone does (a file "
                "of such a name: ./DISK@SNAP)"},
               options->base)
-      .option({"--format", "FORMAT", "Take the image for this, whatever it looks like; raw is all there is"},
+      .option({"--format", "FORMAT", "Take the image for this, whatever it looks like: raw or qcow2"},
               options->format)
       .flag(
           "--strict", options->strict,

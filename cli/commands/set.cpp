@@ -30,8 +30,8 @@ std::string render(const Json& answer) {
 constexpr std::string_view kBase = "base=";
 
 Outcome<int> set_base(const Options& options, Context& context) {
-  // It was raw when the disk was made: the store compares it with what it was.
-  auto image = open_base_image(options.setting.substr(kBase.size()), true);
+  // The store reads it as what it was when the disk was made, and compares.
+  auto image = open_base_image(options.setting.substr(kBase.size()), "raw");
   if (!image) return std::unexpected(image.error());
   const Json params{{"disk", options.disk}, {"base", image->path}};
   const Request request{.method = "set-base", .params = params, .file = image->file.get()};

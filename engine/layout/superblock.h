@@ -24,7 +24,9 @@ inline constexpr std::uint32_t kMaxMembers = 256;
 // Feature bits known to this version. An unknown incompat bit: refuse; ro_compat: open read-only.
 // A disk stands, or once stood, on a base: who does not know bases would read zeroes in its place.
 inline constexpr std::uint64_t kIncompatBases = 1;
-inline constexpr std::uint64_t kKnownIncompat = kIncompatBases;
+// … or on one that is not raw.
+inline constexpr std::uint64_t kIncompatImageBases = 2;
+inline constexpr std::uint64_t kKnownIncompat = kIncompatBases | kIncompatImageBases;
 // The pool holds a copy of the metadata: who does not know it would write over it.
 inline constexpr std::uint64_t kRoCompatMetaCopy = 1;
 inline constexpr std::uint64_t kKnownRoCompat = kRoCompatMetaCopy;

@@ -13,6 +13,7 @@ namespace {
 constexpr std::uint8_t kValueFormat = 1;
 constexpr std::uint8_t kFlaggedDiskFormat = 2;
 constexpr std::uint8_t kPolicyFormat = 2;  // of nodes
+constexpr std::uint8_t kImageFormat = 2;   // of bases
 constexpr std::size_t kIdDigits = 16;
 
 // Each value lists its fields once, in `fields`; the two visitors below write or read them in that order.
@@ -36,6 +37,7 @@ class Put {
     out_.u64(epochs.size());
     for (const Epoch epoch : epochs) out_.u64(epoch.value);
   }
+  void operator()(const BaseFormat& format) { out_.u8(static_cast<std::uint8_t>(format)); }
   void operator()(const AttachmentState& state) { out_.u8(static_cast<std::uint8_t>(state)); }
   void operator()(const std::vector<AttachmentValue>& attachments);
   void operator()(const Uuid& uuid) { out_.bytes(std::as_bytes(std::span(uuid.bytes))); }
@@ -84,6 +86,12 @@ class Take {
       return;
     }
     for (std::uint64_t i = 0; i < count; ++i) epochs.push_back(Epoch{in_.u64()});
+  }
+  // Raw is what no format is told of.
+  void operator()(BaseFormat& format) {
+    const std::uint8_t number = in_.u8();
+    valid_ = valid_ && number == static_cast<std::uint8_t>(BaseFormat::kQcow2);
+    if (valid_) format = static_cast<BaseFormat>(number);
   }
   void operator()(AttachmentState& state) {
     const std::uint8_t number = in_.u8();
@@ -209,6 +217,8 @@ template <class T>
 std::uint8_t format_of(const T& value) {
   if constexpr (std::same_as<T, NodeValue>) return value.has_policy() ? kPolicyFormat : kValueFormat;
   if constexpr (std::same_as<T, DiskValue>) return value.flags != 0 ? kFlaggedDiskFormat : kValueFormat;
+  if constexpr (std::same_as<T, BaseValue>)
+    return value.format != BaseFormat::kRaw ? kImageFormat : kValueFormat;
   return kValueFormat;
 }
 
@@ -220,6 +230,9 @@ void fields_of(T& value, std::uint8_t format, auto visit) {
   fields(value, visit);
   if constexpr (Of<T, NodeValue>) {
     if (format == kPolicyFormat) policy_fields(value, visit);
+  }
+  if constexpr (Of<T, BaseValue>) {
+    if (format == kImageFormat) visit(value.format);
   }
 }
 

@@ -108,7 +108,7 @@ struct AttachmentsValue {
 
 // The read-only image that shows through what a tree does not map itself; kept under its root branch.
 struct BaseValue {
-  std::uint64_t size_bytes = 0;
+  std::uint64_t size_bytes = 0;  // of the disk in it, where it is no raw image
   // How it is known again: a file by size, inode and time of change, or by size, time and samples; a block
   // device by size and samples.
   bool is_device = false;
@@ -117,6 +117,7 @@ struct BaseValue {
   std::uint64_t samples = 0;    // xxh3 of some of its content (FORMAT.md)
   bool flattening = false;      // its content is being copied into the pool
   std::string path;             // absolute
+  BaseFormat format = BaseFormat::kRaw;
   bool operator==(const BaseValue&) const = default;
 };
 

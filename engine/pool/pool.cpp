@@ -70,12 +70,12 @@ Task<Result<>> Pool::write_superblocks(Mark mark) {
   co_return written;
 }
 
-Task<Result<>> Pool::require_feature(std::uint64_t incompat_bit) {
-  const auto has = [incompat_bit](const Member& member) {
-    return (member.superblock.incompat & incompat_bit) != 0;
+Task<Result<>> Pool::require_feature(std::uint64_t incompat_bits) {
+  const auto has = [incompat_bits](const Member& member) {
+    return (member.superblock.incompat & incompat_bits) == incompat_bits;
   };
   co_await superblock_lock_.lock();
-  incompat_ |= incompat_bit;
+  incompat_ |= incompat_bits;
   Result<> written;
   if (!std::ranges::all_of(members_, has)) written = co_await write_again();
   superblock_lock_.unlock();

@@ -108,7 +108,7 @@ class Pool {
   Task<Result<>> write_meta_copy();
 
   // Who does not know the feature opens the pool no more, from when this returns. For good.
-  Task<Result<>> require_feature(std::uint64_t incompat_bit);
+  Task<Result<>> require_feature(std::uint64_t incompat_bits);
 
   // Adds a slab to a member with room (a growing file is extended, its space reserved): header and empty
   // metadata pages on disk, then the superblock, all synced. The slab that was made ready comes first.

@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "base/hash.h"
+#include "image/qcow2_file.h"
 
 namespace coppice {
 
@@ -40,22 +41,29 @@ std::int64_t change_time(const struct stat& status) {
   return std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
 }
 
-// All but the samples.
-std::optional<BaseValue> outline_of(int descriptor, std::string path) {
+struct Outline {
+  BaseValue value;  // all but the samples
+  std::uint64_t file_bytes = 0;
+};
+
+// Of the file as it is; the size is the file's.
+std::optional<Outline> outline_of(int descriptor, std::string path) {
   struct stat status{};
   if (fstat(descriptor, &status) != 0) return std::nullopt;
-  BaseValue value;
+  Outline outline;
+  BaseValue& value = outline.value;
   value.path = std::move(path);
   value.is_device = S_ISBLK(status.st_mode);
-  value.size_bytes = static_cast<std::uint64_t>(status.st_size);
+  outline.file_bytes = static_cast<std::uint64_t>(status.st_size);
   if (value.is_device) {
-    if (ioctl(descriptor, BLKGETSIZE64, &value.size_bytes) != 0) return std::nullopt;
-    return value;
+    if (ioctl(descriptor, BLKGETSIZE64, &outline.file_bytes) != 0) return std::nullopt;
+  } else {
+    if (!S_ISREG(status.st_mode)) return std::nullopt;
+    value.inode = status.st_ino;
+    value.changed_ns = change_time(status);
   }
-  if (!S_ISREG(status.st_mode)) return std::nullopt;
-  value.inode = status.st_ino;
-  value.changed_ns = change_time(status);
-  return value;
+  value.size_bytes = outline.file_bytes;
+  return outline;
 }
 
 bool read_whole(int descriptor, std::uint64_t offset, std::span<std::byte> into) {
@@ -67,6 +75,22 @@ bool read_whole(int descriptor, std::uint64_t offset, std::span<std::byte> into)
     offset += static_cast<std::uint64_t>(got);
   }
   return true;
+}
+
+ReadAt reader_of(int descriptor) {
+  return [descriptor](std::uint64_t offset, std::span<std::byte> into) {
+    return read_whole(descriptor, offset, into);
+  };
+}
+
+// The size of the disk in it takes the place of the file's.
+Outcome<> read_format(int descriptor, BaseFormat format, Outline& outline) {
+  outline.value.format = format;
+  if (format == BaseFormat::kRaw) return {};
+  auto header = read_qcow2_header(reader_of(descriptor), outline.file_bytes);
+  if (!header) return std::unexpected(header.error());
+  outline.value.size_bytes = header->size_bytes;
+  return {};
 }
 
 // Of the first and the last MiB, and of 64 blocks between them at equal distances.
@@ -99,6 +123,7 @@ class FileImages final : public BaseImages {
   BasePointer open(const BaseValue& value) override;
 
  private:
+  Outcome<std::unique_ptr<BlockFile>> open_as(const BaseValue& value, std::uint64_t file_bytes);
   Reactor& reactor_;
 };
 
@@ -124,13 +149,16 @@ Outcome<BaseValue> FileImages::identify(const BaseSource& source) {
                               "is the same for both",
                               source.path));
   }
-  auto value = outline_of(file.get(), source.path);
-  if (!value || value->size_bytes == 0) {
-    return refuse(ErrorKind::kInvalid,
-                  fmt::format("base {}: {}: a base is a raw image, a file or a block device", source.path,
-                              value ? "it is empty" : "it is neither"));
+  auto outline = outline_of(file.get(), source.path);
+  if (!outline || outline->file_bytes == 0) {
+    return refuse(ErrorKind::kInvalid, fmt::format("base {}: {}: a base is an image, in a file or on a block "
+                                                   "device",
+                                                   source.path, outline ? "it is empty" : "it is neither"));
   }
-  const auto samples = sample(file.get(), value->size_bytes);
+  const auto read = read_format(file.get(), source.format, *outline);
+  if (!read) return refuse(read.error().kind, fmt::format("base {}: {}", source.path, read.error().message));
+  BaseValue* const value = &outline->value;
+  const auto samples = sample(file.get(), outline->file_bytes);
   if (!samples) {
     return refuse(ErrorKind::kIo,
                   fmt::format("base {}: it can't be read to its end: {}", source.path, std::strerror(errno)));
@@ -140,17 +168,32 @@ Outcome<BaseValue> FileImages::identify(const BaseSource& source) {
 }
 
 // What is wrong with the file that is there; empty: it is the same.
-std::string difference(const BaseValue& value, const BaseValue& found, int descriptor, bool& may_be_same) {
+std::string difference(const BaseValue& value, const Outline& outline, int descriptor, bool& may_be_same) {
+  const BaseValue& found = outline.value;
   if (found.size_bytes != value.size_bytes)
     return fmt::format("has {} bytes now, not {}", found.size_bytes, value.size_bytes);
   const bool same_time = !value.is_device && !found.is_device && found.changed_ns == value.changed_ns;
   if (same_time && found.inode == value.inode) return {};
-  const auto samples = sample(descriptor, value.size_bytes);
+  const auto samples = sample(descriptor, outline.file_bytes);
   if (!samples) return "can't be read to its end";
   if (*samples != value.samples) return "has another content now";
   if (same_time || (value.is_device && found.is_device)) return {};
   may_be_same = true;
   return "was written or copied since";
+}
+
+// Reads it as its format says.
+Outcome<std::unique_ptr<BlockFile>> FileImages::open_as(const BaseValue& value, std::uint64_t file_bytes) {
+  auto opened = open_block_file(reactor_, value.path, {.read_only = true, .direct = false});
+  if (!opened) return refuse(ErrorKind::kIo, open_problem(opened.error().errno_value));
+  if (value.format == BaseFormat::kRaw) return std::move(*opened);
+  const auto file = std::make_shared<Descriptor>(value.path);
+  const ReadAt read = [file](std::uint64_t offset, std::span<std::byte> into) {
+    return read_whole(file->get(), offset, into);
+  };
+  auto image = open_qcow2(std::move(*opened), read, file_bytes);
+  if (!image) return refuse(image.error().kind, "can't be read: " + image.error().message);
+  return image;
 }
 
 BasePointer FileImages::open(const BaseValue& value) {
@@ -161,21 +204,27 @@ BasePointer FileImages::open(const BaseValue& value) {
     base->problem = open_problem(errno);
     return base;
   }
-  const auto found = outline_of(file.get(), value.path);
-  base->problem = found ? difference(value, *found, file.get(), base->may_be_same)
-                        : std::string("is neither a file nor a block device");
+  auto found = outline_of(file.get(), value.path);
+  if (!found) {
+    base->problem = "is neither a file nor a block device";
+    return base;
+  }
+  const auto read = read_format(file.get(), value.format, *found);
+  base->problem = read ? difference(value, *found, file.get(), base->may_be_same)
+                       : "can't be read: " + read.error().message;
   if (!base->problem.empty()) return base;
-  auto opened = open_block_file(reactor_, value.path, {.read_only = true, .direct = false});
+  auto opened = open_as(value, found->file_bytes);
   if (!opened) {
-    base->problem = open_problem(opened.error().errno_value);
+    base->problem = opened.error().message;
     return base;
   }
   base->file = std::move(*opened);
-  base->was_written = [path = value.path, is_device = value.is_device, before = *found] {
+  base->was_written = [path = value.path, before = *found] {
     struct stat status{};
-    if (is_device || stat(path.c_str(), &status) != 0 || status.st_ino != before.inode) return false;
-    return change_time(status) != before.changed_ns ||
-           static_cast<std::uint64_t>(status.st_size) != before.size_bytes;
+    if (before.value.is_device || stat(path.c_str(), &status) != 0 || status.st_ino != before.value.inode)
+      return false;
+    return change_time(status) != before.value.changed_ns ||
+           static_cast<std::uint64_t>(status.st_size) != before.file_bytes;
   };
   return base;
 }

@@ -39,7 +39,9 @@ Task<Outcome<std::uint64_t>> StoreImpl::do_create_over(std::string name, std::ui
   if (!opened->problem.empty())
     co_return refuse(ErrorKind::kIo, fmt::format("base {} {}", value->path, opened->problem));
   Pool& pool = engine_->parts().pool;
-  auto noted = co_await pool.require_feature(kIncompatBases);
+  const bool raw = value->format == BaseFormat::kRaw;
+  const std::uint64_t feature = kIncompatBases | (raw ? 0 : kIncompatImageBases);
+  auto noted = co_await pool.require_feature(feature);
   if (!noted) co_return refuse(noted.error(), "disk " + name);
   Tree& tree = engine_->tree();
   const std::int64_t now = wall_now();
@@ -76,6 +78,7 @@ Task<Outcome<>> StoreImpl::do_set_base(std::string name, BaseSource base) {
     co_return refuse(ErrorKind::kInvalid,
                      fmt::format("disk {} stands on no base: only 'create --base' makes such a disk", name));
   }
+  base.format = known->format;
   BaseImages& images = engine_->images();
   auto value = co_await in_background(scheduler_, [&images, &base] { return images.identify(base); });
   if (!value) co_return std::unexpected(value.error());
@@ -131,6 +134,7 @@ std::optional<BaseInfo> StoreImpl::describe_base(BranchId branch) const {
   if (value == nullptr) return std::nullopt;
   BaseInfo info;
   info.path = value->path;
+  info.format = value->format;
   info.size_bytes = value->size_bytes;
   info.problem = engine_->bases().under(branch)->problem;
   const auto job = flattenings_.find(tree.root_of(branch));

@@ -7,6 +7,7 @@ import json
 import pathlib
 import shutil
 import struct
+import zlib
 
 HERE = pathlib.Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "golden" / "layout"
@@ -116,7 +117,30 @@ def control():
     put("control", "deep", b'{"jsonrpc":"2.0","id":1,"method":"list","params":' + b"[" * 40 + b"]" * 40 + b"}")
 
 
+def qcow2():
+    """Images of clusters of 512 bytes: header, reference tables left out, first table, second table, data."""
+
+    def image(entries, version=3, features=0, compression=0, size=64 * 512, tail=b""):
+        header = struct.pack(">IIQIIQIIQQIIQ", 0x514649FB, version, 0, 0, 9, size, 0, 2, 512 * 2, 512, 1, 0, 0)
+        header += struct.pack(">QQQIIB", features, 0, 0, 4, 112, compression)
+        first = struct.pack(">QQ", 512 * 3 | 1 << 63, 0)
+        second = b"".join(struct.pack(">Q", entry) for entry in entries)
+        return b"".join(part.ljust(512, b"\0") for part in (header, b"", first, second)) + tail
+
+    data = bytes(range(256)) * 2
+    packer = zlib.compressobj(9, zlib.DEFLATED, -12)
+    deflated = packer.compress(b"abc" * 170 + b"de") + packer.flush()
+    zstd = b"\x28\xb5\x2f\xfd\x60\x00\x01\x03\x10\x00z"  # one frame: 512 times "z"
+    put("qcow2", "empty", image([]))
+    put("qcow2", "data", image([2048 | 1 << 63, 2560 | 1 << 63, 0, 2048 | 1, 1 << 20], tail=data * 2))
+    put("qcow2", "version2", image([2048, 2049], version=2, tail=data))
+    put("qcow2", "zlib", image([1 << 62 | 2048, 0, 1 << 62 | 1 << 61 | 2051], tail=deflated.ljust(512, b"\0")))
+    put("qcow2", "zstd", image([1 << 62 | 2048, 1 << 62 | 2050], features=8, compression=1, tail=zstd))
+    put("qcow2", "large", image([2048], size=2 * 64 * 512, tail=data))
+    put("qcow2", "dirty", image([2048], features=1, tail=data[:100]))
+
+
 if __name__ == "__main__":
     shutil.rmtree(CORPUS, ignore_errors=True)
-    for make in (layout, journal, nbd, control):
+    for make in (layout, journal, qcow2, nbd, control):
         make()

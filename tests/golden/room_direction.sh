@@ -3,7 +3,7 @@
 #        room_direction.sh --self-test      plants such lines in a copy and demands that each is found
 #
 # The direction, of which CMake sees only the linking:
-#   base <- io, layout <- journal, pool, map <- tree <- disk <- store
+#   base <- io, layout <- journal, pool, map, image <- tree <- disk <- store
 # Everything outside engine/ sees coppice/*.h only; formats, nbd and fuse know neither each other nor the cli.
 # RocksDB stands in map, libfuse in fuse and liburing in io, and no public header names either; bench has a raw ring to compare with.
 set -euo pipefail
@@ -27,9 +27,10 @@ offences() {
         sees["journal"] = "journal io layout base"
         sees["pool"] = "pool io layout base"
         sees["map"] = "map io layout base"
+        sees["image"] = "image io base"
         sees["tree"] = "tree journal pool map io layout base"
         sees["disk"] = "disk " sees["tree"]
-        sees["store"] = "store " sees["disk"]
+        sees["store"] = "store image " sees["disk"]
         for (room in sees) engine_rooms = engine_rooms " " room
         sees["include"] = ""
         sees["formats"] = "formats"
@@ -125,6 +126,8 @@ self_test() {
   expect engine/io/planted.cpp '#include "layout/leaf.h"'
   expect engine/layout/planted.h '#include "map/leaf_cache.h"'
   expect engine/pool/planted.h '#include "journal/journal.h"'
+  expect engine/image/planted.h '#include "layout/leaf.h"'
+  expect engine/disk/planted.h '#include "image/qcow2.h"'
   expect engine/journal/planted.h '#include "tree/names.h"'
   expect engine/map/planted.h '  #  include "store/store.h"'
   expect engine/tree/planted.cpp '#include <disk/read_path.h>'

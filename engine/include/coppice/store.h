@@ -63,6 +63,9 @@ struct OpenOptions {
   // Told things that a person should read once (O_DIRECT not to be had, a pool on btrfs, waiting for a dead
   // holder's last writes). May be empty.
   std::function<void(const std::string&)> notice;
+  // Told what the store did by itself, as it was asked to once: nothing that anybody has to look after. Empty:
+  // `notice` is told that, too.
+  std::function<void(const std::string&)> event = {};
   // Whether space that was discarded or deleted goes back to the file system, or to the device.
   bool give_back = true;
   // How long to wait for the lock of a holder that is dead but whose last writes still run.
@@ -131,6 +134,7 @@ struct DiskPolicy {
 struct BaseSource {
   std::string path;     // absolute
   int descriptor = -1;  // of the same file, open for reading: proves that who asks may read it. -1: no proof
+  BaseFormat format = BaseFormat::kRaw;  // for create_disk_over(); set_base() takes what the base was
 };
 
 // Copying a base into the pool.
@@ -143,8 +147,9 @@ struct FlattenInfo {
 
 struct BaseInfo {
   std::string path;
-  std::uint64_t size_bytes = 0;
-  std::string problem;  // why what stands on it can't be opened; empty: it can
+  BaseFormat format = BaseFormat::kRaw;
+  std::uint64_t size_bytes = 0;  // of what it holds
+  std::string problem;           // why what stands on it can't be opened; empty: it can
   std::optional<FlattenInfo> flatten;
 };
 

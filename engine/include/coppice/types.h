@@ -65,6 +65,9 @@ constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
   return (value + unit - 1) / unit * unit;
 }
 
+// What an image is read as. Stored: the numbers stay.
+enum class BaseFormat : std::uint8_t { kRaw = 1, kQcow2 = 2 };
+
 }  // namespace coppice
 
 template <class Tag>
