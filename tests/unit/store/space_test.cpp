@@ -106,6 +106,29 @@ TEST_CASE("what a disk writes over that a fork holds for it comes back when it i
   house.check();
 }
 
+TEST_CASE("a pool that runs full looks for what a fork holds for nobody") {
+  StoreFixture house(256 * kMiB);
+  const std::uint64_t disk_bytes = 64 * kMiB;
+  const auto fill = [&](const char* disk, char value) {
+    for (std::uint64_t at = 0; at < disk_bytes; at += kMiB) house.fill(disk, value, at);
+  };
+  house.require(house.run(house.store->create_disk("web", disk_bytes)));
+  house.require(house.run(house.store->create_disk("other", disk_bytes)));
+  fill("web", 'a');
+  house.snapshot("web", "one");
+  fill("web", 'b');
+  house.snapshot("web", "left");
+  house.require(house.run(house.store->rollback({"web", "one"}, {.discard = true})));
+  house.require(house.run(house.store->remove({{"web", "one"}}, false)));
+  house.require(house.run(house.store->wait_for_reclaim()));
+  fill("web", 'c');  // nobody sees what "one" had any more
+  fill("other", 'd');
+  CHECK(house.first("web") == 'c');
+  CHECK(house.first("web", "left") == 'b');
+  CHECK(house.first("other") == 'd');
+  house.check();
+}
+
 TEST_CASE("ranges follow the line of a tree") {
   Forked house;
   const auto names = [&](Spec first, Spec last) {
