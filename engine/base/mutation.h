@@ -80,16 +80,16 @@ enum class Mutation : std::uint8_t {
   kLostFreesForgotten,      // what a lost write freed is not freed by the next one that stands
   kLostFreesAnywhere,       // … or by whoever replaces it, also where an older version goes on with it
   // Reclaim.
-  kFenceUncommitted,      // a writer that took over begins before the fence of the old one is durable
-  kSweepNotResumed,       // a sweep that was cut short waits its turn
+  kFenceUncommitted,       // a writer that took over begins before the fence of the old one is durable
+  kSweepNotResumed,        // a sweep that was cut short waits its turn
   kReclaimedStaysCharged,  // what a sweep frees stays charged to its disk
   kAdmittedForgotten,      // a write under way keeps no place of its disk's quota
   kScheduleNotedFirst,     // a schedule notes that a snapshot was taken before it is
-  kSettledEarly,          // a sweep commits nothing though the snapshot it looks at is not durable yet
-  kSweptUnpinned,         // a fork's versions may leave memory between the record and its effect
-  kPurgeBehindVerbs,      // a full pool's look into the trash waits for the verb under way
-  kBookmarkHoldsNothing,  // a branch goes though a bookmark is on it
-  kCursorApart,           // a step's cursor is journaled apart from what it frees
+  kSettledEarly,           // a sweep commits nothing though the snapshot it looks at is not durable yet
+  kSweptUnpinned,          // a fork's versions may leave memory between the record and its effect
+  kPurgeBehindVerbs,       // a full pool's look into the trash waits for the verb under way
+  kBookmarkHoldsNothing,   // a branch goes though a bookmark is on it
+  kCursorApart,            // a step's cursor is journaled apart from what it frees
 };
 
 #ifdef COPPICE_MUTATIONS

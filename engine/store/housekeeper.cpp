@@ -153,8 +153,8 @@ Task<void> Housekeeper::keep_copy() {
   running_.done();
 }
 
-// While guests are at work a sweep has a quarter of the time, unless one of them waits for what it frees. A map
-// in memory does not suspend, so others have their turn in any case.
+// While guests are at work a sweep has a quarter of the time, unless one of them waits for what it frees. A
+// map in memory does not suspend, so others have their turn in any case.
 Task<void> Housekeeper::yield_to_guests() {
   Parts& parts = engine_.parts();
   const auto took = scheduler_.now() - step_began_;
@@ -171,7 +171,8 @@ Task<void> Housekeeper::reclaim() {
   while (!stopping_) {
     while (!stopping_ && reclaim_status_ && engine_.reclaimer().has_work()) {
       step_began_ = scheduler_.now();
-      reclaim_status_ = co_await engine_.reclaimer().sweep_one(stopping_, [this] { return yield_to_guests(); });
+      reclaim_status_ =
+          co_await engine_.reclaimer().sweep_one(stopping_, [this] { return yield_to_guests(); });
     }
     engine_.reclaiming = false;
     reclaimed_.wake_all();

@@ -66,14 +66,13 @@ Outcome<> StoreImpl::require_sole_user(const std::string& name, NodeId head, Bra
   }
   if (others.empty()) return {};
   const std::size_t named = std::min(others.size(), kSharersNamed);
-  const std::string more =
-      named == others.size() ? "" : fmt::format(" and {} more", others.size() - named);
+  const std::string more = named == others.size() ? "" : fmt::format(" and {} more", others.size() - named);
   return refuse(
       ErrorKind::kBusy,
       fmt::format("disk {} can't be flattened: {}{} read{} from the same base: remove what shares it, or "
                   "make a disk without it: coppice export {} - | coppice import - NEW",
-                  name, fmt::join(std::span(others).first(named), ", "), more,
-                  others.size() == 1 ? "s" : "", name));
+                  name, fmt::join(std::span(others).first(named), ", "), more, others.size() == 1 ? "s" : "",
+                  name));
 }
 
 // While it is marked the disk takes no snapshot, also behind a crash.

@@ -63,8 +63,8 @@ struct OpenOptions {
   // Told things that a person should read once (O_DIRECT not to be had, a pool on btrfs, waiting for a dead
   // holder's last writes). May be empty.
   std::function<void(const std::string&)> notice;
-  // Told what the store did by itself, as it was asked to once: nothing that anybody has to look after. Empty:
-  // `notice` is told that, too.
+  // Told what the store did by itself, as it was asked to once: nothing that anybody has to look after.
+  // Empty: `notice` is told that, too.
   std::function<void(const std::string&)> event = {};
   // Whether space that was discarded or deleted goes back to the file system, or to the device.
   bool give_back = true;

@@ -1,4 +1,5 @@
-// What disks may take of the pool: the limit holds, also behind a crash, and what is charged is what is there.
+// What disks may take of the pool: the limit holds, also behind a crash, and what is charged is what is
+// there.
 #include <fmt/format.h>
 
 #include "session.h"
@@ -41,7 +42,8 @@ Task<void> Session::check_quota(DiskModel& disk) {
   if (!info || fault()) co_return;
   const QuotaInfo& quota = info->quota;
   if (quota.limit_bytes != disk.quota_bytes) {
-    shared_.violate(fmt::format("{} may take {} bytes, not {}", disk.name, quota.limit_bytes, disk.quota_bytes));
+    shared_.violate(
+        fmt::format("{} may take {} bytes, not {}", disk.name, quota.limit_bytes, disk.quota_bytes));
     co_return;
   }
   if (disk.quota_bytes == 0) co_return;

@@ -109,7 +109,8 @@ Task<void> Session::settle_pending() {
     DiskModel& disk = *oracle.disks[verb.specs[0].disk];
     auto info = co_await process_.store->info(verb.specs[0]);
     auto plan = co_await process_.store->schedule(disk.name, std::nullopt);
-    if (verb.kind == Kind::kQuota && info && info->quota.limit_bytes == verb.size) note_quota(disk, verb.size);
+    if (verb.kind == Kind::kQuota && info && info->quota.limit_bytes == verb.size)
+      note_quota(disk, verb.size);
     if (verb.kind == Kind::kSchedule && plan && plan->rules == verb.schedule) disk.schedule = verb.schedule;
   }
   if (verb.kind == Kind::kTrash || verb.kind == Kind::kUndelete) co_await settle_trash(verb);

@@ -75,7 +75,8 @@ void Session::settle_schedule(DiskModel& disk, const std::vector<NodeInfo>& node
   }
   const auto captured = shared_.pending.scheduled.find(disk.name);
   if (made.size() > (was_due && captured != shared_.pending.scheduled.end() ? 1 : 0)) {
-    shared_.violate(fmt::format("the schedule of {} has taken {} once more", disk.name, made.back()->snapshot));
+    shared_.violate(
+        fmt::format("the schedule of {} has taken {} once more", disk.name, made.back()->snapshot));
     return;
   }
   const bool told = process_.notices.find("the schedule of disk " + disk.name + ":") != std::string::npos;

@@ -43,7 +43,8 @@ struct CopyFixture : test::PoolFixture {
     allocator.reset();
     reopen();
     // On a busy machine the kernel lets go of the old descriptor, and its lock, a moment late.
-    std::erase_if(notices, [](const std::string& text) { return text.starts_with("waiting for the pool's lock"); });
+    std::erase_if(notices,
+                  [](const std::string& text) { return text.starts_with("waiting for the pool's lock"); });
     allocator = std::make_unique<Allocator>(*pool);
     must(allocator->load());
     copy = std::make_unique<MetaCopy>(*reactor, *pool, *allocator, notice());

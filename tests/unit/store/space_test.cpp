@@ -118,7 +118,7 @@ TEST_CASE("a pool that runs full looks for what a fork holds for nobody") {
   house.snapshot("web", "one");
   fill("web", 'b');
   house.snapshot("web", "left");
-  house.require(house.run(house.store->rollback({"web", "one"}, {.discard = true})));
+  house.require(house.run(house.store->rollback({"web", "one"}, {.keep_as = "", .discard = true})));
   house.require(house.run(house.store->remove({{"web", "one"}}, false)));
   house.require(house.run(house.store->wait_for_reclaim()));
   fill("web", 'c');  // nobody sees what "one" had any more
