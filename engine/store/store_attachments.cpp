@@ -133,12 +133,7 @@ Task<Outcome<>> StoreImpl::promote(DiskId disk, std::uint64_t epoch) {
 }
 
 Task<Outcome<AttachmentInfo>> StoreImpl::attach(std::string disk, AttachOptions options) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_attach(std::move(disk), std::move(options));
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_attach(std::move(disk), std::move(options)));
 }
 
 Task<Outcome<AttachmentInfo>> StoreImpl::do_attach(std::string name, AttachOptions options) {

@@ -15,12 +15,7 @@ constexpr const char* kRemedy = "bring it back as it was, or say where it is now
 
 Task<Outcome<std::uint64_t>> StoreImpl::create_disk_over(std::string name, std::uint64_t size_bytes,
                                                          DiskPolicy policy, BaseSource base) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_create_over(std::move(name), size_bytes, policy, std::move(base));
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_create_over(std::move(name), size_bytes, policy, std::move(base)));
 }
 
 // The feature is durable in the superblocks before a record needs it: no older engine ever reads zeroes
@@ -60,12 +55,7 @@ Task<Outcome<std::uint64_t>> StoreImpl::do_create_over(std::string name, std::ui
 }
 
 Task<Outcome<>> StoreImpl::set_base(std::string disk, BaseSource base) {
-  auto writable = require_writable();
-  if (!writable) co_return writable;
-  co_await verbs_.lock();
-  auto done = co_await do_set_base(std::move(disk), std::move(base));
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_set_base(std::move(disk), std::move(base)));
 }
 
 Task<Outcome<>> StoreImpl::do_set_base(std::string name, BaseSource base) {

@@ -110,12 +110,7 @@ Outcome<> StoreImpl::require_unattached(const TreeDisk& disk, const std::string&
 }
 
 Task<Outcome<>> StoreImpl::create_disk(std::string name, std::uint64_t size_bytes, DiskPolicy policy) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_create(std::move(name), size_bytes, policy);
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_create(std::move(name), size_bytes, policy));
 }
 
 Task<Outcome<>> StoreImpl::do_create(std::string name, std::uint64_t size_bytes, DiskPolicy policy) {
@@ -129,12 +124,7 @@ Task<Outcome<>> StoreImpl::do_create(std::string name, std::uint64_t size_bytes,
 }
 
 Task<Outcome<>> StoreImpl::snapshot(std::vector<Spec> specs, SnapshotOptions options) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_snapshot(std::move(specs), std::move(options), false);
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_snapshot(std::move(specs), std::move(options), false));
 }
 
 Outcome<> StoreImpl::check_snapshot_specs(const std::vector<Spec>& specs) {
@@ -271,12 +261,7 @@ Task<Outcome<std::string>> StoreImpl::do_rollback(Spec to, RollbackOptions optio
 }
 
 Task<Outcome<>> StoreImpl::clone(Spec from, std::string new_disk) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_clone(std::move(from), std::move(new_disk));
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_clone(std::move(from), std::move(new_disk)));
 }
 
 Task<Outcome<>> StoreImpl::do_clone(Spec from, std::string new_disk) {
@@ -296,12 +281,7 @@ Task<Outcome<>> StoreImpl::do_clone(Spec from, std::string new_disk) {
 }
 
 Task<Outcome<>> StoreImpl::rename(Spec from, std::string to) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_rename(std::move(from), std::move(to));
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_rename(std::move(from), std::move(to)));
 }
 
 Task<Outcome<>> StoreImpl::do_rename(Spec from, std::string to) {
@@ -331,12 +311,7 @@ Task<Outcome<>> StoreImpl::do_rename(Spec from, std::string to) {
 }
 
 Task<Outcome<>> StoreImpl::resize(std::string disk, std::uint64_t size_bytes) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_resize(std::move(disk), size_bytes);
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_resize(std::move(disk), size_bytes));
 }
 
 // What lies beyond the end must read as zeroes when the disk grows over it again; and a crash in between must
@@ -366,12 +341,7 @@ Task<Outcome<>> StoreImpl::do_resize(std::string name, std::uint64_t size_bytes)
 }
 
 Task<Outcome<>> StoreImpl::set_policy(std::string disk, DiskPolicy policy) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_set_policy(std::move(disk), policy);
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_set_policy(std::move(disk), policy));
 }
 
 // Nobody writes, and change() commits first: what was written in place is durable before a record says that

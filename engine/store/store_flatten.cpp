@@ -23,12 +23,7 @@ constexpr std::size_t kSharersNamed = 5;
 }  // namespace
 
 Task<Outcome<>> StoreImpl::start_flatten(std::string disk, FlattenPace pace) {
-  auto writable = require_writable();
-  if (!writable) co_return writable;
-  co_await verbs_.lock();
-  auto done = co_await do_start_flatten(std::move(disk), pace);
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_start_flatten(std::move(disk), pace));
 }
 
 Task<Outcome<>> StoreImpl::do_start_flatten(std::string name, FlattenPace pace) {

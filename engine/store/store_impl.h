@@ -104,6 +104,17 @@ class StoreImpl final : public Store {
   Task<Outcome<>> finish(std::uint64_t position, std::string object);
 
   // The bodies of the verbs that change something, one at a time.
+  // A verb that changes something: where that may be, and with no other one beside it. `verb` does not begin
+  // before.
+  template <class T>
+  Task<Outcome<T>> exclusively(Task<Outcome<T>> verb) {
+    auto writable = require_writable();
+    if (!writable) co_return std::unexpected(writable.error());
+    co_await verbs_.lock();
+    auto done = co_await verb;
+    verbs_.unlock();
+    co_return done;
+  }
   Task<Outcome<>> do_create(std::string name, std::uint64_t size_bytes, DiskPolicy policy);
   Task<Outcome<std::uint64_t>> do_create_over(std::string name, std::uint64_t size_bytes, DiskPolicy policy,
                                               BaseSource base);

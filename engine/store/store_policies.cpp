@@ -24,12 +24,7 @@ Outcome<TreeNode*> StoreImpl::require_snapshot(const Spec& spec, const char* ver
 }
 
 Task<Outcome<>> StoreImpl::hold(Spec snapshot, std::string tag) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_hold(std::move(snapshot), std::move(tag));
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_hold(std::move(snapshot), std::move(tag)));
 }
 
 Task<Outcome<>> StoreImpl::do_hold(Spec snapshot, std::string tag) {
@@ -55,12 +50,7 @@ Task<Outcome<>> StoreImpl::do_hold(Spec snapshot, std::string tag) {
 }
 
 Task<Outcome<std::string>> StoreImpl::release(Spec snapshot, std::string tag) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_release(std::move(snapshot), std::move(tag));
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_release(std::move(snapshot), std::move(tag)));
 }
 
 Task<Outcome<std::string>> StoreImpl::do_release(Spec snapshot, std::string tag) {
@@ -88,12 +78,7 @@ Task<Outcome<std::string>> StoreImpl::do_release(Spec snapshot, std::string tag)
 }
 
 Task<Outcome<>> StoreImpl::set_expiry(Spec snapshot, std::int64_t expires_unix_ms) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_set_expiry(std::move(snapshot), expires_unix_ms);
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_set_expiry(std::move(snapshot), expires_unix_ms));
 }
 
 Task<Outcome<>> StoreImpl::do_set_expiry(Spec snapshot, std::int64_t expires_unix_ms) {

@@ -17,12 +17,7 @@ QuotaInfo StoreImpl::quota_of(DiskId disk) const {
 }
 
 Task<Outcome<>> StoreImpl::set_quota(std::string disk, std::uint64_t limit_bytes) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_set_quota(std::move(disk), limit_bytes);
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_set_quota(std::move(disk), limit_bytes));
 }
 
 Task<Outcome<>> StoreImpl::do_set_quota(std::string name, std::uint64_t limit_bytes) {

@@ -57,12 +57,7 @@ std::vector<std::int64_t> StoreImpl::times_of(const std::vector<NodeId>& nodes) 
 }
 
 Task<Outcome<>> StoreImpl::set_schedule(std::string disk, Schedule rules) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  co_await verbs_.lock();
-  auto done = co_await do_set_schedule(std::move(disk), rules);
-  verbs_.unlock();
-  co_return done;
+  return exclusively(do_set_schedule(std::move(disk), rules));
 }
 
 Task<Outcome<>> StoreImpl::do_set_schedule(std::string name, Schedule rules) {
