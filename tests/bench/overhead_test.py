@@ -42,6 +42,15 @@ class Overhead(unittest.TestCase):
             self.assertGreater(line["cpu_us_per_io"], 0)
             self.assertGreaterEqual(line["device_bytes_per_guest_byte"], 0.99)
 
+    def test_deletion_gives_back_what_was_foretold(self):
+        done = overhead("--quick", "--json", "--size", "64M", "--only", "delete-p99-write,delete-space", "--dir",
+                        self.scratch.name)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        guest, space = (json.loads(line) for line in done.stdout.splitlines())
+        self.assertGreater(guest["removed_under_load"], 0)
+        self.assertEqual((space["figure"], space["ratio"]), ("delete-space", 1))
+        self.assertGreater(space["value"], 200 * 4096)
+
     def test_cleans_up(self):
         self.assertEqual(os.listdir(self.scratch.name), [])
 
