@@ -122,6 +122,9 @@ TEST_CASE("golden: values of the tree") {
   const AttachmentValue active{8, AttachmentState::kActive, sample_uuid(0x70), 1'700'000'000'456, ""};
   check_golden("value_attachments", encode(AttachmentsValue{9, {fenced, active}}));
   check_golden("value_base", encode(sample_base()));
+  BaseValue qcow2 = sample_base();
+  qcow2.format = BaseFormat::kQcow2;
+  check_golden("value_base_qcow2", encode(qcow2));
   check_golden("value_bookmark",
                encode(BookmarkValue{{5}, {3}, {40}, std::uint64_t{1} << 30, 1'700'000'000'123, "monday"}));
   check_golden("value_quota", encode(QuotaValue{std::uint64_t{10} << 30}));

@@ -79,6 +79,8 @@ TEST_CASE("values of the tree come back, and nothing else is taken for one") {
     base.flattening = i % 3 == 0;
     base.path = random_text(random, 300);
     check_value(base, decode_base, random);
+    base.format = BaseFormat::kQcow2;
+    check_value(base, decode_base, random);
     check_value(BookmarkValue{{number()}, {number()}, {number()}, number(), time, random_text(random, 255)},
                 decode_bookmark, random);
     check_value(QuotaValue{number()}, decode_quota, random);
