@@ -41,6 +41,8 @@ class Chain(threading.Thread):
                     disk.pwrite(content, self.place)
                 if self.written % 16 == 0:
                     self.disks[-1].flush()
+            for disk in self.disks:
+                disk.shutdown()
         except nbd.Error as error:
             self.failure = error
 
@@ -92,6 +94,7 @@ class Together(StoreTest):
             # Named in both orders: neither is the one in which they happen to be handled.
             disks = DISKS if number % 2 else DISKS[::-1]
             control.call("snapshot", specs=[f"{disk}@set{number}" for disk in disks])
+            time.sleep(0.004)  # all clients come to something
         for chain in chains:
             chain.ends.set()
         for chain in chains:

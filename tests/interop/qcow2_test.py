@@ -131,7 +131,7 @@ class Qcow2(StoreTest):
             "overlay": (("-b", self.store.file("below.qcow2"), "-F", "qcow2"), "below.qcow2"),
             "subclusters": (("-o", "extended_l2=on,cluster_size=128k"), "extended_l2"),
             "outside": (("-o", f"data_file={self.store.file('outside.data')}"), "another file"),
-            "luks": (("--object", "secret,id=s,data=x", "-o", "encrypt.format=luks,encrypt.key-secret=s"), "encrypted"),
+            "luks": (("--object", "secret,id=s,data=x", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"), "encrypted"),
         }
         for name, (options, says) in refusals.items():
             with self.subTest(name):
