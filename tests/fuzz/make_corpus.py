@@ -34,6 +34,11 @@ def layout():
     put("superblock", "sample", golden("superblock"))
     put("slab", "header", b"\x05" + golden("slab_header"))
     put("slab", "page", b"\x09" + golden("page"))
+    frame = golden("meta_frame")
+    payload_bytes = struct.unpack_from("<I", frame, 40)[0]
+    put("meta_copy", "segment", b"\0" + golden("meta_segment"))
+    put("meta_copy", "frame", b"\1" + frame)
+    put("meta_copy", "entries", b"\2" + frame[64:].ljust(payload_bytes, b"\0")[:payload_bytes])
     for name in ("leaf", "leaf_empty", "key_leaf", "key_change"):
         put("leaf", name, golden(name))
     kinds = ("branch", "node", "disk", "counters", "applied", "store")
