@@ -7,7 +7,6 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 import unittest
 
 from coppice import MIB, SANITIZED, StoreTest, run, tool
