@@ -9,6 +9,8 @@ namespace {
 
 // Block status is answered in pieces of at most this many extents: 32 KiB on the wire.
 constexpr std::size_t kMaxExtents = 2048;
+// CACHE goes no further: the map of so much takes more memory than it is given.
+constexpr std::uint64_t kMaxWarmedBytes = std::uint64_t{1} << 40;
 
 }  // namespace
 
@@ -116,7 +118,7 @@ Task<Result<>> Service::carry_out(Request request) {
 // CACHE: the engine keeps no data in memory, but where the data is; that is brought in.
 Task<Result<>> Service::warm_up(Request request) {
   std::uint64_t offset_bytes = request.offset_bytes;
-  const std::uint64_t end_bytes = offset_bytes + request.length_bytes;
+  const std::uint64_t end_bytes = offset_bytes + std::min(request.length_bytes, kMaxWarmedBytes);
   std::vector<Extent> extents;
   while (offset_bytes < end_bytes) {
     extents.clear();
