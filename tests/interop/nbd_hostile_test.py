@@ -158,8 +158,9 @@ class Hostile(StoreTest):
         self.assertGreater(min(counts.values()), 0, counts)
         if not SANITIZED:
             self.assertLess(job["write"]["clat_ns"]["max"], 5e9)
-            # 64 MiB of replies wait for the client that doesn't read them, and a few buffers are kept.
-            self.assertLess(self.memory_kib() - before, 256 << 10, counts)
+            # 64 MiB of replies wait for the client that doesn't read them, as much is read for each that vanishes, and
+            # the good one has its map in memory. What is kept of each hostile client would be gigabytes.
+            self.assertLess(self.memory_kib() - before, 512 << 10, counts)
         for client in slow:
             client.socket.close()
         with self.handle("extended") as last:

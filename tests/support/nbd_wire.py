@@ -48,6 +48,9 @@ class Wire:
     def __exit__(self, *_):
         self.socket.close()
 
+    def __del__(self):
+        self.socket.close()
+
     def send(self, data):
         self.socket.sendall(data)
 
