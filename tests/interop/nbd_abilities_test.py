@@ -7,7 +7,7 @@ import unittest
 
 import nbd  # Debian has it for its own Python only
 
-from coppice import MIB, StoreTest, run, same_files, tool, wait_until
+from coppice import MIB, PROGRAM, StoreTest, run, tool, wait_until
 
 NBDINFO = tool("nbdinfo")
 DISK = ("connect", "read", "write", "flush", "fua", "trim", "zero", "fast-zero", "cache", "df", "multi-conn",
@@ -207,6 +207,31 @@ class Abilities(StoreTest):
             self.fails(errno.EINVAL, handle.pread, 1, size * MIB)
             handle.pwrite(b"y" * 512, size * MIB - 512)
             handle.shutdown()
+
+    def test_null(self):
+        path = self.store.file("null.sock")
+        for arguments, says in ((["serve", "--null"], "--listen"),
+                                (["--store", self.store.path, "serve", "--null", "--listen", path], "--store"),
+                                (["--read-only", "serve", "--null", "--listen", path], "--read-only")):
+            done = run(PROGRAM, *arguments, expect=2)
+            self.assertIn(says, done.stderr.decode())
+            self.assertEqual(done.stderr.count(b"\n"), 1)
+        daemon = subprocess.Popen([PROGRAM, "serve", "--null", "--listen", path], stdout=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL)
+        self.addCleanup(daemon.kill)
+        self.assertTrue(daemon.stdout.readline().startswith(b"listening on"))
+        handle = nbd.NBD()
+        handle.connect_uri(f"nbd+unix:///null?socket={path}")
+        self.assertEqual(handle.get_size(), 1 << 40)
+        handle.pwrite(b"x" * 4096, 1 << 39, nbd.CMD_FLAG_FUA)
+        handle.zero(1 << 30, 0)
+        handle.flush()
+        self.assertEqual(handle.pread(4096, 1 << 39), bytes(4096))
+        handle.shutdown()
+        run(NBDINFO, f"nbd+unix:///other?socket={path}", expect=1)
+        daemon.terminate()
+        self.assertEqual(daemon.wait(timeout=60), 0)
+        daemon.stdout.close()
 
     @unittest.skipUnless(os.path.exists("/dev/fuse"), "no /dev/fuse")
     def test_nbdfuse(self):
