@@ -19,6 +19,7 @@
 #include "cli/time_text.h"
 #include "coppice/reactor.h"
 #include "coppice/store.h"
+#include "nbd/null_exports.h"
 #include "nbd/server.h"
 #include "nbd/store_exports.h"
 
@@ -68,6 +69,7 @@ class Daemon {
   Task<Outcome<>> run();
 
  private:
+  Task<Outcome<>> serve_null();
   Task<Outcome<>> serve(Store& store);
   Task<Outcome<>> serve_until_signal(Store& store, nbd::Server& server, fuse::Mounts& mounts);
   Task<Outcome<>> mount_first(fuse::Mounts& mounts);
@@ -82,11 +84,16 @@ class Daemon {
   int signals_;
   std::vector<nbd::Endpoint> listening_;
   std::string mounted_on_;
+  std::string what_ = options_.null ? std::string("nothing but zeroes") : "store " + options_.store;
   bool read_only_ = false;
   WaitGroup ending_{reactor_};
 };
 
 Task<Outcome<>> Daemon::run() {
+  if (options_.null) {
+    auto served = co_await serve_null();
+    co_return served;
+  }
   OpenOptions open;
   open.directory = options_.store;
   open.mode = options_.mode;
@@ -102,6 +109,22 @@ Task<Outcome<>> Daemon::run() {
   auto closed = co_await (*store)->close();
   if (!served) co_return served;
   co_return closed;
+}
+
+Task<Outcome<>> Daemon::serve_null() {
+  nbd::NullExports exports;
+  nbd::ServerOptions server_options;
+  server_options.log = log_line;
+  nbd::Server server(reactor_, exports, server_options);
+  auto listening = listen(server);
+  if (!listening) co_return listening;
+  server.start();
+  announce();
+  co_await wait_for_signal();
+  give_up_later();
+  notify_service_manager("STOPPING=1");
+  co_await server.stop();
+  co_return Outcome<>{};
 }
 
 Task<Outcome<>> Daemon::serve(Store& store) {
@@ -202,7 +225,7 @@ void Daemon::announce() const {
     for (const auto& uri : uris) std::printf("listening on %s\n", uri.get<std::string>().c_str());
   }
   std::fflush(stdout);
-  log_line("serving store " + options_.store + (read_only_ ? ", read-only" : ""));
+  log_line("serving " + what_ + (read_only_ ? ", read-only" : ""));
   notify_service_manager("READY=1");
 }
 
@@ -225,7 +248,7 @@ Outcome<> run_daemon(const DaemonOptions& options) {
   if (!reactor) return refuse(reactor.error(), "store " + options.store);
   Daemon daemon(**reactor, options, signals->get());
   auto outcome = (*reactor)->run(daemon.run());
-  if (outcome) log_line("stopped: store " + options.store + " is closed");
+  if (outcome && !options.null) log_line("stopped: store " + options.store + " is closed");
   return outcome;
 }
 

@@ -20,6 +20,7 @@ namespace coppice::cli {
 
 struct DaemonOptions {
   std::string store;
+  bool null = false;                     // no store: what is served is nbd::NullExports
   std::vector<nbd::Endpoint> endpoints;  // none: nothing is served over NBD
   std::uint64_t cache_bytes = 0;
   bool conservative_flush = false;

@@ -92,16 +92,31 @@ Task<Handshake::Next> Handshake::dispatch(OptionHeader header, Option option) {
     next = co_await serve_meta_context(std::move(*contexts), std::move(replies));
   } else if (std::holds_alternative<ListOption>(option)) {
     next = co_await serve_list(std::move(replies));
-  } else {
-    structured_replies_ |= std::holds_alternative<StructuredReplyOption>(option);
-    const bool leaves = std::holds_alternative<AbortOption>(option);
+  } else if (std::holds_alternative<AbortOption>(option)) {
     replies.acknowledge();
-    next = co_await reply(std::move(replies), leaves ? Next::kClose : Next::kMore);
+    next = co_await reply(std::move(replies), Next::kClose);
+  } else {
+    next = co_await serve_form(std::move(option), std::move(replies));
   }
   co_return next;
 }
 
+// Extended headers stand above structured replies, which can't be gone back to.
+Task<Handshake::Next> Handshake::serve_form(Option option, OptionReplies replies) {
+  const bool extended = std::holds_alternative<ExtendedHeadersOption>(option);
+  if (!extended && form_ == HeaderForm::kExtended) {
+    replies.refuse(OptionReplyCode::kErrorExtendedHeadersRequired, "extended headers were agreed on");
+  } else {
+    form_ = extended ? HeaderForm::kExtended : HeaderForm::kStructured;
+    replies.acknowledge();
+  }
+  const Next next = co_await reply(std::move(replies), Next::kMore);
+  co_return next;
+}
+
 Task<Handshake::Next> Handshake::serve_export_name(ExportNameOption option) {
+  // The protocol forbids this behind extended headers.
+  if (form_ == HeaderForm::kExtended) co_return Next::kClose;
   const auto info = co_await look_at(std::move(option.name), true);
   if (!info) co_return Next::kClose;
   std::array<std::byte, sizeof(ExportNameReply) + kExportNameZeroes> bytes{};
@@ -146,18 +161,19 @@ Task<Handshake::Next> Handshake::serve_export(ExportOption option, OptionReplies
 
 Task<Handshake::Next> Handshake::serve_meta_context(MetaContextOption option, OptionReplies replies) {
   if (option.select) choice_ = {};
-  if (!structured_replies_) {
+  if (form_ == HeaderForm::kSimple) {
     replies.refuse(OptionReplyCode::kErrorInvalid, "structured replies must be agreed on first");
     const Next next = co_await reply(std::move(replies), Next::kMore);
     co_return next;
   }
-  auto bitmaps = co_await bitmaps_for(option);
+  const auto bitmaps = co_await bitmaps_for(option);
+  std::vector<MetaContext> contexts;
+  if (bitmaps) contexts = match_contexts(option, *bitmaps);
   if (!bitmaps) {
     replies.refuse(reply_code(bitmaps.error()), bitmaps.error().message);
-  } else if (option.select && bitmaps->size() >= kMaxContexts) {
+  } else if (option.select && contexts.size() > kMaxContexts) {
     replies.refuse(OptionReplyCode::kErrorTooBig, "more than 16 metadata contexts at once");
   } else {
-    const auto contexts = match_contexts(option, *bitmaps);
     for (const MetaContext& context : contexts) replies.meta_context(context);
     if (option.select) choose(option.name, contexts);
     replies.acknowledge();
@@ -192,6 +208,8 @@ void Handshake::choose(const std::string& export_name, const std::vector<MetaCon
   for (const MetaContext& context : contexts) {
     if (context.id == kBaseAllocationId) {
       choice_.allocation = true;
+    } else if (context.id == kAllocationDepthId) {
+      choice_.depth = true;
     } else {
       choice_.bitmaps.push_back({context.id, export_name, context.name.substr(kDirtyBitmap.size())});
     }
@@ -202,6 +220,7 @@ Task<Outcome<>> Handshake::attach_contexts(std::string name) {
   attached_.contexts.clear();
   if (choice_.export_name == name) {
     if (choice_.allocation) attached_.contexts.push_back(make_allocation_status(*attached_.device));
+    if (choice_.depth) attached_.contexts.push_back(make_depth_status(*attached_.device));
     for (const DirtyBitmap& bitmap : choice_.bitmaps) {
       const auto base = exports_.base_export(name, bitmap.since);
       if (!base) co_return std::unexpected(base.error());
@@ -252,8 +271,8 @@ Task<Outcome<ExportInfo>> Handshake::look_at(std::string name, bool attach) {
 ExportShape Handshake::shape_of(const ExportInfo& info) const {
   return {.size_bytes = info.size_bytes,
           .read_only = info.read_only,
-          .structured_replies = structured_replies_,
-          .block_status = false,
+          .form = form_,
+          .block_status = has_contexts(info.name),
           .one_client = info.one_client};
 }
 

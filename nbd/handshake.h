@@ -48,6 +48,7 @@ class Handshake {
   Task<bool> greet();
   Task<Next> serve_option();
   Task<Next> dispatch(OptionHeader header, Option option);
+  Task<Next> serve_form(Option option, OptionReplies replies);
   Task<Next> serve_export_name(ExportNameOption option);
   Task<Next> serve_list(OptionReplies replies);
   Task<Next> serve_export(ExportOption option, OptionReplies replies);
@@ -72,14 +73,18 @@ class Handshake {
   Options options_;
 
   bool no_zeroes_ = false;
-  bool structured_replies_ = false;
+  HeaderForm form_ = HeaderForm::kSimple;
   // The contexts that were chosen; a choice for one export says nothing about another.
   struct Choice {
     std::string export_name;
     bool allocation = false;
+    bool depth = false;
     std::vector<DirtyBitmap> bitmaps;
   };
   Choice choice_;
+  [[nodiscard]] bool has_contexts(const std::string& name) const {
+    return choice_.export_name == name && (choice_.allocation || choice_.depth || !choice_.bitmaps.empty());
+  }
   Attached attached_;
 };
 

@@ -65,7 +65,7 @@ Task<void> ReplySender::send_replies() {
 void ReplySender::gather() {
   pieces_.clear();
   for (Reply& reply : sending_) {
-    pieces_.push_back({reply.head.data(), reply.head_bytes});
+    if (reply.head_bytes != 0) pieces_.push_back({reply.head.data(), reply.head_bytes});
     if (!reply.body.empty()) pieces_.push_back({reply.body.data(), reply.body.size()});
     if (reply.data_bytes != 0) pieces_.push_back({reply.data.data(), reply.data_bytes});
   }

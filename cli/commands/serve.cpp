@@ -17,6 +17,7 @@ struct Options {
   bool keep_space = false;
   std::string low_space = "80,90,95";
   std::string on_event;
+  bool null = false;
 };
 
 Outcome<nbd::Endpoint> endpoint_of(const std::string& text) {
@@ -29,7 +30,19 @@ Outcome<nbd::Endpoint> endpoint_of(const std::string& text) {
   return endpoint;
 }
 
+// A store has no part in it: what is said of one would be ignored.
+Outcome<> refuse_beside_null(const Options& options, const Context& context) {
+  if (!options.null) return {};
+  if (context.store_given || context.mode == OpenMode::kReadOnly)
+    return refuse(ErrorKind::kInvalid, "--null serves no store: leave --store and --read-only out");
+  if (options.listen.empty())
+    return refuse(ErrorKind::kInvalid,
+                  "--null needs --listen: there is no store that its socket could be in");
+  return {};
+}
+
 Outcome<int> serve(const Options& options, Context& context) {
+  if (auto alone = refuse_beside_null(options, context); !alone) return std::unexpected(alone.error());
   auto cache = parse_size(options.cache);
   if (!cache) return refuse(ErrorKind::kInvalid, "--cache: " + cache.error().message);
   if (options.flush != "fast" && options.flush != "conservative")
@@ -37,6 +50,7 @@ Outcome<int> serve(const Options& options, Context& context) {
   auto levels = parse_levels(options.low_space);
   if (!levels) return refuse(ErrorKind::kInvalid, "--low-space: " + levels.error().message);
   DaemonOptions daemon{.store = context.store,
+                       .null = options.null,
                        .endpoints = {},
                        .cache_bytes = *cache,
                        .conservative_flush = options.flush == "conservative",
@@ -52,7 +66,7 @@ Outcome<int> serve(const Options& options, Context& context) {
     if (!endpoint) return std::unexpected(endpoint.error());
     daemon.endpoints.push_back(std::move(*endpoint));
   }
-  auto free = refuse_served(context.store);
+  auto free = options.null ? Outcome<>{} : refuse_served(context.store);
   if (!free) return std::unexpected(free.error());
   log_to_stderr();
   auto served = run_daemon(daemon);
@@ -85,7 +99,11 @@ Verb serve_verb(CLI::App& program) {
       .flag(
           "--keep-space", options->keep_space,
           "Keep what is discarded or deleted, for what comes next; else it goes back to the file system, or "
-          "to the device, when it has been free for a while");
+          "to the device, when it has been free for a while")
+      .flag("--null", options->null,
+            "Serve no store, but one export `null` of 1 TiB that is all zeroes and forgets what is written: "
+            "what "
+            "the protocol costs");
   return {parser, [options](Context& context) { return serve(*options, context); }};
 }
 
