@@ -66,7 +66,10 @@ void give_up_later() {
 // wait for that: all threads that are made from here on take none by writing back. Who is not root may not
 // ask for it, nor have loop devices.
 void serve_below_file_systems() {
-  static_cast<void>(prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0));
+  if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0 || geteuid() != 0) return;
+  log_line(
+      "CAP_SYS_RESOURCE is missing: file systems on loop devices on mounted disks can hang where memory is "
+      "short");
 }
 
 class Daemon {

@@ -81,12 +81,14 @@ Outcome<> pass_on(int file, const std::string& path) {
 }
 
 Outcome<> print_file(int root, const std::string& path) {
-  auto file = open_inside(root, path, O_RDONLY | O_NONBLOCK, LastLink::kFollowed);
-  if (!file) return std::unexpected(file.error());
-  auto status = status_of(file->get(), path);
+  auto place = open_inside(root, path, O_PATH, LastLink::kFollowed);
+  if (!place) return std::unexpected(place.error());
+  auto status = status_of(place->get(), path);
   if (!status) return std::unexpected(status.error());
   if (!S_ISREG(status->st_mode))
     return refuse(ErrorKind::kInvalid, shown(path) + " is no file: 'files cp' copies what else there is");
+  auto file = open_inside(root, path, O_RDONLY | O_NONBLOCK, LastLink::kFollowed);
+  if (!file) return std::unexpected(file.error());
   return pass_on(file->get(), path);
 }
 

@@ -11,7 +11,7 @@ import threading
 import time
 import unittest
 
-from coppice import MIB, PROGRAM, run, wait_until
+from coppice import MIB, PATIENCE, PROGRAM, run, wait_until
 from mounted import Loop, MountedTest
 
 ROUNDS = int(os.environ.get("COPPICE_FUSE_KILLS", "2"))
@@ -84,12 +84,12 @@ class FileSystems(MountedTest):
 class PowerCut(MountedTest):
     """What a power cut leaves: the files as they are at that moment, without the staging file, which ends with the boot."""
 
-    def after_a_cut(self, name):
-        copy = self.store.file("copy")
+    def after_a_cut(self, name, copier, copy):
         daemon = self.store.daemon.process
         daemon.send_signal(signal.SIGSTOP)
         try:
-            run("cp", "-r", "--sparse=always", self.store.path, copy)
+            copier.communicate(b"now\n", timeout=PATIENCE)
+            self.assertEqual(copier.returncode, 0)
         finally:
             daemon.send_signal(signal.SIGCONT)
         for left in ("staging", "control.sock", "mounts"):
@@ -101,13 +101,18 @@ class PowerCut(MountedTest):
 
     def one(self, flags, sync):
         name = self.new_disk("4M")
+        copy = self.store.file("copy")
+        # Begun before the file is open: a child that has it closes it, and that flushes.
+        copier = subprocess.Popen(["sh", "-c", 'read word && exec cp -r --sparse=always "$0" "$1"', self.store.path, copy],
+                                  stdin=subprocess.PIPE)
         descriptor = os.open(self.store.disk(name), os.O_RDWR | flags)
         try:
             data = os.urandom(64 << 10)
             os.pwrite(descriptor, data, 1 * MIB)
             if sync:
                 os.fsync(descriptor)
-            self.assertTrue(self.after_a_cut(name)[MIB:MIB + len(data)] == data)
+            content = self.after_a_cut(name, copier, copy)
+            self.assertTrue(content[MIB:MIB + len(data)] == data)
         finally:
             os.close(descriptor)
 
