@@ -1,6 +1,5 @@
 // A file system of a disk's image, mounted read-only by libguestfs: in a small virtual machine, which needs
-// no rights and knows what this kernel does not (NTFS, LVM). Slow to start: half a minute where there is no
-// KVM.
+// no rights and knows what this kernel does not (NTFS, LVM). Slow to start where there is no KVM.
 #pragma once
 
 #include <sys/types.h>
