@@ -76,6 +76,7 @@ class Dispatcher {
   Task<Outcome<>> follow_flatten(std::string disk, formats::TransferHooks& hooks);
   // Mounted trees (dispatch_mounts.cpp)
   Task<Outcome<Json>> mount(Call call);
+  Task<Outcome<Json>> serve_tree(Call call);
   Task<Outcome<Json>> unmount(Call call);
   // Questions (dispatch_questions.cpp)
   Task<Outcome<Json>> list(Call call);

@@ -31,12 +31,12 @@ void add_globals(CLI::App& parser, Globals& globals) {
 
 std::vector<Verb> add_verbs(CLI::App& program) {
   using Maker = Verb (*)(CLI::App&);
-  static constexpr Maker kMakers[] = {init_verb,     create_verb, ls_verb,      info_verb,   du_verb,
-                                      rm_verb,       rename_verb, resize_verb,  set_verb,    flatten_verb,
-                                      snapshot_verb, hold_verb,   release_verb, expire_verb, schedule_verb,
-                                      undelete_verb, attach_verb, detach_verb,  fence_verb,  rollback_verb,
-                                      clone_verb,    tree_verb,   diff_verb,    import_verb, export_verb,
-                                      serve_verb,    mount_verb,  unmount_verb, check_verb,  dump_verb};
+  static constexpr Maker kMakers[] = {
+      init_verb,     create_verb,   ls_verb,      info_verb,     du_verb,    rm_verb,       rename_verb,
+      resize_verb,   set_verb,      flatten_verb, snapshot_verb, hold_verb,  release_verb,  expire_verb,
+      schedule_verb, undelete_verb, attach_verb,  detach_verb,   fence_verb, rollback_verb, clone_verb,
+      tree_verb,     diff_verb,     import_verb,  export_verb,   serve_verb, mount_verb,    unmount_verb,
+      files_verb,    check_verb,    dump_verb};
   std::vector<Verb> verbs;
   for (const Maker make : kMakers) verbs.push_back(make(program));
   return verbs;
