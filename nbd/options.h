@@ -20,6 +20,7 @@ struct ExportNameOption {
 };
 struct AbortOption {};
 struct ListOption {};
+struct StartTlsOption {};
 struct StructuredReplyOption {};
 // GO, or INFO when `go` is false.
 struct ExportOption {
@@ -34,8 +35,8 @@ struct MetaContextOption {
   std::string name;
   std::vector<std::string> queries;
 };
-using Option = std::variant<ExportNameOption, AbortOption, ListOption, StructuredReplyOption, ExportOption,
-                            MetaContextOption>;
+using Option = std::variant<ExportNameOption, AbortOption, ListOption, StartTlsOption, StructuredReplyOption,
+                            ExportOption, MetaContextOption>;
 
 struct OptionRefusal {
   OptionReplyCode code = OptionReplyCode::kErrorInvalid;
