@@ -88,12 +88,13 @@ class Daemon {
   [[nodiscard]] Service service(fuse::Mounts& mounts) const;
   Outcome<> listen(nbd::Server& server);
   Task<void> wait_for_signal();
+  void warn_of_clients() const;
   void announce() const;
 
   Reactor& reactor_;
   const DaemonOptions& options_;
   int signals_;
-  std::vector<nbd::Endpoint> listening_;
+  std::vector<Place> listening_;
   std::string mounted_on_;
   std::string what_ = options_.null ? std::string("nothing but zeroes") : "store " + options_.store;
   bool read_only_ = false;
@@ -125,6 +126,8 @@ Task<Outcome<>> Daemon::run() {
 Task<Outcome<>> Daemon::serve_null() {
   nbd::NullExports exports;
   nbd::ServerOptions server_options;
+  server_options.limits = options_.nbd.limits;
+  server_options.credentials = options_.nbd.credentials;
   server_options.log = log_line;
   nbd::Server server(reactor_, exports, server_options);
   auto listening = listen(server);
@@ -141,6 +144,8 @@ Task<Outcome<>> Daemon::serve_null() {
 Task<Outcome<>> Daemon::serve(Store& store) {
   nbd::StoreExports exports(store);
   nbd::ServerOptions server_options;
+  server_options.limits = options_.nbd.limits;
+  server_options.credentials = options_.nbd.credentials;
   server_options.log = log_line;
   nbd::Server server(reactor_, exports, server_options);
   auto listening = listen(server);
@@ -206,21 +211,28 @@ Task<void> Daemon::end_without_mounts(fuse::Mounts& mounts) {
 Service Daemon::service(fuse::Mounts& mounts) const {
   const bool running = !listening_.empty();
   return {.store = options_.store,
-          .endpoints =
-              running ? listening_
-                      : std::vector<nbd::Endpoint>{nbd::UnixEndpoint{default_nbd_socket(options_.store)}},
+          .places = running ? listening_ : default_places(options_.store),
           .running = running,
           .low_space_percent = options_.low_space.empty() ? 0 : options_.low_space.front(),
           .mounts = &mounts};
 }
 
 Outcome<> Daemon::listen(nbd::Server& server) {
-  for (const auto& endpoint : options_.endpoints) {
-    auto listening = server.listen(endpoint);
+  for (const auto& spec : options_.nbd.specs) {
+    auto listening = server.listen(spec);
     if (!listening) return std::unexpected(listening.error());
-    listening_.push_back(*listening);
+    listening_.push_back({*listening, spec.permissions});
   }
+  if (!options_.nbd.specs.empty()) warn_of_clients();
   return {};
+}
+
+// What the administrator should know before the first client finds out.
+void Daemon::warn_of_clients() const {
+  const std::string descriptors = raise_descriptor_limit(options_.nbd);
+  if (!descriptors.empty()) log_warning(descriptors);
+  const std::string keys = options_.nbd.credentials ? options_.nbd.credentials->warning() : "";
+  if (!keys.empty()) log_warning(keys);
 }
 
 void Daemon::announce() const {
@@ -229,7 +241,7 @@ void Daemon::announce() const {
     return;
   }
   Json uris = Json::array();
-  for (const auto& endpoint : listening_) uris.push_back(nbd::export_uri(endpoint, ""));
+  for (const auto& place : listening_) uris.push_back(nbd::export_uri(place.endpoint, ""));
   if (options_.json) {
     std::printf("%s\n", to_line({{"listening", uris}}).c_str());
   } else {

@@ -22,6 +22,9 @@ class Connection {
   // No more requests are taken; those in flight are answered. run() returns soon after, unless the client
   // doesn't read its replies: shutting the socket down helps then.
   void stop();
+  // Moves whenever the client did something; whether nothing is to be done but by it.
+  [[nodiscard]] std::uint64_t activity() const { return reader_.received() + sender_.sent(); }
+  [[nodiscard]] bool waits_for_client() const { return sender_.waits_for_client(); }
   // Called for each request that found no space: a guest is paused then, and its operator looks at the log.
   std::function<void()> on_no_space{};
 

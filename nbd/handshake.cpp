@@ -51,6 +51,7 @@ Task<bool> Handshake::greet() {
   const std::uint32_t flags = decode<Big32>(reader_.buffered());
   reader_.consume(sizeof(Big32));
   no_zeroes_ = (flags & kClientFlagNoZeroes) != 0;
+  fixed_newstyle_ = (flags & kClientFlagFixedNewstyle) != 0;
   co_return (flags & ~(kClientFlagFixedNewstyle | kClientFlagNoZeroes)) == 0;
 }
 
@@ -69,15 +70,22 @@ Task<Handshake::Next> Handshake::serve_option() {
   auto option = parse_option(header.code, reader_.buffered().first(header.length_bytes));
   reader_.consume(header.length_bytes);
   Next next = Next::kMore;
-  if (option) {
+  if (auto refusal = refuse_all(static_cast<OptionCode>(std::uint32_t{header.code}))) {
+    next = co_await refuse(header, std::move(*refusal));
+  } else if (option) {
     next = co_await dispatch(header, std::move(*option));
-  } else if (static_cast<OptionCode>(std::uint32_t{header.code}) == OptionCode::kExportName) {
-    next = Next::kClose;  // it has no way to be told
   } else {
-    OptionReplies replies(header.code);
-    replies.refuse(option.error().code, option.error().text);
-    next = co_await reply(std::move(replies), Next::kMore);
+    next = co_await refuse(header, std::move(option.error()));
   }
+  co_return next;
+}
+
+Task<Handshake::Next> Handshake::refuse(OptionHeader header, OptionRefusal refusal) {
+  // EXPORT_NAME has no way to be told.
+  if (static_cast<OptionCode>(std::uint32_t{header.code}) == OptionCode::kExportName) co_return Next::kClose;
+  OptionReplies replies(header.code);
+  replies.refuse(refusal.code, refusal.text);
+  const Next next = co_await reply(std::move(replies), Next::kMore);
   co_return next;
 }
 
@@ -92,6 +100,8 @@ Task<Handshake::Next> Handshake::dispatch(OptionHeader header, Option option) {
     next = co_await serve_meta_context(std::move(*contexts), std::move(replies));
   } else if (std::holds_alternative<ListOption>(option)) {
     next = co_await serve_list(std::move(replies));
+  } else if (std::holds_alternative<StartTlsOption>(option)) {
+    next = co_await start_tls(std::move(replies));
   } else if (std::holds_alternative<AbortOption>(option)) {
     replies.acknowledge();
     next = co_await reply(std::move(replies), Next::kClose);
@@ -238,9 +248,9 @@ Task<Handshake::Next> Handshake::refuse_oversized(OptionHeader header) {
   if (header.length_bytes > kMaxOptionDrainBytes) co_return Next::kClose;
   const bool drained = co_await reader_.skip(header.length_bytes);
   if (!drained) co_return Next::kClose;
-  OptionReplies replies(header.code);
-  replies.refuse(OptionReplyCode::kErrorTooBig, "option is longer than 64 KiB");
-  const Next next = co_await reply(std::move(replies), Next::kMore);
+  auto refusal = refuse_all(static_cast<OptionCode>(std::uint32_t{header.code}));
+  if (!refusal) refusal = OptionRefusal{OptionReplyCode::kErrorTooBig, "option is longer than 64 KiB"};
+  const Next next = co_await refuse(header, std::move(*refusal));
   co_return next;
 }
 

@@ -9,8 +9,9 @@ namespace {
 
 class NullDevice final : public BlockDevice {
  public:
+  explicit NullDevice(bool read_only) : read_only_(read_only) {}
   [[nodiscard]] std::uint64_t size_bytes() const override { return NullExports::kSizeBytes; }
-  [[nodiscard]] bool read_only() const override { return false; }
+  [[nodiscard]] bool read_only() const override { return read_only_; }
   Task<Result<>> read(std::uint64_t, std::span<std::byte> into) override {
     std::memset(into.data(), 0, into.size());
     co_return Result<>{};
@@ -26,6 +27,9 @@ class NullDevice final : public BlockDevice {
     into.push_back({offset_bytes, length_bytes, false});
     co_return Result<>{};
   }
+
+ private:
+  bool read_only_;
 };
 
 ExportInfo null_info() {
@@ -63,7 +67,12 @@ Task<Outcome<std::vector<DiffRange>>> NullExports::changes(std::string, std::str
 
 Task<Outcome<std::unique_ptr<BlockDevice>>> NullExports::open(std::string name, Holder) {
   if (name != kName) co_return unknown(name);
-  co_return std::make_unique<NullDevice>();
+  co_return std::make_unique<NullDevice>(false);
+}
+
+Task<Outcome<std::unique_ptr<BlockDevice>>> NullExports::open_read_only(std::string name, Holder) {
+  if (name != kName) co_return unknown(name);
+  co_return std::make_unique<NullDevice>(true);
 }
 
 }  // namespace coppice::nbd

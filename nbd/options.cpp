@@ -118,6 +118,8 @@ std::expected<Option, OptionRefusal> parse_option(std::uint32_t code, std::span<
       return AbortOption{};
     case OptionCode::kList:
       return parse_empty<ListOption>(reader);
+    case OptionCode::kStartTls:
+      return parse_empty<StartTlsOption>(reader);
     case OptionCode::kInfo:
     case OptionCode::kGo:
       return parse_export(reader, static_cast<OptionCode>(code) == OptionCode::kGo);

@@ -20,6 +20,7 @@ struct ExportNameOption {
 };
 struct AbortOption {};
 struct ListOption {};
+struct StartTlsOption {};
 struct StructuredReplyOption {};
 struct ExtendedHeadersOption {};
 // GO, or INFO when `go` is false.
@@ -35,7 +36,7 @@ struct MetaContextOption {
   std::string name;
   std::vector<std::string> queries;
 };
-using Option = std::variant<ExportNameOption, AbortOption, ListOption, StructuredReplyOption,
+using Option = std::variant<ExportNameOption, AbortOption, ListOption, StartTlsOption, StructuredReplyOption,
                             ExtendedHeadersOption, ExportOption, MetaContextOption>;
 
 struct OptionRefusal {

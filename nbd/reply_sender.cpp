@@ -52,7 +52,7 @@ Task<void> ReplySender::send_replies() {
     std::swap(ready_, sending_);
     gather();
     if (!broken_) {
-      const bool sent = co_await send_all(reactor_, socket_, std::span(pieces_));
+      const bool sent = co_await send_all(reactor_, socket_, std::span(pieces_), sent_);
       broken_ = !sent;
       // Wakes the reader, which may be waiting for requests that can't be answered any more.
       if (!sent) ::shutdown(socket_, SHUT_RDWR);
