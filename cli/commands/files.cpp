@@ -29,13 +29,14 @@ struct Options {
 };
 
 // With a PATH, which ls alone can do without.
-Outcome<Place> place_with_path(const std::string& text, const char* verb) {
+Outcome<GuestPlace> place_with_path(const std::string& text, const char* verb) {
   auto place = parse_place(text);
   if (!place || !place->path.empty()) return place;
   return refuse(ErrorKind::kInvalid, "files " + std::string(verb) + " needs a path: " + text + ":/PATH");
 }
 
-Outcome<int> list_volumes(const Place& place, const Options& options, const OwnTree& tree, Context& context) {
+Outcome<int> list_volumes(const GuestPlace& place, const Options& options, const OwnTree& tree,
+                          Context& context) {
   auto image = tree.open(place.snapshot);
   if (!image) return std::unexpected(image.error());
   if (options.wanted.engine == "guestfs") {

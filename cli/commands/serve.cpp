@@ -26,7 +26,7 @@ Outcome<> refuse_beside_null(const Options& options, const Context& context) {
   if (!options.null) return {};
   if (context.store_given || context.mode == OpenMode::kReadOnly)
     return refuse(ErrorKind::kInvalid, "--null serves no store: leave --store and --read-only out");
-  if (options.listen.empty())
+  if (options.listen.listen.empty())
     return refuse(ErrorKind::kInvalid,
                   "--null needs --listen: there is no store that its socket could be in");
   return {};

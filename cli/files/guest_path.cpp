@@ -57,7 +57,7 @@ std::string shown(const std::string& name) {
   return all;
 }
 
-Outcome<Place> parse_place(const std::string& text) {
+Outcome<GuestPlace> parse_place(const std::string& text) {
   const auto colon = text.find(":/");
   auto spec = parse_spec(text.substr(0, colon));
   if (!spec && text.find('/') != std::string::npos && colon == std::string::npos)
@@ -68,7 +68,7 @@ Outcome<Place> parse_place(const std::string& text) {
                   "'" + spec->disk +
                       "' is a disk: files are read from snapshots, take one with 'coppice snapshot " +
                       spec->disk + "@NAME'");
-  return Place{*spec, colon == std::string::npos ? "" : text.substr(colon + 1)};
+  return GuestPlace{*spec, colon == std::string::npos ? "" : text.substr(colon + 1)};
 }
 
 Outcome<UniqueFd> open_inside(int root, const std::string& path, int flags, LastLink last) {

@@ -13,11 +13,11 @@
 namespace coppice::cli {
 
 // DISK@SNAP[:/PATH]. Names of disks and snapshots may have colons, but no slashes.
-struct Place {
+struct GuestPlace {
   Spec snapshot;
   std::string path;  // empty: none is given
 };
-Outcome<Place> parse_place(const std::string& text);
+Outcome<GuestPlace> parse_place(const std::string& text);
 
 enum class LastLink : unsigned char { kFollowed, kTakenItself };
 // `flags` as of open(2); O_CLOEXEC is added.

@@ -77,7 +77,7 @@ Outcome<> serve_in_background(const std::string& store, OpenMode mode, Ends& end
     mount.made_by_other = ends.kernel.get();
     mount.other_process = getppid();
     return run_daemon(DaemonOptions{.store = store,
-                                    .endpoints = {},
+                                    .nbd = {},
                                     .cache_bytes = kCacheBytes,
                                     .mode = mode,
                                     .mount = mount,
