@@ -66,6 +66,7 @@ std::string qemu_blockdev(const nbd::Endpoint& endpoint, const std::string& expo
     value += ",server.type=inet,server.host=" + qemu_value(remote.host) +
              ",server.port=" + std::to_string(remote.port);
   }
+  if (nbd::uses_tls(endpoint)) value += ",tls-creds=tls0";
   value += ",export=" + export_name + ",reconnect-delay=" + kReconnectSeconds;
   value += read_only ? ",read-only=on" : ",discard=unmap";
   return "-blockdev " + shell_quoted(value);
@@ -81,7 +82,8 @@ std::string libvirt_disk(const nbd::Endpoint& endpoint, const std::string& expor
   }
   std::string xml = "<disk type='network' device='disk'>\n";
   xml += "  <driver name='qemu' type='raw' cache='none' discard='unmap'/>\n";
-  xml += "  <source protocol='nbd' name='" + xml_escaped(export_name) + "'>\n";
+  const std::string tls = nbd::uses_tls(endpoint) ? " tls='yes'" : "";
+  xml += "  <source protocol='nbd' name='" + xml_escaped(export_name) + "'" + tls + ">\n";
   xml += "    <host " + host + "/>\n";
   xml += std::string("    <reconnect delay='") + kReconnectSeconds + "'/>\n";
   xml += "  </source>\n";

@@ -17,6 +17,7 @@ enum ExitCode : int { kYes = 0, kNo = 1, kError = 2, kFullCopy = 3 };
 
 struct Context {
   std::string store;
+  bool store_given = false;  // on the command line
   bool json = false;
   OpenMode mode = OpenMode::kReadWrite;
   Session& session;

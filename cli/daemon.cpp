@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <spdlog/spdlog.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "cli/time_text.h"
 #include "coppice/reactor.h"
 #include "coppice/store.h"
+#include "nbd/null_exports.h"
 #include "nbd/server.h"
 #include "nbd/store_exports.h"
 
@@ -61,6 +63,16 @@ void give_up_later() {
   alarm(kLongestStopSeconds);
 }
 
+// What is mounted here from a disk's file is written back through this process. So its own memory must not
+// wait for that: all threads that are made from here on take none by writing back. Who is not root may not
+// ask for it, nor have loop devices.
+void serve_below_file_systems() {
+  if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0 || geteuid() != 0) return;
+  log_line(
+      "CAP_SYS_RESOURCE is missing: file systems on loop devices on mounted disks can hang where memory is "
+      "short");
+}
+
 class Daemon {
  public:
   Daemon(Reactor& reactor, const DaemonOptions& options, int signals)
@@ -68,6 +80,7 @@ class Daemon {
   Task<Outcome<>> run();
 
  private:
+  Task<Outcome<>> serve_null();
   Task<Outcome<>> serve(Store& store);
   Task<Outcome<>> serve_until_signal(Store& store, nbd::Server& server, fuse::Mounts& mounts);
   Task<Outcome<>> mount_first(fuse::Mounts& mounts);
@@ -75,18 +88,24 @@ class Daemon {
   [[nodiscard]] Service service(fuse::Mounts& mounts) const;
   Outcome<> listen(nbd::Server& server);
   Task<void> wait_for_signal();
+  void warn_of_clients() const;
   void announce() const;
 
   Reactor& reactor_;
   const DaemonOptions& options_;
   int signals_;
-  std::vector<nbd::Endpoint> listening_;
+  std::vector<Place> listening_;
   std::string mounted_on_;
+  std::string what_ = options_.null ? std::string("nothing but zeroes") : "store " + options_.store;
   bool read_only_ = false;
   WaitGroup ending_{reactor_};
 };
 
 Task<Outcome<>> Daemon::run() {
+  if (options_.null) {
+    auto served = co_await serve_null();
+    co_return served;
+  }
   OpenOptions open;
   open.directory = options_.store;
   open.mode = options_.mode;
@@ -105,9 +124,29 @@ Task<Outcome<>> Daemon::run() {
   co_return closed;
 }
 
+Task<Outcome<>> Daemon::serve_null() {
+  nbd::NullExports exports;
+  nbd::ServerOptions server_options;
+  server_options.limits = options_.nbd.limits;
+  server_options.credentials = options_.nbd.credentials;
+  server_options.log = log_line;
+  nbd::Server server(reactor_, exports, server_options);
+  auto listening = listen(server);
+  if (!listening) co_return listening;
+  server.start();
+  announce();
+  co_await wait_for_signal();
+  give_up_later();
+  notify_service_manager("STOPPING=1");
+  co_await server.stop();
+  co_return Outcome<>{};
+}
+
 Task<Outcome<>> Daemon::serve(Store& store) {
   nbd::StoreExports exports(store);
   nbd::ServerOptions server_options;
+  server_options.limits = options_.nbd.limits;
+  server_options.credentials = options_.nbd.credentials;
   server_options.log = log_line;
   nbd::Server server(reactor_, exports, server_options);
   auto listening = listen(server);
@@ -173,21 +212,28 @@ Task<void> Daemon::end_without_mounts(fuse::Mounts& mounts) {
 Service Daemon::service(fuse::Mounts& mounts) const {
   const bool running = !listening_.empty();
   return {.store = options_.store,
-          .endpoints =
-              running ? listening_
-                      : std::vector<nbd::Endpoint>{nbd::UnixEndpoint{default_nbd_socket(options_.store)}},
+          .places = running ? listening_ : default_places(options_.store),
           .running = running,
           .low_space_percent = options_.low_space.empty() ? 0 : options_.low_space.front(),
           .mounts = &mounts};
 }
 
 Outcome<> Daemon::listen(nbd::Server& server) {
-  for (const auto& endpoint : options_.endpoints) {
-    auto listening = server.listen(endpoint);
+  for (const auto& spec : options_.nbd.specs) {
+    auto listening = server.listen(spec);
     if (!listening) return std::unexpected(listening.error());
-    listening_.push_back(*listening);
+    listening_.push_back({*listening, spec.permissions});
   }
+  if (!options_.nbd.specs.empty()) warn_of_clients();
   return {};
+}
+
+// What the administrator should know before the first client finds out.
+void Daemon::warn_of_clients() const {
+  const std::string descriptors = raise_descriptor_limit(options_.nbd);
+  if (!descriptors.empty()) log_warning(descriptors);
+  const std::string keys = options_.nbd.credentials ? options_.nbd.credentials->warning() : "";
+  if (!keys.empty()) log_warning(keys);
 }
 
 void Daemon::announce() const {
@@ -196,14 +242,14 @@ void Daemon::announce() const {
     return;
   }
   Json uris = Json::array();
-  for (const auto& endpoint : listening_) uris.push_back(nbd::export_uri(endpoint, ""));
+  for (const auto& place : listening_) uris.push_back(nbd::export_uri(place.endpoint, ""));
   if (options_.json) {
     std::printf("%s\n", to_line({{"listening", uris}}).c_str());
   } else {
     for (const auto& uri : uris) std::printf("listening on %s\n", uri.get<std::string>().c_str());
   }
   std::fflush(stdout);
-  log_line("serving store " + options_.store + (read_only_ ? ", read-only" : ""));
+  log_line("serving " + what_ + (read_only_ ? ", read-only" : ""));
   notify_service_manager("READY=1");
 }
 
@@ -220,13 +266,14 @@ Task<void> Daemon::wait_for_signal() {
 }  // namespace
 
 Outcome<> run_daemon(const DaemonOptions& options) {
+  serve_below_file_systems();
   auto signals = signals_as_descriptor();
   if (!signals) return std::unexpected(signals.error());
   auto reactor = Reactor::create(log_warning);
   if (!reactor) return refuse(reactor.error(), "store " + options.store);
   Daemon daemon(**reactor, options, signals->get());
   auto outcome = (*reactor)->run(daemon.run());
-  if (outcome) log_line("stopped: store " + options.store + " is closed");
+  if (outcome && !options.null) log_line("stopped: store " + options.store + " is closed");
   return outcome;
 }
 

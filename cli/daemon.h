@@ -11,16 +11,17 @@
 #include <string>
 #include <vector>
 
+#include "cli/listeners.h"
 #include "coppice/result.h"
 #include "coppice/store.h"
 #include "fuse/mounts.h"
-#include "nbd/endpoint.h"
 
 namespace coppice::cli {
 
 struct DaemonOptions {
   std::string store;
-  std::vector<nbd::Endpoint> endpoints;  // none: nothing is served over NBD
+  bool null = false;  // no store: what is served is nbd::NullExports
+  Listeners nbd;
   std::uint64_t cache_bytes = 0;
   bool conservative_flush = false;
   bool give_back = true;

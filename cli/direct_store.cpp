@@ -21,7 +21,7 @@ Outcome<DirectStore> DirectStore::open(const std::string& directory, OpenMode mo
   auto store = direct.reactor_->run(open_store(*direct.reactor_, std::move(options)));
   if (!store) return std::unexpected(store.error());
   direct.store_ = std::move(*store);
-  Service service{directory, {nbd::UnixEndpoint{default_nbd_socket(directory)}}, false};
+  Service service{directory, default_places(directory), false};
   direct.dispatcher_ = std::make_unique<Dispatcher>(*direct.reactor_, *direct.store_, std::move(service));
   return direct;
 }

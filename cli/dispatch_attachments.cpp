@@ -3,6 +3,7 @@
 #include "cli/attachment_json.h"
 #include "cli/dispatcher.h"
 #include "cli/params.h"
+#include "cli/store_directory.h"
 #include "nbd/store_exports.h"
 
 namespace coppice::cli {
@@ -20,13 +21,24 @@ std::string token_of(const std::string& text) {
 
 }  // namespace
 
+std::vector<Place> default_places(const std::string& store) {
+  return {{.endpoint = nbd::UnixEndpoint{.path = default_nbd_socket(store)}}};
+}
+
+// Nothing is said of listeners that don't show it, or where the right to write is none.
 void Dispatcher::add_places(Json& document, const std::string& export_name, bool read_only) const {
+  const bool writes = export_name.find('/') != std::string::npos;
+  std::vector<nbd::Endpoint> endpoints;
+  for (const Place& place : service_.places) {
+    const bool open = place.permissions.shows(export_name) && !(writes && place.permissions.read_only);
+    if (open) endpoints.push_back(place.endpoint);
+  }
   Json uris = Json::array();
-  for (const auto& endpoint : service_.endpoints) uris.push_back(nbd::export_uri(endpoint, export_name));
-  document["served"] = service_.running;
+  for (const auto& endpoint : endpoints) uris.push_back(nbd::export_uri(endpoint, export_name));
+  document["served"] = service_.running && !endpoints.empty();
   document["nbd"] = uris;
-  document["qemu"] = qemu_blockdev(service_.endpoints.front(), export_name, read_only);
-  document["libvirt"] = libvirt_disk(service_.endpoints.front(), export_name, read_only);
+  document["qemu"] = endpoints.empty() ? "" : qemu_blockdev(endpoints.front(), export_name, read_only);
+  document["libvirt"] = endpoints.empty() ? "" : libvirt_disk(endpoints.front(), export_name, read_only);
 }
 
 Task<Outcome<Json>> Dispatcher::attach(Call call) {

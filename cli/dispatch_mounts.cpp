@@ -1,5 +1,11 @@
 // The verbs that mount the tree, which only a daemon can.
+#include <fcntl.h>
+
+#include <cerrno>
+#include <cstring>
+
 #include "cli/dispatcher.h"
+#include "cli/files/own_tree.h"
 #include "cli/params.h"
 
 namespace coppice::cli {
@@ -30,6 +36,27 @@ Task<Outcome<Json>> Dispatcher::mount(Call call) {
   auto directory = co_await service_.mounts->mount(options);
   if (!directory) co_return std::unexpected(directory.error());
   co_return Json{{"directory", *directory}};
+}
+
+// The tree for one command: the kernel's end of a mount that it made where nobody else sees it.
+Task<Outcome<Json>> Dispatcher::serve_tree(Call call) {
+  Params params(call.params);
+  fuse::MountOptions options;
+  options.look =
+      own_tree_look(static_cast<uid_t>(params.number("uid")), static_cast<gid_t>(params.number("gid")));
+  options.other_process = static_cast<int>(params.number("process"));
+  auto valid = params.finish();
+  if (valid && call.files.size() != 1)
+    valid = refuse(ErrorKind::kInvalid,
+                   "serve-tree needs one descriptor, got " + std::to_string(call.files.size()));
+  if (!valid) co_return std::unexpected(valid.error());
+  if (service_.mounts == nullptr) co_return no_daemon(service_.store);
+  options.made_by_other = fcntl(call.files.front(), F_DUPFD_CLOEXEC, 0);
+  if (options.made_by_other < 0)
+    co_return refuse(ErrorKind::kIo, std::string("taking the tree's descriptor: ") + std::strerror(errno));
+  auto served = co_await service_.mounts->mount(options);
+  if (!served) co_return std::unexpected(served.error());
+  co_return Json::object();
 }
 
 Task<Outcome<Json>> Dispatcher::unmount(Call call) {

@@ -15,6 +15,7 @@
 #include "formats/transfer.h"
 #include "fuse/mounts.h"
 #include "nbd/endpoint.h"
+#include "nbd/permissions.h"
 
 namespace coppice::cli {
 
@@ -25,10 +26,17 @@ struct Call {
   formats::TransferHooks hooks;  // for import and export
 };
 
+// Where disks are served, and which.
+struct Place {
+  nbd::Endpoint endpoint;
+  nbd::Permissions permissions = {};
+};
+std::vector<Place> default_places(const std::string& store);
+
 // Who works for the store, as far as its users are told.
 struct Service {
   std::string store;                                 // the directory
-  std::vector<nbd::Endpoint> endpoints;              // where its disks are served, or will be; at least one
+  std::vector<Place> places;                         // where its disks are served, or will be; at least one
   bool running = false;                              // by this process
   unsigned low_space_percent = kLowSpacePercent[0];  // so full, it is told with answers; 0: never
   fuse::Mounts* mounts = nullptr;                    // of a daemon
@@ -76,6 +84,7 @@ class Dispatcher {
   Task<Outcome<>> follow_flatten(std::string disk, formats::TransferHooks& hooks);
   // Mounted trees (dispatch_mounts.cpp)
   Task<Outcome<Json>> mount(Call call);
+  Task<Outcome<Json>> serve_tree(Call call);
   Task<Outcome<Json>> unmount(Call call);
   // Questions (dispatch_questions.cpp)
   Task<Outcome<Json>> list(Call call);

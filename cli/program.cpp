@@ -31,12 +31,12 @@ void add_globals(CLI::App& parser, Globals& globals) {
 
 std::vector<Verb> add_verbs(CLI::App& program) {
   using Maker = Verb (*)(CLI::App&);
-  static constexpr Maker kMakers[] = {init_verb,     create_verb, ls_verb,      info_verb,   du_verb,
-                                      rm_verb,       rename_verb, resize_verb,  set_verb,    flatten_verb,
-                                      snapshot_verb, hold_verb,   release_verb, expire_verb, schedule_verb,
-                                      undelete_verb, attach_verb, detach_verb,  fence_verb,  rollback_verb,
-                                      clone_verb,    tree_verb,   diff_verb,    import_verb, export_verb,
-                                      serve_verb,    mount_verb,  unmount_verb, check_verb,  dump_verb};
+  static constexpr Maker kMakers[] = {
+      init_verb,     create_verb,   ls_verb,      info_verb,     du_verb,    rm_verb,       rename_verb,
+      resize_verb,   set_verb,      flatten_verb, snapshot_verb, hold_verb,  release_verb,  expire_verb,
+      schedule_verb, undelete_verb, attach_verb,  detach_verb,   fence_verb, rollback_verb, clone_verb,
+      tree_verb,     diff_verb,     import_verb,  export_verb,   serve_verb, mount_verb,    unmount_verb,
+      files_verb,    check_verb,    dump_verb};
   std::vector<Verb> verbs;
   for (const Maker make : kMakers) verbs.push_back(make(program));
   return verbs;
@@ -87,10 +87,10 @@ Outcome<std::string> chosen_store(const Globals& before, const Globals& after) {
   return store_directory(given.value_or(""));
 }
 
-int run_verb(const Verb& verb, const std::string& store, OpenMode mode, bool json, std::ostream& out,
-             std::ostream& err) {
+int run_verb(const Verb& verb, const std::string& store, bool store_given, OpenMode mode, bool json,
+             std::ostream& out, std::ostream& err) {
   Session session(store, mode, [&err](const std::string& text) { complain(err, text); });
-  Context context{store, json, mode, session, out, err};
+  Context context{store, store_given, json, mode, session, out, err};
   auto code = verb.run(context);
   auto closed = session.close();
   if (!code) return complain(err, code.error().message);
@@ -128,7 +128,8 @@ int run_program(int argc, const char* const* argv, std::ostream& out, std::ostre
   const bool read_only = before.read_only || after.read_only;
   if (read_only && chosen->parser.app().get_name() == "init")
     return complain(err, "init: --read-only opens a store that is there: leave it out to make one");
-  return run_verb(*chosen, *store, read_only ? OpenMode::kReadOnly : OpenMode::kReadWrite,
+  const bool store_given = before.store || after.store;
+  return run_verb(*chosen, *store, store_given, read_only ? OpenMode::kReadOnly : OpenMode::kReadWrite,
                   before.json || after.json, out, err);
 }
 

@@ -43,6 +43,7 @@ Verb export_verb(CLI::App& program);
 Verb serve_verb(CLI::App& program);
 Verb mount_verb(CLI::App& program);
 Verb unmount_verb(CLI::App& program);
+Verb files_verb(CLI::App& program);
 Verb check_verb(CLI::App& program);
 Verb dump_verb(CLI::App& program);
 

@@ -99,8 +99,7 @@ Task<Outcome<struct stat>> FileSystem::attributes_of(Inode inode) {
     attributes.st_size = static_cast<off_t>(catalog_.link_target(inode)->size());
     co_return attributes;
   }
-  const bool writable = disk && store_.read_only().empty();
-  attributes.st_mode = S_IFREG | (writable ? look_.mode : look_.mode & kReadBits);
+  attributes.st_mode = S_IFREG | (writable(*node) ? look_.mode : look_.mode & kReadBits);
   attributes.st_size = static_cast<off_t>(node->size_bytes);
   if (const auto written = written_unix_ms_.find(inode.id); written != written_unix_ms_.end())
     attributes.st_mtim = attributes.st_ctim = time_of(written->second);
@@ -154,8 +153,7 @@ Task<void> FileSystem::set_attributes(Reply reply, std::uint64_t number, Changes
     reply.error(EPERM);
     co_return;
   }
-  const bool writable = node->kind == NodeInfo::Kind::kHead && store_.read_only().empty();
-  if (!writable) {
+  if (!writable(*node) || look_.scratch) {
     reply.error(EROFS);
     co_return;
   }

@@ -5,16 +5,12 @@
 #include <cerrno>
 #include <ctime>
 
+#include "fuse/copy_range.h"
 #include "fuse/file_system.h"
 
 namespace coppice::fuse {
 
 namespace {
-
-constexpr std::uint64_t kCopyBytes = std::uint64_t{1} << 20;
-// As much as is copied, or passed over, for one request: others of the same process wait for it.
-constexpr std::uint64_t kMostCopied = std::uint64_t{256} << 20;
-constexpr std::uint64_t kMostCopiedOfHoles = std::uint64_t{1} << 30;
 
 std::int64_t now_unix_ms() {
   timespec now{};
@@ -162,50 +158,6 @@ Task<void> FileSystem::find(Reply reply, std::uint64_t handle, std::uint64_t off
   }
 }
 
-// One stretch of equal kind: answers how long it was. A hole stays a hole.
-Task<Result<std::uint64_t>> FileSystem::copy_piece(BlockDevice& from, std::uint64_t from_bytes,
-                                                   BlockDevice& to, std::uint64_t to_bytes,
-                                                   std::uint64_t length_bytes) {
-  std::vector<Extent> extents;
-  Result<> done = co_await from.extents(from_bytes, length_bytes, 1, extents);
-  if (!done) co_return std::unexpected(done.error());
-  std::uint64_t length = std::min(length_bytes, extents.front().length_bytes);
-  if (!extents.front().allocated) {
-    const WriteFlags flags{};
-    done = co_await to.discard(to_bytes, length, flags);
-  } else {
-    length = std::min(length, kCopyBytes);
-    AlignedBuffer buffer = buffers_.take(length);
-    const std::span<std::byte> bytes = buffer.first(length);
-    done = co_await from.read(from_bytes, bytes);
-    const WriteFlags flags{};
-    if (done) done = co_await to.write(to_bytes, bytes, flags);
-    buffers_.give(std::move(buffer));
-  }
-  if (!done) co_return std::unexpected(done.error());
-  co_return length;
-}
-
-Task<Result<std::uint64_t>> FileSystem::copy_range(BlockDevice& from, std::uint64_t from_bytes,
-                                                   BlockDevice& to, std::uint64_t to_bytes,
-                                                   std::uint64_t length_bytes) {
-  std::uint64_t left_bytes = clipped(from, from_bytes, length_bytes);
-  left_bytes = std::min(clipped(to, to_bytes, left_bytes), kMostCopiedOfHoles);
-  std::uint64_t done_bytes = 0;
-  std::uint64_t pieces = 0;
-  while (left_bytes != 0 && pieces < kMostCopied / kCopyBytes) {
-    const auto copied =
-        co_await copy_piece(from, from_bytes + done_bytes, to, to_bytes + done_bytes, left_bytes);
-    // What was copied until then is told; the next request meets the error again.
-    if (!copied && done_bytes == 0) co_return copied;
-    if (!copied) break;
-    done_bytes += *copied;
-    left_bytes -= *copied;
-    ++pieces;
-  }
-  co_return done_bytes;
-}
-
 Task<void> FileSystem::copy(Reply reply, Place from, Place to, std::uint64_t length_bytes) {
   OpenFile& source = *handle_of(from.handle).file;
   OpenFile& target = *handle_of(to.handle).file;
@@ -224,8 +176,9 @@ Task<void> FileSystem::copy(Reply reply, Place from, Place to, std::uint64_t len
   if (source.device() != nullptr && target.device() != nullptr) {
     behind_the_end = to.offset_bytes >= target.device()->size_bytes() &&
                      from.offset_bytes < source.device()->size_bytes() && length_bytes != 0;
-    copied = co_await copy_range(*source.device(), from.offset_bytes, *target.device(), to.offset_bytes,
-                                 length_bytes);
+    const DevicePlace place_from{source.device(), from.offset_bytes};
+    const DevicePlace place_to{target.device(), to.offset_bytes};
+    copied = co_await copy_range(reactor_, buffers_, place_from, place_to, length_bytes);
   }
   note_change(handle_of(to.handle));
   target.leave();

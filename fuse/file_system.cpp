@@ -11,7 +11,8 @@ OpenFile& FileSystem::file_of(std::uint64_t node, int process) {
   if (!file) {
     const auto name = [this, node] { return name_of(node); };
     const std::string who = "mount " + directory_ + ", process " + std::to_string(process);
-    file = std::make_unique<OpenFile>(reactor_, store_, name, Holder{who, "FUSE", look_.shared});
+    file =
+        std::make_unique<OpenFile>(reactor_, store_, name, Holder{who, "FUSE", look_.shared}, look_.scratch);
   }
   return *file;
 }
@@ -21,6 +22,11 @@ void FileSystem::forget_unused(std::uint64_t node) {
   if (found == files_.end() || found->second->in_use()) return;
   if (found->second->written_unix_ms != 0) written_unix_ms_[node] = found->second->written_unix_ms;
   files_.erase(found);
+}
+
+bool FileSystem::writable(const NodeInfo& node) const {
+  if (look_.scratch) return node.kind == NodeInfo::Kind::kSnapshot;
+  return node.kind == NodeInfo::Kind::kHead && store_.read_only().empty();
 }
 
 // O_TRUNC is no wish for a disk of no bytes, but what a shell's > or cp says before they write: the disk
@@ -36,7 +42,7 @@ Task<void> FileSystem::open(Reply reply, std::uint64_t number, int flags) {
   }
   const bool snapshot = node->kind == NodeInfo::Kind::kSnapshot;
   const Access access = (flags & O_ACCMODE) == O_RDONLY ? Access::kReadOnly : Access::kReadWrite;
-  if (snapshot && access == Access::kReadWrite) {
+  if (access == Access::kReadWrite && !writable(*node)) {
     reply.error(EROFS);
     co_return;
   }
@@ -50,7 +56,7 @@ Task<void> FileSystem::open(Reply reply, std::uint64_t number, int flags) {
     auto made = std::make_unique<Handle>(&file, inode->id, access);
     Handle* handle = made.get();
     handles_.emplace(handle, std::move(made));
-    const Reply::OpenHow how{.past_cache = (flags & O_DIRECT) != 0, .keep_cache = snapshot};
+    const Reply::OpenHow how{.past_cache = (flags & O_DIRECT) != 0, .keep_cache = snapshot && !look_.scratch};
     if (!reply.opened(reinterpret_cast<std::uint64_t>(handle), how)) {
       handles_.erase(handle);
       co_await file.close(access);

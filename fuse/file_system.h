@@ -30,6 +30,8 @@ struct Look {
   gid_t gid = 0;
   mode_t mode = 0644;   // of disks; snapshots have no write bits, directories an x for each r
   bool shared = false;  // disks may be written beside clients of other ways
+  // Snapshots may be written, disks not; it is gone with the last who has the file open (ScratchDevice).
+  bool scratch = false;
 };
 
 struct Payload {
@@ -111,10 +113,7 @@ class FileSystem {
   OpenFile& file_of(std::uint64_t node, int process);
   void forget_unused(std::uint64_t node);
   void note_change(const Handle& handle);
-  Task<Result<std::uint64_t>> copy_piece(BlockDevice& from, std::uint64_t from_bytes, BlockDevice& to,
-                                         std::uint64_t to_bytes, std::uint64_t length_bytes);
-  Task<Result<std::uint64_t>> copy_range(BlockDevice& from, std::uint64_t from_bytes, BlockDevice& to,
-                                         std::uint64_t to_bytes, std::uint64_t length_bytes);
+  [[nodiscard]] bool writable(const NodeInfo& node) const;
   void log(const std::string& line) const {
     if (log_) log_(line);
   }

@@ -25,7 +25,9 @@ Mounts::Mounts(Reactor& reactor, Store& store, std::string store_folder, bool re
 
 std::vector<std::string> Mounts::directories() const {
   std::vector<std::string> all;
-  for (const Mounted& mounted : mounted_) all.push_back(mounted.directory);
+  for (const Mounted& mounted : mounted_) {
+    if (mounted.ours) all.push_back(mounted.directory);
+  }
   return all;
 }
 
@@ -50,23 +52,34 @@ Task<void> Mounts::clear_dead() {
   write_record();
 }
 
+// On a thread of its own.
+Outcome<std::pair<std::string, std::unique_ptr<Session>>> Mounts::make(const MountOptions& options,
+                                                                       const std::string& source) {
+  if (options.made_by_other >= 0) {
+    const std::string name = "a tree of process " + std::to_string(options.other_process);
+    auto session = Session::take(options.made_by_other, name);
+    if (!session) return std::unexpected(session.error());
+    return std::pair{name, std::move(*session)};
+  }
+  auto directory = prepare_mount_point(options.directory, options.allow_other);
+  if (!directory) return std::unexpected(directory.error());
+  auto session = Session::mount(*directory, source, options.allow_other);
+  if (!session) return std::unexpected(session.error());
+  return std::pair{*directory, std::move(*session)};
+}
+
 Task<Outcome<std::string>> Mounts::mount(MountOptions options) {
   co_await changing_.lock();
-  const auto make = [&]() -> Outcome<std::pair<std::string, std::unique_ptr<Session>>> {
-    auto directory = prepare_mount_point(options.directory, options.allow_other);
-    if (!directory) return std::unexpected(directory.error());
-    auto session = Session::mount(*directory, store_folder_, options.allow_other);
-    if (!session) return std::unexpected(session.error());
-    return std::pair{*directory, std::move(*session)};
-  };
+  const auto work = [&] { return make(options, store_folder_); };
   Outcome<std::string> answer =
       refuse(ErrorKind::kBusy, "the daemon is stopping: nothing is mounted any more");
   if (!stopping_) {
-    auto made = co_await on_own_thread(reactor_, make);
+    auto made = co_await on_own_thread(reactor_, work);
     if (made) {
       answer = made->first;
       auto files = std::make_unique<FileSystem>(reactor_, store_, made->first, options.look, log_);
-      mounted_.push_back({++made_, made->first, std::move(made->second), std::move(files)});
+      mounted_.push_back(
+          {++made_, options.made_by_other < 0, made->first, std::move(made->second), std::move(files)});
       write_record();
       spawn(serve(std::prev(mounted_.end())));
       log("mounted on " + made->first);
@@ -134,6 +147,10 @@ Task<void> Mounts::stop() {
   while (!mounted_.empty()) {
     const std::string directory = mounted_.back().directory;
     const std::uint64_t number = mounted_.back().number;
+    if (!mounted_.back().ours) {
+      co_await wait_until_gone(number, true);
+      continue;
+    }
     auto done = co_await detach_and_wait(directory, false);
     if (done) continue;
     log(directory + " is in use: it is unmounted all the same, who has files open there is cut off");

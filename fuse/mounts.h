@@ -20,6 +20,10 @@ struct MountOptions {
   std::string directory;
   bool allow_other = false;
   Look look;
+  // The kernel's end of a mount that another process made for itself, open as /dev/fuse, and that process;
+  // taken. Then `directory` is empty.
+  int made_by_other = -1;
+  int other_process = 0;
 };
 
 class Mounts {
@@ -30,7 +34,8 @@ class Mounts {
 
   // What a dead process of this store has left mounted.
   Task<void> clear_dead();
-  // Answers the directory's true path. It is there when this returns.
+  // Answers the directory's true path. It is there when this returns. What another process made for itself
+  // has no path: it is answered how it is called in the log, and ends with that process, or with stop().
   Task<Outcome<std::string>> mount(MountOptions options);
   // Waits for the requests in flight. `lazy`: also where files are in use; who has them open is cut off.
   Task<Outcome<std::string>> unmount(std::string directory, bool lazy);
@@ -45,6 +50,7 @@ class Mounts {
  private:
   struct Mounted {
     std::uint64_t number = 0;  // of all that there were
+    bool ours = true;          // else another process has it
     std::string directory;
     std::unique_ptr<Session> session;
     std::unique_ptr<FileSystem> files;
@@ -55,6 +61,8 @@ class Mounts {
   Mounted* find(std::uint64_t number);
   Task<Outcome<>> detach_and_wait(std::string directory, bool lazy);
   Task<void> wait_until_gone(std::uint64_t number, bool cut_off);
+  static Outcome<std::pair<std::string, std::unique_ptr<Session>>> make(const MountOptions& options,
+                                                                        const std::string& source);
   void write_record() const { record_.write(directories()); }
   void log(const std::string& line) const {
     if (log_) log_(line);

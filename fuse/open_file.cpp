@@ -1,5 +1,7 @@
 #include "fuse/open_file.h"
 
+#include "fuse/scratch_device.h"
+
 namespace coppice::fuse {
 
 Task<void> OpenFile::wait_to_enter() {
@@ -26,8 +28,10 @@ void OpenFile::let_in() {
 Task<Outcome<>> OpenFile::attach(Access access) {
   auto spec = co_await name_();
   if (!spec) co_return refuse(ErrorKind::kNotFound, "the file is not there any more");
+  if (scratch_) access = Access::kReadOnly;
   auto device = co_await store_.open_device(*spec, access, holder_);
   if (!device) co_return std::unexpected(device.error());
+  if (scratch_) *device = std::make_unique<ScratchDevice>(std::move(*device));
   co_await empty_out();
   device_ = std::move(*device);
   let_in();
@@ -51,7 +55,7 @@ Task<void> OpenFile::close(Access access) {
     co_await empty_out();
     device_.reset();
     let_in();
-  } else if (writers_ == 0 && device_ != nullptr && !device_->read_only()) {
+  } else if (writers_ == 0 && !scratch_ && device_ != nullptr && !device_->read_only()) {
     // The last writer is gone: others may write. If it fails, they have to wait for the readers.
     const Outcome<> lowered = co_await attach(Access::kReadOnly);
     (void)lowered;

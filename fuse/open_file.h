@@ -20,10 +20,12 @@ class OpenFile {
  public:
   // What the file is called now; nothing if it is not there any more.
   using Name = std::function<Task<std::optional<Spec>>()>;
-  OpenFile(Scheduler& scheduler, Store& store, Name name, Holder holder)
+  // `scratch`: a snapshot that may be written, see ScratchDevice.
+  OpenFile(Scheduler& scheduler, Store& store, Name name, Holder holder, bool scratch = false)
       : store_(store),
         name_(std::move(name)),
         holder_(std::move(holder)),
+        scratch_(scratch),
         changed_(scheduler),
         changing_(scheduler) {}
 
@@ -61,6 +63,7 @@ class OpenFile {
   Store& store_;
   Name name_;
   Holder holder_;
+  bool scratch_;
   std::unique_ptr<BlockDevice> device_;
   std::uint64_t readers_ = 0;
   std::uint64_t writers_ = 0;

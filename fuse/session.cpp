@@ -64,6 +64,16 @@ Outcome<std::unique_ptr<Session>> Session::mount(const std::string& directory, c
                                                  bool allow_other) {
   std::string options = "subtype=coppice,default_permissions,fsname=" + escaped(source);
   if (allow_other) options += ",allow_other";
+  return make(options, directory, directory);
+}
+
+// libfuse knows of such paths: it takes the descriptor, and makes no mount.
+Outcome<std::unique_ptr<Session>> Session::take(int descriptor, const std::string& name) {
+  return make("subtype=coppice", "/dev/fd/" + std::to_string(descriptor), name);
+}
+
+Outcome<std::unique_ptr<Session>> Session::make(const std::string& options, const std::string& directory,
+                                                const std::string& name) {
   std::string words[] = {"coppice", "-o", options};
   char* arguments[] = {words[0].data(), words[1].data(), words[2].data(), nullptr};
   fuse_args all = FUSE_ARGS_INIT(3, arguments);
@@ -75,10 +85,10 @@ Outcome<std::unique_ptr<Session>> Session::mount(const std::string& directory, c
   session->session_ = fuse_session_new(&all, &operations, sizeof operations, session.get());
   fuse_opt_free_args(&all);
   if (session->session_ == nullptr)
-    return refuse(ErrorKind::kIo, "mounting " + directory + ": libfuse refused to start: " + g_said);
+    return refuse(ErrorKind::kIo, "mounting " + name + ": libfuse refused to start: " + g_said);
   if (fuse_session_mount(session->session_, directory.c_str()) != 0)
-    return refuse(ErrorKind::kIo, "mounting " + directory + ": " + (g_said.empty() ? "refused" : g_said));
-  auto prepared = session->prepare_waiting(directory);
+    return refuse(ErrorKind::kIo, "mounting " + name + ": " + (g_said.empty() ? "refused" : g_said));
+  auto prepared = session->prepare_waiting(name);
   if (prepared) return session;
   fuse_session_unmount(session->session_);
   return std::unexpected(prepared.error());

@@ -23,6 +23,9 @@ class Session {
   // Without a FileSystem yet: none of this needs the reactor. `source` is what the mount is listed as.
   static Outcome<std::unique_ptr<Session>> mount(const std::string& directory, const std::string& source,
                                                  bool allow_other);
+  // … for the kernel's end of a mount that another process made, which is told apart by `name`. The
+  // descriptor is taken.
+  static Outcome<std::unique_ptr<Session>> take(int descriptor, const std::string& name);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   ~Session();
@@ -41,6 +44,8 @@ class Session {
  private:
   explicit Session(fuse_session* session) : session_(session) {}
 
+  static Outcome<std::unique_ptr<Session>> make(const std::string& options, const std::string& directory,
+                                                const std::string& name);
   Task<void> take_requests();
   Outcome<> prepare_waiting(const std::string& directory);
   // Bytes, or -errno.

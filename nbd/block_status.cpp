@@ -8,29 +8,43 @@ namespace coppice::nbd {
 
 namespace {
 
+enum class Asked : std::uint8_t { kAllocation, kDepth };
+
 class AllocationStatus final : public StatusContext {
  public:
-  explicit AllocationStatus(BlockDevice& device) : StatusContext(kBaseAllocationId), device_(device) {}
+  AllocationStatus(BlockDevice& device, Asked asked)
+      : StatusContext(asked == Asked::kDepth ? kAllocationDepthId : kBaseAllocationId),
+        device_(device),
+        asked_(asked) {}
 
-  Task<Result<>> describe(std::uint64_t offset_bytes, std::uint32_t length_bytes, std::size_t most,
-                          std::vector<StatusDescriptor>& into) override {
+  Task<Result<>> describe(std::uint64_t offset_bytes, std::uint64_t length_bytes, std::size_t most,
+                          std::vector<Stretch>& into) override {
     std::vector<Extent> extents;
-    const Result<> found = co_await device_.extents(offset_bytes, length_bytes, most, extents);
+    Result<> found;
+    if (asked_ == Asked::kDepth) {
+      found = co_await device_.layers(offset_bytes, length_bytes, most, extents);
+    } else {
+      found = co_await device_.extents(offset_bytes, length_bytes, most, extents);
+    }
     if (!found) co_return found;
     std::uint64_t left_bytes = length_bytes;
     for (const Extent& extent : extents) {
       const std::uint64_t covered = std::min(extent.length_bytes, left_bytes);
       if (covered == 0) break;
       left_bytes -= covered;
-      into.push_back({.length_bytes = static_cast<std::uint32_t>(covered),
-                      .state = extent.allocated ? 0 : kStateHole | kStateZero});
+      into.push_back({.length_bytes = covered, .state = state_of(extent)});
     }
     if (into.empty()) co_return fail(ErrorKind::kIo, EIO, "no extents");
     co_return Result<>{};
   }
 
  private:
+  [[nodiscard]] std::uint32_t state_of(const Extent& extent) const {
+    if (asked_ == Asked::kDepth) return extent.depth;
+    return extent.allocated ? 0 : kStateHole | kStateZero;
+  }
   BlockDevice& device_;
+  Asked asked_;
 };
 
 class DirtyStatus final : public StatusContext {
@@ -42,8 +56,8 @@ class DirtyStatus final : public StatusContext {
         attached_(std::move(attached)),
         written_(written) {}
 
-  Task<Result<>> describe(std::uint64_t offset_bytes, std::uint32_t length_bytes, std::size_t most,
-                          std::vector<StatusDescriptor>& into) override {
+  Task<Result<>> describe(std::uint64_t offset_bytes, std::uint64_t length_bytes, std::size_t most,
+                          std::vector<Stretch>& into) override {
     const bool new_pass = written_ && offset_bytes < told_up_to_;
     if (!changes_ || new_pass) {
       auto changes = co_await exports_.changes(bitmap_.export_name, bitmap_.since);
@@ -52,7 +66,7 @@ class DirtyStatus final : public StatusContext {
     }
     append_dirty(*changes_, offset_bytes, length_bytes, most, into);
     told_up_to_ = offset_bytes;
-    for (const StatusDescriptor& stretch : into) told_up_to_ += stretch.length_bytes;
+    for (const Stretch& stretch : into) told_up_to_ += stretch.length_bytes;
     co_return Result<>{};
   }
 
@@ -72,7 +86,11 @@ std::uint64_t end_of(const DiffRange& range) {
 }  // namespace
 
 std::unique_ptr<StatusContext> make_allocation_status(BlockDevice& device) {
-  return std::make_unique<AllocationStatus>(device);
+  return std::make_unique<AllocationStatus>(device, Asked::kAllocation);
+}
+
+std::unique_ptr<StatusContext> make_depth_status(BlockDevice& device) {
+  return std::make_unique<AllocationStatus>(device, Asked::kDepth);
 }
 
 std::unique_ptr<StatusContext> make_dirty_status(Exports& exports, DirtyBitmap bitmap,
@@ -81,16 +99,15 @@ std::unique_ptr<StatusContext> make_dirty_status(Exports& exports, DirtyBitmap b
 }
 
 void append_dirty(std::span<const DiffRange> changes, std::uint64_t offset_bytes, std::uint64_t length_bytes,
-                  std::size_t most, std::vector<StatusDescriptor>& into) {
+                  std::size_t most, std::vector<Stretch>& into) {
   const std::uint64_t end_bytes = offset_bytes + length_bytes;
   const auto add = [&into](std::uint64_t from, std::uint64_t to, bool dirty) {
     const std::uint32_t state = dirty ? kStateDirty : 0;
-    const auto bytes = static_cast<std::uint32_t>(to - from);
     // What became zeroes and what became data are neighbours in a diff, and one stretch here.
     if (!into.empty() && into.back().state == state) {
-      into.back().length_bytes = into.back().length_bytes + bytes;
+      into.back().length_bytes += to - from;
     } else {
-      into.push_back({.length_bytes = bytes, .state = state});
+      into.push_back({.length_bytes = to - from, .state = state});
     }
   };
   auto change = std::ranges::upper_bound(changes, offset_bytes, {}, end_of);

@@ -3,8 +3,7 @@
 #include <sys/un.h>
 
 #include <charconv>
-#include <optional>
-#include <string_view>
+#include <tuple>
 
 namespace coppice::nbd {
 
@@ -12,27 +11,12 @@ namespace {
 
 constexpr std::string_view kUnixScheme = "nbd+unix://";
 constexpr std::string_view kTcpScheme = "nbd://";
+constexpr std::string_view kTlsUnixScheme = "nbds+unix://";
+constexpr std::string_view kTlsTcpScheme = "nbds://";
 
 std::unexpected<Failure> not_understood(const std::string& text, std::string_view reason) {
   return refuse(ErrorKind::kInvalid, "cannot listen on '" + text + "': " + std::string(reason) +
                                          "; write nbd://HOST:PORT, nbd+unix:///?socket=PATH or a path");
-}
-
-std::optional<std::string> percent_decoded(std::string_view text) {
-  std::string plain;
-  for (std::size_t index = 0; index < text.size(); ++index) {
-    if (text[index] != '%') {
-      plain += text[index];
-      continue;
-    }
-    unsigned value = 0;
-    const char* first = text.data() + index + 1;
-    if (text.size() - index < 3) return std::nullopt;
-    if (std::from_chars(first, first + 2, value, 16).ptr != first + 2 || value == 0) return std::nullopt;
-    plain += static_cast<char>(value);
-    index += 2;
-  }
-  return plain;
 }
 
 // `kept` stays as it is besides letters, digits and -._~ .
@@ -58,12 +42,11 @@ Outcome<Endpoint> unix_endpoint(const std::string& text, std::string path) {
   if (path.size() >= sizeof(sockaddr_un::sun_path)) {
     return not_understood(text, "the path of a Unix socket has at most 107 bytes");
   }
-  return UnixEndpoint{std::move(path)};
+  return UnixEndpoint{.path = std::move(path)};
 }
 
-Outcome<Endpoint> parse_unix(const std::string& text) {
+Outcome<Endpoint> parse_unix(const std::string& text, std::string_view rest) {
   constexpr std::string_view kQuery = "?socket=";
-  std::string_view rest = std::string_view(text).substr(kUnixScheme.size());
   if (rest.starts_with('/')) rest.remove_prefix(1);
   if (!rest.starts_with(kQuery)) return not_understood(text, "there must be nothing but ?socket=PATH");
   rest.remove_prefix(kQuery.size());
@@ -73,8 +56,7 @@ Outcome<Endpoint> parse_unix(const std::string& text) {
   return unix_endpoint(text, std::move(*path));
 }
 
-Outcome<Endpoint> parse_tcp(const std::string& text) {
-  std::string_view rest = std::string_view(text).substr(kTcpScheme.size());
+Outcome<Endpoint> parse_tcp(const std::string& text, std::string_view rest) {
   if (rest.ends_with('/')) rest.remove_suffix(1);
   if (rest.find_first_of("/?#@") != rest.npos)
     return not_understood(text, "there is more than a host and a port");
@@ -101,21 +83,55 @@ Outcome<Endpoint> parse_tcp(const std::string& text) {
 }  // namespace
 
 Outcome<Endpoint> parse_endpoint(const std::string& text) {
-  if (text.starts_with(kUnixScheme)) return parse_unix(text);
-  if (text.starts_with(kTcpScheme)) return parse_tcp(text);
+  for (const auto& [scheme, parse, tls] : {std::tuple{kUnixScheme, &parse_unix, false},
+                                           {kTcpScheme, &parse_tcp, false},
+                                           {kTlsUnixScheme, &parse_unix, true},
+                                           {kTlsTcpScheme, &parse_tcp, true}}) {
+    if (!text.starts_with(scheme)) continue;
+    auto endpoint = parse(text, std::string_view(text).substr(scheme.size()));
+    if (endpoint) set_tls(*endpoint, tls);
+    return endpoint;
+  }
   if (text.find("://") != text.npos) return not_understood(text, "the scheme is not known");
   return unix_endpoint(text, text);
+}
+
+bool uses_tls(const Endpoint& endpoint) {
+  return std::visit([](const auto& each) { return each.tls; }, endpoint);
+}
+
+void set_tls(Endpoint& endpoint, bool tls) {
+  std::visit([tls](auto& each) { each.tls = tls; }, endpoint);
 }
 
 std::string export_uri(const Endpoint& endpoint, const std::string& export_name) {
   const std::string name = percent_encoded(export_name, "@:/");
   if (const auto* local = std::get_if<UnixEndpoint>(&endpoint)) {
-    return "nbd+unix:///" + name + "?socket=" + percent_encoded(local->path, "/:@");
+    return std::string(local->tls ? kTlsUnixScheme : kUnixScheme) + "/" + name +
+           "?socket=" + percent_encoded(local->path, "/:@");
   }
   const auto& remote = std::get<TcpEndpoint>(endpoint);
   const bool bare_ipv6 = remote.host.find(':') != remote.host.npos;
   const std::string host = bare_ipv6 ? "[" + remote.host + "]" : remote.host;
-  return "nbd://" + host + ":" + std::to_string(remote.port) + "/" + name;
+  return std::string(remote.tls ? kTlsTcpScheme : kTcpScheme) + host + ":" + std::to_string(remote.port) +
+         "/" + name;
+}
+
+std::optional<std::string> percent_decoded(std::string_view text) {
+  std::string plain;
+  for (std::size_t index = 0; index < text.size(); ++index) {
+    if (text[index] != '%') {
+      plain += text[index];
+      continue;
+    }
+    unsigned value = 0;
+    const char* first = text.data() + index + 1;
+    if (text.size() - index < 3) return std::nullopt;
+    if (std::from_chars(first, first + 2, value, 16).ptr != first + 2 || value == 0) return std::nullopt;
+    plain += static_cast<char>(value);
+    index += 2;
+  }
+  return plain;
 }
 
 }  // namespace coppice::nbd

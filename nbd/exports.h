@@ -47,6 +47,8 @@ class Exports {
   virtual Task<Outcome<std::vector<DiffRange>>> changes(std::string name, std::string since) = 0;
   // The export is attached for as long as the device lives.
   virtual Task<Outcome<std::unique_ptr<BlockDevice>>> open(std::string name, Holder holder) = 0;
+  // In no writer's way, whatever it is.
+  virtual Task<Outcome<std::unique_ptr<BlockDevice>>> open_read_only(std::string name, Holder holder) = 0;
 };
 
 }  // namespace coppice::nbd

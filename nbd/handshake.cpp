@@ -51,6 +51,7 @@ Task<bool> Handshake::greet() {
   const std::uint32_t flags = decode<Big32>(reader_.buffered());
   reader_.consume(sizeof(Big32));
   no_zeroes_ = (flags & kClientFlagNoZeroes) != 0;
+  fixed_newstyle_ = (flags & kClientFlagFixedNewstyle) != 0;
   co_return (flags & ~(kClientFlagFixedNewstyle | kClientFlagNoZeroes)) == 0;
 }
 
@@ -69,15 +70,22 @@ Task<Handshake::Next> Handshake::serve_option() {
   auto option = parse_option(header.code, reader_.buffered().first(header.length_bytes));
   reader_.consume(header.length_bytes);
   Next next = Next::kMore;
-  if (option) {
+  if (auto refusal = refuse_all(static_cast<OptionCode>(std::uint32_t{header.code}))) {
+    next = co_await refuse(header, std::move(*refusal));
+  } else if (option) {
     next = co_await dispatch(header, std::move(*option));
-  } else if (static_cast<OptionCode>(std::uint32_t{header.code}) == OptionCode::kExportName) {
-    next = Next::kClose;  // it has no way to be told
   } else {
-    OptionReplies replies(header.code);
-    replies.refuse(option.error().code, option.error().text);
-    next = co_await reply(std::move(replies), Next::kMore);
+    next = co_await refuse(header, std::move(option.error()));
   }
+  co_return next;
+}
+
+Task<Handshake::Next> Handshake::refuse(OptionHeader header, OptionRefusal refusal) {
+  // EXPORT_NAME has no way to be told.
+  if (static_cast<OptionCode>(std::uint32_t{header.code}) == OptionCode::kExportName) co_return Next::kClose;
+  OptionReplies replies(header.code);
+  replies.refuse(refusal.code, refusal.text);
+  const Next next = co_await reply(std::move(replies), Next::kMore);
   co_return next;
 }
 
@@ -92,16 +100,33 @@ Task<Handshake::Next> Handshake::dispatch(OptionHeader header, Option option) {
     next = co_await serve_meta_context(std::move(*contexts), std::move(replies));
   } else if (std::holds_alternative<ListOption>(option)) {
     next = co_await serve_list(std::move(replies));
-  } else {
-    structured_replies_ |= std::holds_alternative<StructuredReplyOption>(option);
-    const bool leaves = std::holds_alternative<AbortOption>(option);
+  } else if (std::holds_alternative<StartTlsOption>(option)) {
+    next = co_await start_tls(std::move(replies));
+  } else if (std::holds_alternative<AbortOption>(option)) {
     replies.acknowledge();
-    next = co_await reply(std::move(replies), leaves ? Next::kClose : Next::kMore);
+    next = co_await reply(std::move(replies), Next::kClose);
+  } else {
+    next = co_await serve_form(std::move(option), std::move(replies));
   }
   co_return next;
 }
 
+// Extended headers stand above structured replies, which can't be gone back to.
+Task<Handshake::Next> Handshake::serve_form(Option option, OptionReplies replies) {
+  const bool extended = std::holds_alternative<ExtendedHeadersOption>(option);
+  if (!extended && form_ == HeaderForm::kExtended) {
+    replies.refuse(OptionReplyCode::kErrorExtendedHeadersRequired, "extended headers were agreed on");
+  } else {
+    form_ = extended ? HeaderForm::kExtended : HeaderForm::kStructured;
+    replies.acknowledge();
+  }
+  const Next next = co_await reply(std::move(replies), Next::kMore);
+  co_return next;
+}
+
 Task<Handshake::Next> Handshake::serve_export_name(ExportNameOption option) {
+  // The protocol forbids this behind extended headers.
+  if (form_ == HeaderForm::kExtended) co_return Next::kClose;
   const auto info = co_await look_at(std::move(option.name), true);
   if (!info) co_return Next::kClose;
   std::array<std::byte, sizeof(ExportNameReply) + kExportNameZeroes> bytes{};
@@ -146,18 +171,19 @@ Task<Handshake::Next> Handshake::serve_export(ExportOption option, OptionReplies
 
 Task<Handshake::Next> Handshake::serve_meta_context(MetaContextOption option, OptionReplies replies) {
   if (option.select) choice_ = {};
-  if (!structured_replies_) {
+  if (form_ == HeaderForm::kSimple) {
     replies.refuse(OptionReplyCode::kErrorInvalid, "structured replies must be agreed on first");
     const Next next = co_await reply(std::move(replies), Next::kMore);
     co_return next;
   }
-  auto bitmaps = co_await bitmaps_for(option);
+  const auto bitmaps = co_await bitmaps_for(option);
+  std::vector<MetaContext> contexts;
+  if (bitmaps) contexts = match_contexts(option, *bitmaps);
   if (!bitmaps) {
     replies.refuse(reply_code(bitmaps.error()), bitmaps.error().message);
-  } else if (option.select && bitmaps->size() >= kMaxContexts) {
+  } else if (option.select && contexts.size() > kMaxContexts) {
     replies.refuse(OptionReplyCode::kErrorTooBig, "more than 16 metadata contexts at once");
   } else {
-    const auto contexts = match_contexts(option, *bitmaps);
     for (const MetaContext& context : contexts) replies.meta_context(context);
     if (option.select) choose(option.name, contexts);
     replies.acknowledge();
@@ -192,6 +218,8 @@ void Handshake::choose(const std::string& export_name, const std::vector<MetaCon
   for (const MetaContext& context : contexts) {
     if (context.id == kBaseAllocationId) {
       choice_.allocation = true;
+    } else if (context.id == kAllocationDepthId) {
+      choice_.depth = true;
     } else {
       choice_.bitmaps.push_back({context.id, export_name, context.name.substr(kDirtyBitmap.size())});
     }
@@ -202,6 +230,7 @@ Task<Outcome<>> Handshake::attach_contexts(std::string name) {
   attached_.contexts.clear();
   if (choice_.export_name == name) {
     if (choice_.allocation) attached_.contexts.push_back(make_allocation_status(*attached_.device));
+    if (choice_.depth) attached_.contexts.push_back(make_depth_status(*attached_.device));
     for (const DirtyBitmap& bitmap : choice_.bitmaps) {
       const auto base = exports_.base_export(name, bitmap.since);
       if (!base) co_return std::unexpected(base.error());
@@ -219,9 +248,9 @@ Task<Handshake::Next> Handshake::refuse_oversized(OptionHeader header) {
   if (header.length_bytes > kMaxOptionDrainBytes) co_return Next::kClose;
   const bool drained = co_await reader_.skip(header.length_bytes);
   if (!drained) co_return Next::kClose;
-  OptionReplies replies(header.code);
-  replies.refuse(OptionReplyCode::kErrorTooBig, "option is longer than 64 KiB");
-  const Next next = co_await reply(std::move(replies), Next::kMore);
+  auto refusal = refuse_all(static_cast<OptionCode>(std::uint32_t{header.code}));
+  if (!refusal) refusal = OptionRefusal{OptionReplyCode::kErrorTooBig, "option is longer than 64 KiB"};
+  const Next next = co_await refuse(header, std::move(*refusal));
   co_return next;
 }
 
@@ -252,8 +281,8 @@ Task<Outcome<ExportInfo>> Handshake::look_at(std::string name, bool attach) {
 ExportShape Handshake::shape_of(const ExportInfo& info) const {
   return {.size_bytes = info.size_bytes,
           .read_only = info.read_only,
-          .structured_replies = structured_replies_,
-          .block_status = false,
+          .form = form_,
+          .block_status = has_contexts(info.name),
           .one_client = info.one_client};
 }
 

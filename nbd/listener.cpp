@@ -1,6 +1,6 @@
 #include "nbd/listener.h"
 
-#include <arpa/inet.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -12,15 +12,16 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
-#include <optional>
 #include <utility>
+
+#include "nbd/socket_address.h"
 
 namespace coppice::nbd {
 
 namespace {
 
-constexpr int kBacklog = 128;
-constexpr mode_t kSocketMode = 0660;
+constexpr int kBacklog = 1024;
+constexpr mode_t kOwnerOnly = 0600;
 
 // A descriptor until someone takes it over.
 class OwnedDescriptor {
@@ -105,15 +106,6 @@ Outcome<AddressList> resolve(const TcpEndpoint& endpoint) {
   return AddressList(found, &::freeaddrinfo);
 }
 
-std::uint16_t port_of(int socket) {
-  sockaddr_storage address{};
-  socklen_t length = sizeof(address);
-  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &length) != 0) return 0;
-  const in_port_t port = address.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(address).sin6_port
-                                                       : reinterpret_cast<sockaddr_in&>(address).sin_port;
-  return ntohs(port);
-}
-
 void set_option(int socket, int level, int option, int value) {
   // Only ever a refinement: a socket that doesn't know it works all the same.
   static_cast<void>(::setsockopt(socket, level, option, &value, sizeof(value)));
@@ -121,27 +113,67 @@ void set_option(int socket, int level, int option, int value) {
 
 }  // namespace
 
-Outcome<Listener> Listener::open(const Endpoint& endpoint) {
-  if (const auto* local = std::get_if<UnixEndpoint>(&endpoint)) return open_unix(*local);
-  return open_tcp(std::get<TcpEndpoint>(endpoint));
+Outcome<Listener> Listener::open(const ListenSpec& spec) {
+  if (spec.descriptor >= 0) return take_passed(spec);
+  if (const auto* local = std::get_if<UnixEndpoint>(&spec.endpoint)) return open_unix(*local, spec.file);
+  return open_tcp(std::get<TcpEndpoint>(spec.endpoint));
 }
 
-Outcome<Listener> Listener::open_unix(const UnixEndpoint& endpoint) {
+Outcome<Listener> Listener::take_passed(const ListenSpec& spec) {
+  OwnedDescriptor socket(spec.descriptor);
+  const std::string name = "the socket '" + spec.passed_name + "' that systemd passes";
+  int listens = 0;
+  int type = 0;
+  socklen_t length = sizeof(listens);
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) != 0)
+    return refuse(ErrorKind::kInvalid, "cannot listen on " + name + ": " + std::strerror(errno));
+  length = sizeof(type);
+  static_cast<void>(::getsockopt(socket.get(), SOL_SOCKET, SO_TYPE, &type, &length));
+  const sockaddr_storage address = address_of_socket(socket.get());
+  const bool known =
+      address.ss_family == AF_UNIX || address.ss_family == AF_INET || address.ss_family == AF_INET6;
+  if (listens == 0 || type != SOCK_STREAM || !known) {
+    return refuse(ErrorKind::kInvalid,
+                  "cannot listen on " + name +
+                      ": it is no listening stream socket; its unit needs ListenStream= and Accept=no");
+  }
+  // One that doesn't wait would have us ask again and again.
+  const int flags = ::fcntl(socket.get(), F_GETFL);
+  if (flags >= 0) static_cast<void>(::fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK));
+  Listener listener(socket.take(), endpoint_of(address));
+  listener.passed_ = true;
+  return listener;
+}
+
+Outcome<Listener> Listener::open_unix(const UnixEndpoint& endpoint, const SocketFile& file) {
   if (auto cleared = clear_path(endpoint); !cleared) return std::unexpected(cleared.error());
+  const auto owner = user_id(file.owner);
+  if (!owner) return cannot_listen(endpoint, owner.error().kind, owner.error().message);
+  const auto owning_group = group_id(file.group);
+  if (!owning_group) return cannot_listen(endpoint, owning_group.error().kind, owning_group.error().message);
   OwnedDescriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (socket.get() < 0) return cannot_listen(endpoint, errno);
   // The file takes its mode from the descriptor, less the umask, and so is never open to others, not even
-  // for a moment; the second call undoes the umask.
-  static_cast<void>(::fchmod(socket.get(), kSocketMode));
+  // for a moment; it gets what it shall have when it is whose it shall be, and nobody connects before
+  // listen().
+  static_cast<void>(::fchmod(socket.get(), file.mode & kOwnerOnly));
   const sockaddr_un address = address_of(endpoint);
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return cannot_listen(endpoint, errno);
   }
+  const char* path = endpoint.path.c_str();
+  const bool changes_hands = *owner != kUnchanged || *owning_group != kUnchanged;
+  if (changes_hands && ::lchown(path, *owner, *owning_group) != 0) {
+    const std::string reason = std::strerror(errno);
+    ::unlink(path);
+    return cannot_listen(
+        endpoint, ErrorKind::kIo,
+        "giving it to its owner or group: " + reason + "; root may, others only to a group of theirs");
+  }
   struct stat status{};
-  if (::chmod(endpoint.path.c_str(), kSocketMode) != 0 || ::lstat(endpoint.path.c_str(), &status) != 0 ||
-      ::listen(socket.get(), kBacklog) != 0) {
+  if (::chmod(path, file.mode) != 0 || ::lstat(path, &status) != 0 || ::listen(socket.get(), kBacklog) != 0) {
     const int error = errno;
-    ::unlink(endpoint.path.c_str());
+    ::unlink(path);
     return cannot_listen(endpoint, error);
   }
   Listener listener(socket.take(), endpoint);
@@ -161,10 +193,12 @@ Outcome<Listener> Listener::open_tcp(const TcpEndpoint& endpoint) {
       continue;
     }
     set_option(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+    // So that [::] and 0.0.0.0 go beside each other, each with permissions of its own.
+    if (address->ai_family == AF_INET6) set_option(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
     if (::bind(socket.get(), address->ai_addr, address->ai_addrlen) == 0 &&
         ::listen(socket.get(), kBacklog) == 0) {
-      const std::uint16_t port = port_of(socket.get());
-      return Listener(socket.take(), TcpEndpoint{.host = endpoint.host, .port = port});
+      const std::uint16_t port = port_of(address_of_socket(socket.get()));
+      return Listener(socket.take(), TcpEndpoint{.host = endpoint.host, .port = port, .tls = endpoint.tls});
     }
     error = errno;
   }
@@ -174,6 +208,7 @@ Outcome<Listener> Listener::open_tcp(const TcpEndpoint& endpoint) {
 Listener::Listener(Listener&& other) noexcept
     : socket_(std::exchange(other.socket_, -1)),
       endpoint_(std::move(other.endpoint_)),
+      passed_(other.passed_),
       device_(other.device_),
       inode_(other.inode_) {}
 
@@ -181,14 +216,28 @@ Listener::~Listener() {
   if (socket_ < 0) return;
   ::close(socket_);
   const auto* local = std::get_if<UnixEndpoint>(&endpoint_);
-  if (local == nullptr) return;
+  if (local == nullptr || inode_ == 0) return;
   struct stat status{};
   if (::lstat(local->path.c_str(), &status) != 0) return;
   if (status.st_dev == device_ && status.st_ino == inode_) ::unlink(local->path.c_str());
 }
 
+bool Listener::is_local() const {
+  const sockaddr_storage address = address_of_socket(socket_);
+  return address.ss_family == AF_UNIX || is_loopback(address);
+}
+
 void Listener::shut() {
-  ::shutdown(socket_, SHUT_RDWR);
+  if (!passed_) {
+    ::shutdown(socket_, SHUT_RDWR);
+    return;
+  }
+  sockaddr_storage address{};
+  socklen_t length = sizeof(address);
+  if (::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &length) != 0) return;
+  const OwnedDescriptor waker(::socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  // Where this fails the queue is full, and so the accept is not waiting.
+  static_cast<void>(::connect(waker.get(), reinterpret_cast<const sockaddr*>(&address), length));
 }
 
 std::string describe_peer(int socket) {

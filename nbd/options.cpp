@@ -93,6 +93,14 @@ Parsed parse_meta_context(PayloadReader reader, bool select) {
   return option;
 }
 
+// By its name, or where contexts are listed by its namespace or without any query.
+bool asks_for(const MetaContextOption& option, std::string_view context, std::string_view name_space) {
+  if (!option.select && option.queries.empty()) return true;
+  return std::ranges::any_of(option.queries, [&](const std::string& query) {
+    return query == context || (!option.select && query == name_space);
+  });
+}
+
 template <class T>
 Parsed parse_empty(PayloadReader reader) {
   if (!reader.at_end()) return invalid("this option has no payload");
@@ -110,11 +118,15 @@ std::expected<Option, OptionRefusal> parse_option(std::uint32_t code, std::span<
       return AbortOption{};
     case OptionCode::kList:
       return parse_empty<ListOption>(reader);
+    case OptionCode::kStartTls:
+      return parse_empty<StartTlsOption>(reader);
     case OptionCode::kInfo:
     case OptionCode::kGo:
       return parse_export(reader, static_cast<OptionCode>(code) == OptionCode::kGo);
     case OptionCode::kStructuredReply:
       return parse_empty<StructuredReplyOption>(reader);
+    case OptionCode::kExtendedHeaders:
+      return parse_empty<ExtendedHeadersOption>(reader);
     case OptionCode::kListMetaContext:
     case OptionCode::kSetMetaContext:
       return parse_meta_context(reader, static_cast<OptionCode>(code) == OptionCode::kSetMetaContext);
@@ -141,18 +153,16 @@ bool asks_for_all_bitmaps(const MetaContextOption& option) {
 
 std::vector<MetaContext> match_contexts(const MetaContextOption& option,
                                         std::span<const std::string> bitmaps) {
-  const auto asks_for_allocation = [&option](const std::string& query) {
-    return query == kBaseAllocation || (!option.select && query == "base:");
-  };
   std::vector<MetaContext> contexts;
-  const bool everything = !option.select && option.queries.empty();
-  if (everything || std::ranges::any_of(option.queries, asks_for_allocation)) {
-    contexts.push_back({.id = option.select ? kBaseAllocationId : 0, .name = std::string(kBaseAllocation)});
+  const auto add = [&](std::uint32_t id, std::string name) {
+    contexts.push_back({.id = option.select ? id : 0, .name = std::move(name)});
+  };
+  if (asks_for(option, kBaseAllocation, kBaseNamespace)) add(kBaseAllocationId, std::string(kBaseAllocation));
+  if (asks_for(option, kAllocationDepth, kQemuNamespace)) {
+    add(kAllocationDepthId, std::string(kAllocationDepth));
   }
-  std::uint32_t id = kBaseAllocationId;
-  for (const std::string& bitmap : bitmaps) {
-    contexts.push_back({.id = option.select ? ++id : 0, .name = std::string(kDirtyBitmap) + bitmap});
-  }
+  std::uint32_t id = kFirstBitmapId;
+  for (const std::string& bitmap : bitmaps) add(id++, std::string(kDirtyBitmap) + bitmap);
   return contexts;
 }
 

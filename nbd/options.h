@@ -20,7 +20,9 @@ struct ExportNameOption {
 };
 struct AbortOption {};
 struct ListOption {};
+struct StartTlsOption {};
 struct StructuredReplyOption {};
+struct ExtendedHeadersOption {};
 // GO, or INFO when `go` is false.
 struct ExportOption {
   bool go = false;
@@ -34,8 +36,8 @@ struct MetaContextOption {
   std::string name;
   std::vector<std::string> queries;
 };
-using Option = std::variant<ExportNameOption, AbortOption, ListOption, StructuredReplyOption, ExportOption,
-                            MetaContextOption>;
+using Option = std::variant<ExportNameOption, AbortOption, ListOption, StartTlsOption, StructuredReplyOption,
+                            ExtendedHeadersOption, ExportOption, MetaContextOption>;
 
 struct OptionRefusal {
   OptionReplyCode code = OptionReplyCode::kErrorInvalid;

@@ -1,7 +1,8 @@
 // A reply to one request, ready for the wire: a head, and what follows it.
 //
-// Reads are answered with one structured chunk where structured replies were agreed on, block status with one
-// for each context, and so are errors, which then carry a text; all else is a simple reply. Pure; any thread.
+// With extended headers each reply is made of chunks. Where structured replies were agreed on, reads are
+// answered with one chunk, block status with one for each context, and so are errors, which then carry a
+// text; all else is a simple reply. Pure; any thread.
 #pragma once
 
 #include <array>
@@ -16,7 +17,7 @@
 namespace coppice::nbd {
 
 struct Reply {
-  static constexpr std::size_t kMaxHeadBytes = sizeof(ChunkHeader) + sizeof(Big64);
+  static constexpr std::size_t kMaxHeadBytes = sizeof(ExtendedChunkHeader) + sizeof(Big64);
   std::array<std::byte, kMaxHeadBytes> head{};
   std::size_t head_bytes = 0;
   std::vector<std::byte> body;  // small things: an error's text, block status
@@ -25,15 +26,21 @@ struct Reply {
   std::size_t charged_bytes = 0;  // given back to the connection's budget once it is sent
 };
 
-Reply done_reply(const Request& request, bool structured);
-Reply error_reply(const Request& request, bool structured, WireError error, std::string_view text);
-// `length_bytes` of `data`, more than none.
-Reply data_reply(const Request& request, bool structured, AlignedBuffer data);
-// Of each chosen context, what covers the request from its offset on; at least one.
+Reply done_reply(const Request& request, HeaderForm form);
+Reply error_reply(const Request& request, HeaderForm form, WireError error, std::string_view text);
+// What `request` read, more than nothing.
+Reply data_reply(const Request& request, HeaderForm form, AlignedBuffer data);
+// Of each context that was asked for, what covers the request from its offset on; at least one. None is
+// longer than 4 GiB if the request isn't.
+struct Stretch {
+  std::uint64_t length_bytes = 0;
+  std::uint32_t state = 0;
+  bool operator==(const Stretch&) const = default;
+};
 struct ContextStatus {
   std::uint32_t id = 0;
-  std::vector<StatusDescriptor> stretches;
+  std::vector<Stretch> stretches;
 };
-Reply status_reply(const Request& request, std::span<const ContextStatus> contexts);
+Reply status_reply(const Request& request, HeaderForm form, std::span<const ContextStatus> contexts);
 
 }  // namespace coppice::nbd

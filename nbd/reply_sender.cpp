@@ -52,7 +52,7 @@ Task<void> ReplySender::send_replies() {
     std::swap(ready_, sending_);
     gather();
     if (!broken_) {
-      const bool sent = co_await send_all(reactor_, socket_, std::span(pieces_));
+      const bool sent = co_await send_all(reactor_, socket_, std::span(pieces_), sent_);
       broken_ = !sent;
       // Wakes the reader, which may be waiting for requests that can't be answered any more.
       if (!sent) ::shutdown(socket_, SHUT_RDWR);
@@ -65,7 +65,7 @@ Task<void> ReplySender::send_replies() {
 void ReplySender::gather() {
   pieces_.clear();
   for (Reply& reply : sending_) {
-    pieces_.push_back({reply.head.data(), reply.head_bytes});
+    if (reply.head_bytes != 0) pieces_.push_back({reply.head.data(), reply.head_bytes});
     if (!reply.body.empty()) pieces_.push_back({reply.body.data(), reply.body.size()});
     if (reply.data_bytes != 0) pieces_.push_back({reply.data.data(), reply.data_bytes});
   }

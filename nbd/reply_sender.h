@@ -32,6 +32,10 @@ class ReplySender {
   void release(std::size_t bytes);
   void push(Reply reply);
 
+  // Moves whenever the client has taken something; whether it is the client's move.
+  [[nodiscard]] std::uint64_t sent() const { return sent_; }
+  [[nodiscard]] bool waits_for_client() const { return requests_ == 0 || !sending_.empty(); }
+
   // Waits until every reserved request was answered, then ends the sending coroutine.
   Task<void> finish();
 
@@ -46,6 +50,7 @@ class ReplySender {
   std::vector<Reply> ready_;    // to be sent next
   std::vector<Reply> sending_;  // in the system call
   std::vector<iovec> pieces_;   // of sending_
+  std::uint64_t sent_ = 0;
   std::size_t requests_ = 0;
   std::size_t bytes_ = 0;
   bool broken_ = false;  // the client is gone: replies are dropped

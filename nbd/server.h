@@ -9,20 +9,22 @@
 #include <chrono>
 #include <functional>
 #include <list>
+#include <memory>
+#include <optional>
 #include <string>
-#include <vector>
 
 #include "nbd/connection.h"
 #include "nbd/exports.h"
 #include "nbd/handshake.h"
+#include "nbd/limits.h"
 #include "nbd/listener.h"
+#include "nbd/permissions.h"
 
 namespace coppice::nbd {
 
 struct ServerOptions {
-  std::size_t max_connections = 128;
-  std::chrono::milliseconds handshake_patience{10'000};  // for each step of a client
-  std::chrono::milliseconds drain_time{10'000};          // for requests in flight at a stop
+  Limits limits{};
+  std::shared_ptr<const TlsCredentials> credentials{};  // none: no TLS
   // Told one line for each thing worth a log. May be empty.
   std::function<void(const std::string&)> log{};
 };
@@ -32,7 +34,9 @@ class Server {
   Server(Reactor& reactor, Exports& exports, ServerOptions options);
 
   // Any number, before start(). Answers where it listens: a port given by the system is filled in.
-  Outcome<Endpoint> listen(const Endpoint& endpoint);
+  // Off loopback TLS is required unless the spec says otherwise.
+  Outcome<Endpoint> listen(const ListenSpec& spec);
+  Outcome<Endpoint> listen(const Endpoint& endpoint) { return listen(ListenSpec{.endpoint = endpoint}); }
   void start();
   // Accepts nobody any more, answers what is in flight, flushes, closes. Once.
   Task<void> stop();
@@ -40,23 +44,45 @@ class Server {
   [[nodiscard]] std::size_t connections() const { return sessions_.size(); }
 
  private:
+  // A listener and what its clients get.
+  struct Place {
+    Listener listener;
+    Permissions permissions;
+    TlsMode tls = TlsMode::kOff;
+    std::optional<PermittedExports> permitted{};
+  };
   struct Session {
+    enum class Phase : std::uint8_t { kHandshake, kTransmission, kEnding };
     int socket = -1;
+    Place* place = nullptr;
     std::string peer;
+    bool refused = false;  // there are too many: it is only told so
+    Phase phase = Phase::kHandshake;
     Deadline deadline{};
-    Connection* connection = nullptr;  // in the transmission phase
+    bool cut_off = false;
+    Connection* connection = nullptr;   // in the transmission phase
+    std::unique_ptr<TlsRelay> relay{};  // if it uses TLS
+    std::uint64_t activity = 0;         // as it was last seen
+    std::chrono::nanoseconds active_at{};
   };
   using SessionHandle = std::list<Session>::iterator;
 
-  Task<void> accept_clients(int listener);
-  void admit(int socket);
+  Outcome<TlsMode> tls_mode(const Listener& listener, const ListenSpec& spec) const;
+  Task<void> accept_clients(Place& place);
+  void admit(int socket, Place& place);
+  void tell_refused(const std::string& peer);
   Task<void> serve(SessionHandle session);
   Task<void> converse(Session& session);
-  Task<void> transmit(Session& session, StreamReader& reader, Attached& attached);
+  [[nodiscard]] Handshake::Options handshake_options(Session& session);
+  Task<void> transmit(Session& session, StreamReader& reader, int socket, Attached& attached);
+  Task<void> end_tls(Session& session);
   // Cuts off clients past their deadline. Runs only while there is one to watch.
   void watch();
   Task<void> watch_deadlines();
   bool cut_off_late_ones();
+  void cut_off_if_late(Session& session, std::chrono::nanoseconds now);
+  void cut_off_if_idle(Session& session, std::chrono::nanoseconds now);
+  void cut_off(Session& session, const std::string& why);
   // The end of a client whose device is wanted back: what it asked for is carried out, and not answered.
   void dismiss(Session& session, const std::string& why);
   void log(const std::string& line) const;
@@ -65,8 +91,11 @@ class Server {
   Reactor& reactor_;
   Exports& exports_;
   ServerOptions options_;
-  std::list<Listener> listeners_;
+  std::list<Place> places_;
   std::list<Session> sessions_;
+  std::size_t refusing_ = 0;  // of the sessions
+  OncePerBurst refusals_;
+  OncePerBurst accept_failures_;
   bool stopping_ = false;
   bool watching_ = false;
   std::chrono::nanoseconds quiet_about_space_until_{};

@@ -152,4 +152,15 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreExports::open(std::string name,
   co_return device;
 }
 
+Task<Outcome<std::unique_ptr<BlockDevice>>> StoreExports::open_read_only(std::string name, Holder holder) {
+  auto parsed = parse_export_name(name);
+  if (!parsed) co_return std::unexpected(parsed.error());
+  // Opening an attachment has the client before leave, and its first write fences: that is no reader's
+  // business.
+  if (!parsed->token.empty())
+    co_return refuse(ErrorKind::kReadOnly, name + " is the right to write, and cannot be opened read-only");
+  auto device = co_await store_.open_device(parsed->spec, Access::kReadOnly, std::move(holder));
+  co_return device;
+}
+
 }  // namespace coppice::nbd

@@ -30,6 +30,7 @@ class StoreExports final : public Exports {
   Outcome<std::string> base_export(std::string name, std::string since) override;
   Task<Outcome<std::vector<DiffRange>>> changes(std::string name, std::string since) override;
   Task<Outcome<std::unique_ptr<BlockDevice>>> open(std::string name, Holder holder) override;
+  Task<Outcome<std::unique_ptr<BlockDevice>>> open_read_only(std::string name, Holder holder) override;
 
  private:
   // Whether somebody has the right to write that others don't.

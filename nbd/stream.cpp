@@ -50,6 +50,7 @@ Task<bool> StreamReader::fill(std::size_t bytes) {
     if (worth_retrying(received)) continue;
     if (received <= 0) co_return false;
     end_ += static_cast<std::size_t>(received);
+    ++received_;
   }
   co_return true;
 }
@@ -69,6 +70,7 @@ Task<bool> StreamReader::read(std::span<std::byte> into) {
       if (worth_retrying(received)) continue;
       if (received <= 0) co_return false;
       into = into.subspan(static_cast<std::size_t>(received));
+      ++received_;
     }
   }
   co_return true;
@@ -86,7 +88,7 @@ Task<bool> StreamReader::skip(std::uint64_t bytes) {
   co_return true;
 }
 
-Task<bool> send_all(Reactor& reactor, int socket, std::span<iovec> pieces) {
+Task<bool> send_all(Reactor& reactor, int socket, std::span<iovec> pieces, std::uint64_t& moves) {
   while (!pieces.empty()) {
     msghdr message{};
     message.msg_iov = pieces.data();
@@ -95,6 +97,7 @@ Task<bool> send_all(Reactor& reactor, int socket, std::span<iovec> pieces) {
     if (worth_retrying(sent)) continue;
     if (sent < 0) co_return false;
     pieces = drop_front(pieces, static_cast<std::size_t>(sent));
+    ++moves;
   }
   co_return true;
 }

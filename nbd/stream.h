@@ -1,7 +1,7 @@
 // StreamReader: a socket's bytes in order, received in large pieces so that many small requests cost one
 // system call. send_all() is its other direction.
 //
-// One coroutine reads. Lives on the reactor's thread; the socket outlives it.
+// One coroutine reads. Lives on the reactor's thread; the sockets outlive it.
 #pragma once
 
 #include <sys/uio.h>
@@ -27,6 +27,10 @@ class StreamReader {
     return buffer_.span().subspan(begin_, end_ - begin_);
   }
   void consume(std::size_t bytes) { begin_ += bytes; }
+  // Goes on with another socket. What is buffered would seem to come from there: it must be nothing.
+  void continue_on(int socket) { socket_ = socket; }
+  // Moves whenever something came.
+  [[nodiscard]] std::uint64_t received() const { return received_; }
 
   // Each answers false when the stream ended or broke before it had enough.
   Task<bool> fill(std::size_t bytes);  // until at least `bytes`, at most kBufferBytes, are buffered
@@ -39,10 +43,12 @@ class StreamReader {
   AlignedBuffer buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
+  std::uint64_t received_ = 0;
 };
 
-// Sends all of it; the iovecs are used up. False when the socket broke.
-Task<bool> send_all(Reactor& reactor, int socket, std::span<iovec> pieces);
+// Sends all of it; the iovecs are used up, and `moves` counts each part that the client took. False when the
+// socket broke.
+Task<bool> send_all(Reactor& reactor, int socket, std::span<iovec> pieces, std::uint64_t& moves);
 Task<bool> send_all(Reactor& reactor, int socket, std::span<const std::byte> bytes);
 
 }  // namespace coppice::nbd

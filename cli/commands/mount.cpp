@@ -77,7 +77,7 @@ Outcome<Json> mount_by_daemon(ControlClient& client, const fuse::MountOptions& m
 Outcome<> mount_alone(const fuse::MountOptions& mount, const Context& context, const Ready& ready) {
   log_to_stderr();
   const DaemonOptions daemon{.store = context.store,
-                             .endpoints = {},
+                             .nbd = {},
                              .cache_bytes = kCacheBytes,
                              .mode = context.mode,
                              .mount = mount,

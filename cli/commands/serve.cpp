@@ -3,6 +3,7 @@
 #include "cli/daemon.h"
 #include "cli/daemon_log.h"
 #include "cli/fullness.h"
+#include "cli/listeners.h"
 #include "cli/store_directory.h"
 #include "cli/verb.h"
 #include "coppice/bytes.h"
@@ -11,25 +12,28 @@ namespace coppice::cli {
 namespace {
 
 struct Options {
-  std::vector<std::string> listen;
+  ListenOptions listen;
   std::string cache = "256M";
   std::string flush = "fast";
   bool keep_space = false;
   std::string low_space = "80,90,95";
   std::string on_event;
+  bool null = false;
 };
 
-Outcome<nbd::Endpoint> endpoint_of(const std::string& text) {
-  auto endpoint = nbd::parse_endpoint(text);
-  if (!endpoint) return endpoint;
-  // Clients are told this path, and stand in other folders.
-  if (auto* local = std::get_if<nbd::UnixEndpoint>(&*endpoint)) {
-    return nbd::parse_endpoint(absolute_path(local->path));
-  }
-  return endpoint;
+// A store has no part in it: what is said of one would be ignored.
+Outcome<> refuse_beside_null(const Options& options, const Context& context) {
+  if (!options.null) return {};
+  if (context.store_given || context.mode == OpenMode::kReadOnly)
+    return refuse(ErrorKind::kInvalid, "--null serves no store: leave --store and --read-only out");
+  if (options.listen.listen.empty())
+    return refuse(ErrorKind::kInvalid,
+                  "--null needs --listen: there is no store that its socket could be in");
+  return {};
 }
 
 Outcome<int> serve(const Options& options, Context& context) {
+  if (auto alone = refuse_beside_null(options, context); !alone) return std::unexpected(alone.error());
   auto cache = parse_size(options.cache);
   if (!cache) return refuse(ErrorKind::kInvalid, "--cache: " + cache.error().message);
   if (options.flush != "fast" && options.flush != "conservative")
@@ -37,7 +41,8 @@ Outcome<int> serve(const Options& options, Context& context) {
   auto levels = parse_levels(options.low_space);
   if (!levels) return refuse(ErrorKind::kInvalid, "--low-space: " + levels.error().message);
   DaemonOptions daemon{.store = context.store,
-                       .endpoints = {},
+                       .null = options.null,
+                       .nbd = {},
                        .cache_bytes = *cache,
                        .conservative_flush = options.flush == "conservative",
                        .give_back = !options.keep_space,
@@ -45,14 +50,10 @@ Outcome<int> serve(const Options& options, Context& context) {
                        .on_event = options.on_event,
                        .json = context.json,
                        .mode = context.mode};
-  auto listen = options.listen;
-  if (listen.empty()) listen.push_back(default_nbd_socket(context.store));
-  for (const auto& text : listen) {
-    auto endpoint = endpoint_of(text);
-    if (!endpoint) return std::unexpected(endpoint.error());
-    daemon.endpoints.push_back(std::move(*endpoint));
-  }
-  auto free = refuse_served(context.store);
+  auto listeners = listeners_of(options.listen, context.store);
+  if (!listeners) return std::unexpected(listeners.error());
+  daemon.nbd = std::move(*listeners);
+  auto free = options.null ? Outcome<>{} : refuse_served(context.store);
   if (!free) return std::unexpected(free.error());
   log_to_stderr();
   auto served = run_daemon(daemon);
@@ -66,12 +67,8 @@ Verb serve_verb(CLI::App& program) {
   auto options = std::make_shared<Options>();
   Parser parser(program, {"serve", "Serve the disks over NBD, in the foreground, until SIGTERM or Ctrl-C",
                           "coppice serve --listen nbd://127.0.0.1:10809"});
-  parser
-      .repeated_option({"--listen", "URI",
-                        "nbd+unix:///?socket=PATH or nbd://HOST:PORT; repeat it for more (else nbd.sock in "
-                        "the store)"},
-                       options->listen)
-      .option({"--cache", "SIZE", "Memory for the map's cache"}, options->cache)
+  add_listen_options(parser, options->listen);
+  parser.option({"--cache", "SIZE", "Memory for the map's cache"}, options->cache)
       .option({"--flush", "ORDER",
                "fast: data and journal under one device flush; conservative: one after the other"},
               options->flush)
@@ -85,7 +82,11 @@ Verb serve_verb(CLI::App& program) {
       .flag(
           "--keep-space", options->keep_space,
           "Keep what is discarded or deleted, for what comes next; else it goes back to the file system, or "
-          "to the device, when it has been free for a while");
+          "to the device, when it has been free for a while")
+      .flag("--null", options->null,
+            "Serve no store, but one export `null` of 1 TiB that is all zeroes and forgets what is written: "
+            "what "
+            "the protocol costs");
   return {parser, [options](Context& context) { return serve(*options, context); }};
 }
 

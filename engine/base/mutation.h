@@ -21,6 +21,7 @@ enum class Mutation : std::uint8_t {
   kDeadNodesDontCount,      // a dead node that is not reclaimed yet keeps nothing
   kNoSuperseded,            // a version that the head leaves behind unseen is not deleted
   kUnmarkedGranule,         // in place without a durable mark
+  kSlabNamedLate,           // blocks of a slab are handed out before a superblock names it
   kPunchUnproven,           // space is given back as soon as a record frees it
   // When records are published.
   kStageBeforeData,      // records staged when the write is submitted
@@ -33,6 +34,7 @@ enum class Mutation : std::uint8_t {
   kJournalBeforeData,   // the journal is written without the data sync
   kJournalNotSynced,    // a commit returns before the journal's sync
   kReleaseBeforeBatch,  // staged records are released before their batch is written
+  kReleaseOverGap,      // … as soon as theirs is, though one before it is not
   kEarlyCalledDurable,  // a batch is called durable though data of an early record is being written
   kEarlyDataUnsynced,   // a flush is content with the batch of an early record
   kEarlyWithoutSlot,    // early records take no slot in the staging file
@@ -71,6 +73,7 @@ enum class Mutation : std::uint8_t {
   kTailNotJournaled,        // … or replayed, but not put into the journal before the restamp
   kRecoveryMapFirst,        // a recovery writes the map before the pages
   kRecoveryTrustsUnsynced,  // what redo read is checkpointed without a sync of it
+  kSuperblocksTrusted,      // superblocks that were read are not written again before what follows from them
   kRecoveryFailsQuietly,    // a recovery whose sync failed leaves the staging file as it is
   kSuspectsClearedEarly,    // suspects are cleared before what was accepted is durable
   kMarksForgotten,          // after a power cut marks do not become suspects

@@ -45,6 +45,7 @@ class SnapshotDevice final : public BlockDevice {
  public:
   SnapshotDevice(Parts& parts, NodeId node, std::function<void()> on_close)
       : parts_(parts),
+        node_(node),
         view_(parts.tree.view_of(*parts.tree.node(node))),
         size_bytes_(parts.tree.node(node)->value.size_bytes),
         on_close_(std::move(on_close)) {}
@@ -78,9 +79,17 @@ class SnapshotDevice final : public BlockDevice {
     auto listed = co_await list_extents(parts_, view_, offset, length, max, into);
     co_return listed;
   }
+  Task<Result<>> layers(std::uint64_t offset, std::uint64_t length, std::size_t max,
+                        std::vector<Extent>& into) override {
+    if (offset > size_bytes_ || length > size_bytes_ - offset) co_return out_of_range();
+    const Layers seen(parts_.tree, node_);
+    auto listed = co_await list_extents(parts_, view_, offset, length, max, into, &seen);
+    co_return listed;
+  }
 
  private:
   Parts& parts_;
+  NodeId node_;
   View view_;
   std::uint64_t size_bytes_;
   std::function<void()> on_close_;
@@ -107,6 +116,8 @@ class HeadDevice final : public BlockDevice {
   Task<Result<>> flush() override;
   Task<Result<>> extents(std::uint64_t offset, std::uint64_t length, std::size_t max,
                          std::vector<Extent>& into) override;
+  Task<Result<>> layers(std::uint64_t offset, std::uint64_t length, std::size_t max,
+                        std::vector<Extent>& into) override;
 
  private:
   [[nodiscard]] bool inside(std::uint64_t offset, std::uint64_t length) const {
@@ -359,6 +370,16 @@ Task<Result<>> HeadDevice::extents(std::uint64_t offset, std::uint64_t length, s
   if (!inside(offset, length)) co_return out_of_range();
   const View view = head_->view(parts_);
   auto listed = co_await list_extents(parts_, view, offset, length, max, into);
+  co_return listed;
+}
+
+Task<Result<>> HeadDevice::layers(std::uint64_t offset, std::uint64_t length, std::size_t max,
+                                  std::vector<Extent>& into) {
+  if (!inside(offset, length)) co_return out_of_range();
+  // Of one moment: a snapshot that is taken meanwhile is above neither.
+  const View view = head_->view(parts_);
+  const Layers seen(parts_.tree, head_->node);
+  auto listed = co_await list_extents(parts_, view, offset, length, max, into, &seen);
   co_return listed;
 }
 

@@ -9,6 +9,7 @@
 
 #include "coppice/block_device.h"
 #include "disk/head.h"
+#include "disk/layers.h"
 
 namespace coppice {
 
@@ -18,8 +19,10 @@ std::unique_ptr<BlockDevice> make_head_device(Parts& parts, std::shared_ptr<Head
                                               std::function<void()> on_close);
 std::unique_ptr<BlockDevice> make_snapshot_device(Parts& parts, NodeId node, std::function<void()> on_close);
 
-// What covers a range, as seen from a view.
+// What covers a range, as seen from a view. Without `layers`, which live as long as the task, all that is
+// allocated has depth 1.
 Task<Result<>> list_extents(Parts& parts, View view, std::uint64_t offset_bytes, std::uint64_t length_bytes,
-                            std::size_t max_extents, std::vector<Extent>& into);
+                            std::size_t max_extents, std::vector<Extent>& into,
+                            const Layers* layers = nullptr);
 
 }  // namespace coppice

@@ -163,6 +163,11 @@ void Allocator::set_free(PhysicalRun run) {
   });
   slab.free += freed;
   free_ += freed;
+  // Any free block may be the next: this one would be the worst.
+  if (mutated(Mutation::kRedoFreesAtOnce)) {
+    cursor_slab_ = static_cast<std::size_t>(std::ranges::find(order_, &slab) - order_.begin());
+    cursor_index_ = found.index;
+  }
   if (freed == run.count) {
     slab.note_free_run(found.index, run.count);
   } else if (freed > 0) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/mutation.h"
 #include "coppice/aligned_buffer.h"
 #include "pool/requests.h"
 #include "pool/slab_front.h"
@@ -165,7 +166,9 @@ Task<Result<Pool::NewSlab>> Pool::add_slab_to(std::uint64_t index) {
   SuperblockWrite next{member.file.get(), next_superblock(index)};
   ++next.superblock.slab_count;
   const std::span<const SuperblockWrite> one(&next, 1);
-  auto named = co_await write_superblocks_to(one, SuperblockPlaces::kOfGeneration);
+  Result<> named;
+  if (!mutated(Mutation::kSlabNamedLate))
+    named = co_await write_superblocks_to(one, SuperblockPlaces::kOfGeneration);
   if (!named) co_return std::unexpected(named.error());
   member.superblock = next.superblock;
   if (next_ && next_->member == index) next_.reset();
@@ -181,6 +184,23 @@ void Pool::end_write_back() {
   if (!writes_back_) return;
   writes_back_ = false;
   for (Member& member : members_) member.file = static_cast<WriteBackFile&>(*member.file).take();
+}
+
+Task<Result<>> Pool::sync_read() {
+  std::vector<SuperblockWrite> writes;
+  std::vector<BlockFile*> files;
+  for (const Member& member : members_) {
+    files.push_back(member.file.get());
+    writes.push_back({member.file.get(), member.superblock});
+    writes.back().superblock.generation |= 1;
+  }
+  Result<> synced;
+  if (mutated(Mutation::kSuperblocksTrusted)) {
+    synced = co_await sync_files(std::move(files));
+  } else {
+    synced = co_await write_superblocks_to(writes, SuperblockPlaces::kOfGeneration);
+  }
+  co_return synced;
 }
 
 Task<Result<>> Pool::sync_all() {

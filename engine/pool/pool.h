@@ -143,6 +143,11 @@ class Pool {
   void begin_write_back();
   void end_write_back();
 
+  // Makes durable what was read: a process before this one may have written it and died, or failed to sync
+  // it. A sync covers the one; so that it covers the other, too, the superblocks are written once more, as
+  // they were read. Until then nothing may be written that they would not have said.
+  Task<Result<>> sync_read();
+
   // fdatasync, in parallel, of every member written since its last sync.
   Task<Result<>> sync_all();
 

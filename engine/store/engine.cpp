@@ -273,10 +273,9 @@ Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
   JournalSetup recovering = setup(from, end->point, end->durable_sequence);
   recovering.recovering = true;
   use_journal(std::move(recovering));
-  // What redo read may be in the device's cache only; nothing that follows from it may be durable before it.
-  for (std::uint64_t member = 0; member < pool_->members().size(); ++member) pool_->file(member).note_write();
+  // What was read may be in the device's cache only; nothing that follows from it may be durable before it.
   Result<> done;
-  if (!mutated(Mutation::kRecoveryTrustsUnsynced)) done = co_await pool_->sync_all();
+  if (!mutated(Mutation::kRecoveryTrustsUnsynced)) done = co_await pool_->sync_read();
   // What failed to be synced may still be there to see: the next open must not take it for a kill's.
   if (!done && !mutated(Mutation::kRecoveryFailsQuietly)) journal_->stop(done.error());
   if (done) done = co_await journal_tail(*in_flight);
@@ -290,6 +289,7 @@ Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
   done = co_await pool_->write_superblocks({false, generation, point.sequence + 1});
   if (!done) co_return refuse(done.error(), "opening the pool");
   staging_.restamp({sources_.boot, store, generation}, point.position);
+  co_await journal_->settled();
   use_journal(setup(point, point, point.sequence));
   redo.release_freed();
   copy_.keep();
@@ -351,6 +351,7 @@ Task<Outcome<>> Engine::stop() {
     const JournalPoint point = journal_->point();
     done = co_await pool_->write_superblocks({true, pool_->superblock().open_generation, point.sequence + 1});
   }
+  co_await journal_->settled();
   if (!done) co_return refuse(done.error(), "closing the store");
   staging_.invalidate();
   co_return Outcome<>{};

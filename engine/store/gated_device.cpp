@@ -27,6 +27,10 @@ class GatedDevice final : public BlockDevice {
                          std::vector<Extent>& into) override {
     return disk_->extents(offset, length, max, into);
   }
+  Task<Result<>> layers(std::uint64_t offset, std::uint64_t length, std::size_t max,
+                        std::vector<Extent>& into) override {
+    return disk_->layers(offset, length, max, into);
+  }
 
   Task<Result<>> write(std::uint64_t offset, std::span<const std::byte> from, WriteFlags flags) override {
     return admitted([this, offset, from, flags] { return disk_->write(offset, from, flags); });

@@ -37,6 +37,7 @@ void Housekeeper::start() {
   spawn(pace());
   if (engine_.read_only()) return;
   running_.add();
+  engine_.reclaimer().set_leaves_per_step(options_.reclaim_leaves);
   engine_.reclaiming = engine_.reclaimer().has_work();
   spawn(reclaim());
   space_.start();

@@ -18,6 +18,7 @@ struct HousekeepingOptions {
   std::chrono::nanoseconds checkpoint_interval = std::chrono::seconds(30);
   // Blocks that are unproven or in quarantine before a commit: 64 MiB.
   std::uint64_t pending_blocks = (std::uint64_t{64} << 20) / kBlockBytes;
+  std::size_t reclaim_leaves = Reclaimer::kMostLeavesPerStep;  // of a step
   SpaceOptions space;
   CopyOptions copy;
   // For StoreImpl; see OpenOptions.

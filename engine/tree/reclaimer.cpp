@@ -11,9 +11,9 @@ namespace coppice {
 
 namespace {
 
-constexpr std::size_t kLeavesPerStep = 32;
 // A record of one step at its largest: every block of every leaf freed by itself.
-constexpr std::uint64_t kStepRecordBytes = 1024 + kLeavesPerStep * (32 + kLeafBlocks * 16) + 2048;
+constexpr std::uint64_t kStepRecordBytes =
+    1024 + Reclaimer::kMostLeavesPerStep * (32 + kLeafBlocks * 16) + 2048;
 constexpr std::uint64_t kCopyBytes = 64;
 constexpr std::size_t kSweepAgain = 0;  // no fork has so few children
 constexpr std::uint64_t kWholeLeaf = ~std::uint64_t{0};
@@ -111,7 +111,7 @@ Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop, const Pace& pace) {
   const LeafIndex start = leaves_tree ? node.value.reclaimed_up_to : LeafIndex{0};
   ChangeCursor cursor(map_, own_stretches(tree_, node), start, kLastLeaf);
   while (!stop) {
-    auto changes = co_await cursor.next(kLeavesPerStep);
+    auto changes = co_await cursor.next(leaves_per_step_);
     if (!changes) co_return std::unexpected(changes.error());
     if (changes->empty()) break;
     const auto next = leaves_tree ? std::optional(cursor.position()) : std::nullopt;

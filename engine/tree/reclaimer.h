@@ -13,6 +13,7 @@
 // at a time.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <optional>
@@ -31,6 +32,7 @@ namespace coppice {
 
 class Reclaimer {
  public:
+  static constexpr std::size_t kMostLeavesPerStep = 32;
   Reclaimer(Tree& tree, LeafMap& map, Journal& journal, Allocator& allocator, PendingBlocks& pending,
             LeafGate& gate, Charges& charges)
       : tree_(tree),
@@ -41,6 +43,8 @@ class Reclaimer {
         gate_(gate),
         charges_(charges) {}
 
+  // Of one step; at most what it is by itself.
+  void set_leaves_per_step(std::size_t leaves) { leaves_per_step_ = std::min(leaves, kMostLeavesPerStep); }
   // Heads may have written over what a fork holds for them: forks are swept again.
   void look_again();
   // A dead node that a sweep could give something back for.
@@ -88,6 +92,7 @@ class Reclaimer {
   PendingBlocks& pending_;
   LeafGate& gate_;
   Charges& charges_;
+  std::size_t leaves_per_step_ = kMostLeavesPerStep;
   std::map<DiskId, std::uint64_t> uncharged_;  // by the record that is being made
   NodeId settled_{0};                          // snapshots of smaller ids are
 };

@@ -35,6 +35,11 @@ def layout():
     put("superblock", "sample", golden("superblock"))
     put("slab", "header", b"\x05" + golden("slab_header"))
     put("slab", "page", b"\x09" + golden("page"))
+    frame = golden("meta_frame")
+    payload_bytes = struct.unpack_from("<I", frame, 40)[0]
+    put("meta_copy", "segment", b"\0" + golden("meta_segment"))
+    put("meta_copy", "frame", b"\1" + frame)
+    put("meta_copy", "entries", b"\2" + frame[64:].ljust(payload_bytes, b"\0")[:payload_bytes])
     for name in ("leaf", "leaf_empty", "key_leaf", "key_change"):
         put("leaf", name, golden(name))
     kinds = ("branch", "node", "disk", "counters", "applied", "store")
@@ -81,6 +86,10 @@ def request(command, offset, length, flags=0, payload=b""):
     return struct.pack(">IHHQQI", 0x25609513, flags, command, 77, offset, length) + payload
 
 
+def extended(command, offset, length, flags=0, payload=b""):
+    return struct.pack(">IHHQQQ", 0x21e41c71, flags, command, 77, offset, length) + payload
+
+
 def nbd():
     hello = struct.pack(">I", 3)
     context = text(b"disk") + struct.pack(">I", 1) + text(b"base:allocation")
@@ -96,6 +105,17 @@ def nbd():
     put("nbd", "past_the_end", b"\2" + request(0, 1 << 40, 1) + request(1, 65536, 4096, 0, bytes(4096)))
     put("nbd", "too_long", b"\2" + request(0, 0, (32 << 20) + 1, 4) + request(1, 0, 0xffffffff))
     put("nbd", "read_only", b"\3" + request(1, 0, 4, 0, b"nope") + request(6, 0, 512) + request(9, 0, 0))
+    put("nbd", "option_11", bytes([0, 11]))
+    put("nbd", "headers", b"\1" + hello + option(11) + option(8) + option(9, context) + option(6, go) + option(1, b"disk"))
+    put("nbd", "extended_reads", b"\4" + extended(0, 0, 4096) + extended(0, 1, 1, 4) + extended(7, 0, 65536, 8) +
+        extended(2, 0, 0))
+    put("nbd", "extended_writes", b"\4" + extended(1, 513, 5, 33, b"hello") + extended(6, 0, 8192, 2) +
+        extended(4, 1, 9999) + extended(3, 0, 0) + extended(5, 0, 4096) + extended(1, 0, 5))
+    ids = struct.pack(">QII", 65536, 1, 3)
+    put("nbd", "extended_status", b"\4" + extended(7, 0, len(ids), 32, ids) + extended(7, 0, 8, 32, bytes(8)) +
+        extended(7, 0, 200, 32, bytes(200)) + extended(7, 4096, 1 << 40))
+    put("nbd", "extended_payload", b"\5" + extended(4, 0, 3, 32, b"no!") + extended(1, 0, 4, 32, b"nope") +
+        extended(0, 0, 512) + extended(4, 0, 1 << 50, 32))
 
 
 def control():

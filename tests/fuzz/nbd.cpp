@@ -1,8 +1,10 @@
-// What an NBD client sends: options alone, a whole conversation, and requests behind a good handshake.
+// What an NBD client sends: options alone, a whole conversation, and requests behind a good handshake,
+// with compact and with extended headers.
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 
 #include "fuzz.h"
 #include "memory_exports.h"
@@ -17,8 +19,8 @@ using namespace coppice::nbd;
 constexpr std::uint64_t kDiskBytes = (64 << 10) + 512;
 constexpr std::size_t kMostSent = 64 << 10;  // fits a socket's buffer
 
-// Everything up to the transmission phase of `name`, with structured replies and block status.
-Bytes good_handshake(std::string_view name) {
+// Everything up to the transmission phase of `name`, with block status of each kind of context.
+Bytes good_handshake(std::string_view name, OptionCode form) {
   Bytes bytes;
   const auto add = [&bytes](const auto& number) {
     const auto view = bytes_of(number);
@@ -34,11 +36,15 @@ Bytes good_handshake(std::string_view name) {
                      .length_bytes = static_cast<std::uint32_t>(length)});
   };
   add(Big32(kClientFlagFixedNewstyle | kClientFlagNoZeroes));
-  add_option(OptionCode::kStructuredReply, 0);
-  add_option(OptionCode::kSetMetaContext, 4 + name.size() + 4 + 4 + kBaseAllocation.size());
+  add_option(form, 0);
+  constexpr std::array kContexts = {kBaseAllocation, kAllocationDepth,
+                                    std::string_view("qemu:dirty-bitmap:snap")};
+  std::size_t length = 4 + name.size() + 4;
+  for (const std::string_view context : kContexts) length += 4 + context.size();
+  add_option(OptionCode::kSetMetaContext, length);
   add_text(name);
-  add(Big32(1));
-  add_text(kBaseAllocation);
+  add(Big32(kContexts.size()));
+  for (const std::string_view context : kContexts) add_text(context);
   add_option(OptionCode::kGo, 4 + name.size() + 2);
   add_text(name);
   add(Big16(0));
@@ -94,10 +100,11 @@ Task<void> serve_once(Reactor& reactor, int server, int client) {
   demand(disk.misaligned_buffers == 0, "memory is aligned");
 }
 
-void try_conversation(Input input, std::string_view export_name) {
+void try_conversation(Input input, std::string_view export_name,
+                      OptionCode form = OptionCode::kStructuredReply) {
   static const auto reactor = std::move(*Reactor::create());
   Bytes sent;
-  if (!export_name.empty()) sent = good_handshake(export_name);
+  if (!export_name.empty()) sent = good_handshake(export_name, form);
   sent.insert(sent.end(), input.begin(), input.end());
   sent.resize(std::min(sent.size(), kMostSent));
   int ends[2];
@@ -113,15 +120,19 @@ void try_conversation(Input input, std::string_view export_name) {
 }  // namespace
 
 void run_one(Input input) {
-  switch (take_byte(input) % 4) {
+  switch (take_byte(input) % 6) {
     case 0:
       return try_option(input);
     case 1:
       return try_conversation(input, "");
     case 2:
       return try_conversation(input, "disk");
-    default:
+    case 3:
       return try_conversation(input, "disk@snap");
+    case 4:
+      return try_conversation(input, "disk", OptionCode::kExtendedHeaders);
+    default:
+      return try_conversation(input, "disk@snap", OptionCode::kExtendedHeaders);
   }
 }
 

@@ -5,7 +5,7 @@
 # The direction, of which CMake sees only the linking:
 #   base <- io, layout <- journal, pool, map, image <- tree <- disk <- store
 # Everything outside engine/ sees coppice/*.h only; formats, nbd and fuse know neither each other nor the cli.
-# RocksDB stands in map, libfuse in fuse and liburing in io, and no public header names either; bench has a raw ring to compare with.
+# RocksDB stands in map, libfuse in fuse, gnutls in nbd and liburing in io, and no public header names any; bench has a raw ring to compare with.
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -78,6 +78,10 @@ offences() {
         if (house != "fuse" && !inner_test) offence("libfuse stands in fuse")
         next
       }
+      target == "gnutls" {
+        if (house != "nbd" && !inner_test) offence("gnutls stands in nbd")
+        next
+      }
       target == "coppice" {
         if (system("test -f engine/include/" header) != 0) offence("no such public header")
         next
@@ -146,6 +150,7 @@ self_test() {
   expect nbd/planted.cpp '#include "fuse/mounts.h"'
   expect cli/planted.cpp '#include <fuse3/fuse_lowlevel.h>'
   expect cli/planted.cpp '#include "map/leaf_cache.h"'
+  expect cli/planted.cpp '#include <gnutls/gnutls.h>'
   expect cli/planted.cpp '#include "coppice/no_such_header.h"'
   expect cli/CMakeLists.txt 'target_link_libraries(coppice PRIVATE coppice_rooms)'
   expect tests/model/planted.cpp '#include "disk/write_path.h"'
@@ -157,6 +162,7 @@ self_test() {
   allow engine/store/planted.cpp '#include <vector>'
   allow nbd/planted.cpp '#include "coppice/result.h"'
   allow cli/planted.cpp '#include "nbd/server.h"'
+  allow nbd/planted.cpp '#include <gnutls/gnutls.h>'
   allow cli/planted.cpp '#include "fuse/mounts.h"'
   allow fuse/planted.cpp '#include <fuse3/fuse_lowlevel.h>'
   allow tests/unit/pool/planted.cpp '#include "pool/pool.h"'

@@ -5,12 +5,13 @@ COPPICE_FUSE_KILLS: how often it is killed (2).
 import hashlib
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
 import unittest
 
-from coppice import MIB, run, wait_until
+from coppice import MIB, PATIENCE, PROGRAM, run, wait_until
 from mounted import Loop, MountedTest
 
 ROUNDS = int(os.environ.get("COPPICE_FUSE_KILLS", "2"))
@@ -78,6 +79,48 @@ class FileSystems(MountedTest):
 
     def test_btrfs(self):
         self.one("btrfs", True)
+
+
+class PowerCut(MountedTest):
+    """What a power cut leaves: the files as they are at that moment, without the staging file, which ends with the boot."""
+
+    def after_a_cut(self, name, copier, copy):
+        daemon = self.store.daemon.process
+        daemon.send_signal(signal.SIGSTOP)
+        try:
+            copier.communicate(b"now\n", timeout=PATIENCE)
+            self.assertEqual(copier.returncode, 0)
+        finally:
+            daemon.send_signal(signal.SIGCONT)
+        for left in ("staging", "control.sock", "mounts"):
+            if os.path.lexists(f"{copy}/{left}"):
+                os.remove(f"{copy}/{left}")
+        content = run(PROGRAM, "--store", copy, "export", name, "-").stdout
+        run("rm", "-r", copy)
+        return content
+
+    def one(self, flags, sync):
+        name = self.new_disk("4M")
+        copy = self.store.file("copy")
+        # Begun before the file is open: a child that has it closes it, and that flushes.
+        copier = subprocess.Popen(["sh", "-c", 'read word && exec cp -r --sparse=always "$0" "$1"', self.store.path, copy],
+                                  stdin=subprocess.PIPE)
+        descriptor = os.open(self.store.disk(name), os.O_RDWR | flags)
+        try:
+            data = os.urandom(64 << 10)
+            os.pwrite(descriptor, data, 1 * MIB)
+            if sync:
+                os.fsync(descriptor)
+            content = self.after_a_cut(name, copier, copy)
+            self.assertTrue(content[MIB:MIB + len(data)] == data)
+        finally:
+            os.close(descriptor)
+
+    def test_fsync(self):
+        self.one(0, True)
+
+    def test_dsync(self):
+        self.one(os.O_DSYNC, False)
 
 
 class Writer(threading.Thread):

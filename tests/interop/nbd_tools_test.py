@@ -92,7 +92,8 @@ class NbdTools(StoreTest):
         self.assertEqual(self.changes(disk, "two"), [(2 * MIB, 8192), (3 * MIB, 8192)])
         self.assertEqual(len(self.changes(disk, "one")), 4)
         listed = self.info(disk)["exports"][0]["contexts"]
-        self.assertEqual(listed, ["base:allocation", "qemu:dirty-bitmap:two", "qemu:dirty-bitmap:one"])
+        self.assertEqual(listed, ["base:allocation", "qemu:allocation-depth", "qemu:dirty-bitmap:two",
+                                  "qemu:dirty-bitmap:one"])
         done = run(NBDINFO, "--map=qemu:dirty-bitmap:none", self.store.uri(disk), expect=1)
         self.assertIn("qemu:dirty-bitmap:none", done.stderr.decode())
         # As QEMU's own backup tools look at it: dirty is what is not "data".

@@ -35,6 +35,8 @@ struct Extent {
   std::uint64_t offset_bytes = 0;
   std::uint64_t length_bytes = 0;
   bool allocated = false;
+  // 0 for what is not allocated. For what is, 1, or as layers() has it.
+  std::uint32_t depth = allocated ? 1 : 0;
 };
 
 class BlockDevice {
@@ -58,6 +60,13 @@ class BlockDevice {
   // the first. Neighbours of equal kind are merged.
   virtual Task<Result<>> extents(std::uint64_t offset_bytes, std::uint64_t length_bytes,
                                  std::size_t max_extents, std::vector<Extent>& into) = 0;
+  // extents() by where they were written: depth 1 since the last snapshot on the way here, 2 between that one
+  // and the one before, and so on; what shows from a base image is deeper than all of these. Removing a
+  // snapshot makes one layer of two.
+  virtual Task<Result<>> layers(std::uint64_t offset_bytes, std::uint64_t length_bytes,
+                                std::size_t max_extents, std::vector<Extent>& into) {
+    return extents(offset_bytes, length_bytes, max_extents, into);
+  }
 };
 
 }  // namespace coppice

@@ -86,6 +86,13 @@ std::string member_path(std::uint64_t member) {
 
 }  // namespace
 
+void be_quiet(Shape& shape, Rng& rng) {
+  using std::chrono::microseconds;
+  shape.quiet = true;
+  if (rng.once_in(2)) shape.housekeeping.commit_interval = microseconds(rng.between(300, 1500));
+  shape.housekeeping.checkpoint_interval = microseconds(rng.between(1000, 4000));
+}
+
 Shape random_shape(Rng& rng) {
   using std::chrono::microseconds;
   Shape shape;
@@ -99,11 +106,8 @@ Shape random_shape(Rng& rng) {
   shape.housekeeping.tick = microseconds(rng.between(200, 2000));
   shape.housekeeping.commit_interval = microseconds(rng.between(500, 40000));
   shape.housekeeping.checkpoint_interval = microseconds(rng.between(1000, 100000));
-  shape.quiet = rng.once_in(4);
-  if (shape.quiet) {
-    shape.housekeeping.commit_interval = microseconds(rng.between(300, 1500));
-    shape.housekeeping.checkpoint_interval = microseconds(rng.between(1000, 4000));
-  }
+  shape.housekeeping.reclaim_leaves = rng.between(1, 3);
+  if (rng.once_in(4)) be_quiet(shape, rng);
   shape.housekeeping.pending_blocks = rng.between(16, 400);
   shape.grows = rng.once_in(2);
   SpaceOptions& space = shape.housekeeping.space;
@@ -169,6 +173,7 @@ void Machine::format() {
 
 void Machine::crash(Crash kind) {
   disk.faults = {};
+  disk.syncs_under_way = 0;
   lose_map = rng.once_in(3);
   if (kind == Crash::kKill) return disk.kill(rng);
   disk.power_cut(rng);

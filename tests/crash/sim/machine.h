@@ -34,6 +34,7 @@ struct Shape {
   bool quiet = false;  // few requests between checkpoints, so that granules lose their marks
 };
 Shape random_shape(Rng& rng);
+void be_quiet(Shape& shape, Rng& rng);
 
 class Machine {
  public:

@@ -68,6 +68,8 @@ std::string replay_line(const Options& options, const Totals& totals) {
   if (totals.branch != 0) line += fmt::format(" --branch {}", totals.branch);
   if (options.run.faults) line += " --faults";
   if (options.run.attachments) line += " --attachments";
+  if (options.run.quiet) line += " --quiet";
+  if (!options.run.favour.empty()) line += " --favour " + options.run.favour;
   if (!options.mutation.empty()) line += " --mutation " + options.mutation;
   return line;
 }
@@ -208,6 +210,7 @@ bool choose_mutation(const std::string& name) {
   fmt::print(stderr,
              "usage: coppice_sim [--seed N] [--seeds N] [--crashes N] [--steps N]\n"
              "                   [--kind kill|power|both] [--faults] [--attachments] [--dump] [--seconds N]\n"
+             "                   [--quiet] [--favour VERB]\n"
              "                   [--crash-points] [--branch-every N] [--branch N]\n"
              "                   [--mutation NAME] [--mutations] [--list-mutations]\n");
   std::exit(2);
@@ -255,6 +258,10 @@ Options parse(int count, char** arguments) {
       options.run.faults = true;
     else if (name == "--attachments")
       options.run.attachments = true;
+    else if (name == "--quiet")
+      options.run.quiet = true;
+    else if (name == "--favour")
+      options.run.favour = value() == nullptr ? "" : arguments[i];
     else if (name == "--crash-points")
       options.run.crashes = options.run.branch_every = 1;
     else if (name == "--mutations")

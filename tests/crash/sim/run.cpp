@@ -32,17 +32,28 @@ BranchReport* shared_report() {
   return new (memory) BranchReport;
 }
 
+Shape shape_of(const RunOptions& options, Rng& rng) {
+  Shape shape = random_shape(rng);
+  if (!options.quiet) return shape;
+  be_quiet(shape, rng);
+  shape.slab_blocks = 256;
+  shape.max_slabs = 3;
+  return shape;
+}
+
 class Run {
  public:
   explicit Run(const RunOptions& options)
       : options_(options),
         rng_(options.seed),
-        machine_(rng_, random_shape(rng_)),
-        shared_{.rng = rng_, .machine = machine_, .oracle = {}, .pending = {}, .violation = {}} {}
+        machine_(rng_, shape_of(options, rng_)),
+        shared_{
+            .rng = rng_, .machine = machine_, .oracle = {}, .pending = {}, .violation = {}, .favour = {}} {}
 
   RunResult go() {
     shared_.dump = options_.dump;
     shared_.attachments = options_.attachments;
+    shared_.favour = options_.favour;
     if (options_.branch_every != 0) choose_branch();
     for (std::uint64_t life = 0; life < options_.crashes && going(); ++life) one_life();
     until_branch_ = 0;
@@ -65,7 +76,7 @@ class Run {
   bool step_until(Session& session, std::uint64_t most, Done done) {
     while (!done() && going()) {
       if (session.scheduler().steps() >= most) return false;
-      if (until_branch_ != 0 && --until_branch_ == 0) branch(session);
+      if (until_branch_ != 0) come_to_branch(session);
       if (!going()) return false;
       if (!session.scheduler().step()) {
         if (machine_.disk.faults.fired) return false;  // it gave up
@@ -101,7 +112,9 @@ class Run {
     if (options_.faults && rng_.once_in(2)) {
       shared_.damage_allowed = true;
       machine_.disk.faults = {.fail_io_in = rng_.once_in(2) ? rng_.between(1, 3000) : 0,
-                              .fail_sync_in = rng_.once_in(2) ? rng_.between(1, 200) : 0};
+                              .fail_sync_in = rng_.once_in(2) ? rng_.between(1, 200) : 0,
+                              .of_superblocks = rng_.once_in(3)};
+      if (machine_.disk.faults.of_superblocks) machine_.disk.faults.fail_sync_in = rng_.between(1, 30);
     }
     begin(*session);
     std::uint64_t most = random_steps();
@@ -124,6 +137,13 @@ class Run {
     const bool behind = rng_.once_in(3);
     if (behind) step_until(session, most + 2000, [&] { return !running(); });
     step_until(session, session.scheduler().steps() + rng_.below(behind ? 40 : 200), [] { return false; });
+  }
+
+  // What it accepted is not durable yet, perhaps.
+  void to_end_of_scrub(Session& session) {
+    step_until(session, 4000, [&] {
+      return session.started() && !session.process().engine->parts().granules.any_suspect();
+    });
   }
 
   // Mostly short, so that there are many; one in four dies while it recovers.
@@ -166,6 +186,13 @@ class Run {
 
   void choose_branch() { until_branch_ = rng_.between(1, 2 * options_.branch_every - 1); }
 
+  // What a crash leaves is most open while a sync is under way: those moments count more.
+  void come_to_branch(Session& session) {
+    const std::uint64_t weight = machine_.disk.syncs_under_way != 0 ? 4 : 1;
+    until_branch_ -= std::min(until_branch_, weight);
+    if (until_branch_ == 0) branch(session);
+  }
+
   // The seed is drawn whether or not the branch is taken, so what comes behind does not depend on that.
   void branch(Session& session) {
     const std::uint64_t seed = rng_.next();
@@ -188,7 +215,10 @@ class Run {
     while (going() && rng_.once_in(2)) {
       auto* cut = new Session(shared_);
       begin(*cut);
-      step_until(*cut, rng_.between(1, rng_.once_in(4) ? 1000 : 300), [] { return false; });
+      const bool behind_scrub = rng_.once_in(4);
+      if (behind_scrub) to_end_of_scrub(*cut);
+      const std::uint64_t most = rng_.between(1, behind_scrub ? 100 : rng_.once_in(4) ? 1000 : 300);
+      step_until(*cut, cut->scheduler().steps() + most, [] { return false; });
       if (going()) crash(*cut);
     }
     if (!going()) return;

@@ -22,6 +22,8 @@ struct RunOptions {
   bool dump = false;               // print the metadata where check finds problems
   bool faults = false;             // failing requests and syncs as well
   bool attachments = false;        // writers that take over from one another, in the place of some diffs
+  bool quiet = false;              // few requests, and several slabs
+  std::string favour;              // a verb that comes more often than others
   std::uint64_t branch_every = 0;  // steps between branches, on average; 1: at every step; 0: none
   std::uint64_t branch = 0;        // to replay: go this branch's way, without a fork (0: fork at all of them)
 };

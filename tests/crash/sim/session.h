@@ -61,6 +61,7 @@ struct Shared {
   bool damage_allowed = false;  // a fault was injected: operations may fail with EIO
   bool dump = false;
   bool attachments = false;
+  std::string favour;  // every other verb is this one
   std::uint64_t operations = 0;
   std::uint64_t verbs = 0;
 
@@ -126,6 +127,12 @@ class Session {
 
   // Control.
   Task<void> control(std::uint64_t seed);
+  struct Verb {
+    std::uint64_t percent;
+    const char* name;
+    Task<void> (Session::*run)(Rng&);
+  };
+  const Verb& choose_verb(Rng& rng) const;
   Task<void> one_verb(Rng& rng);
   Task<void> verb_snapshot(Rng& rng);
   Task<void> verb_remove_snapshots(Rng& rng);

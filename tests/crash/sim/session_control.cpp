@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdlib>
 
 #include "session.h"
 
@@ -18,7 +20,7 @@ std::string random_key(const Map& map, Rng& rng) {
 }
 
 std::uint64_t random_size(Rng& rng) {
-  const std::uint64_t blocks = rng.between(1, 96);
+  const std::uint64_t blocks = rng.once_in(4) ? rng.between(97, 320) : rng.between(1, 96);
   return blocks * kBlockBytes + (rng.once_in(3) ? rng.below(8) * kSectorBytes : 0);
 }
 
@@ -62,69 +64,46 @@ Task<void> Session::control(std::uint64_t seed) {
   --tasks_;
 }
 
+const Session::Verb& Session::choose_verb(Rng& rng) const {
+  using S = Session;
+  static constexpr std::array<Verb, 18> kVerbs = {{{4, "create", &S::verb_create},
+                                                   {34, "snapshot", &S::verb_snapshot},
+                                                   {18, "remove", &S::verb_remove_snapshots},
+                                                   {7, "clone", &S::verb_clone},
+                                                   {7, "rollback", &S::verb_rollback},
+                                                   {3, "remove-disk", &S::verb_remove_disk},
+                                                   {5, "trash", &S::verb_trash},
+                                                   {5, "undelete", &S::verb_undelete},
+                                                   {3, "hold", &S::verb_hold},
+                                                   {2, "expiry", &S::verb_expiry},
+                                                   {2, "policies", &S::verb_policies},
+                                                   {2, "resize", &S::verb_resize},
+                                                   {2, "schedule", &S::verb_schedule},
+                                                   {2, "quota", &S::verb_quota},
+                                                   {1, "flatten", &S::verb_flatten},
+                                                   {1, "set-strict", &S::verb_set_policy},
+                                                   {1, "diff", &S::verb_diff},
+                                                   {1, "bookmark", &S::verb_bookmark}}};
+  static constexpr Verb kAttach = {0, "attach", &S::verb_attach};
+  if (shared_.oracle.disks.empty()) return kVerbs[0];
+  if (!shared_.favour.empty() && rng.once_in(2)) {
+    for (const Verb& verb : kVerbs)
+      if (shared_.favour == verb.name) return verb;
+  }
+  std::uint64_t choice = rng.below(100);
+  for (const Verb& verb : kVerbs) {
+    if (choice < verb.percent) return shared_.attachments && verb.percent == 1 ? kAttach : verb;
+    choice -= verb.percent;
+  }
+  std::abort();
+}
+
 Task<void> Session::one_verb(Rng& rng) {
   ++shared_.verbs;
-  const std::uint64_t choice = rng.below(100);
+  const Verb& verb = choose_verb(rng);
   const std::uint64_t id = ++requests_;
-  std::string& what = under_way_[id];
-  if (shared_.oracle.disks.empty() || choice < 4) {
-    what = "create";
-    co_await verb_create(rng);
-  } else if (choice < 42) {
-    what = "snapshot";
-    co_await verb_snapshot(rng);
-  } else if (choice < 60) {
-    what = "remove";
-    co_await verb_remove_snapshots(rng);
-  } else if (choice < 67) {
-    what = "clone";
-    co_await verb_clone(rng);
-  } else if (choice < 74) {
-    what = "rollback";
-    co_await verb_rollback(rng);
-  } else if (choice < 77) {
-    what = "remove disk";
-    co_await verb_remove_disk(rng);
-  } else if (choice < 82) {
-    what = "trash";
-    co_await verb_trash(rng);
-  } else if (choice < 87) {
-    what = "undelete";
-    co_await verb_undelete(rng);
-  } else if (choice < 90) {
-    what = "hold";
-    co_await verb_hold(rng);
-  } else if (choice < 92) {
-    what = "expiry";
-    co_await verb_expiry(rng);
-  } else if (choice < 94) {
-    what = "policies";
-    co_await verb_policies(rng);
-  } else if (choice < 95 && rng.once_in(2)) {
-    what = "schedule";
-    co_await verb_schedule(rng);
-  } else if (choice < 95) {
-    what = "quota";
-    co_await verb_quota(rng);
-  } else if (choice < 96) {
-    what = "resize";
-    co_await verb_resize(rng);
-  } else if (choice < 97) {
-    what = "flatten";
-    co_await verb_flatten(rng);
-  } else if (choice < 98) {
-    what = "set strict";
-    co_await verb_set_policy(rng);
-  } else if (shared_.attachments && choice >= 96) {
-    what = "attach";
-    co_await verb_attach(rng);
-  } else if (rng.once_in(3)) {
-    what = "diff";
-    co_await verb_diff(rng);
-  } else {
-    what = "bookmark";
-    co_await verb_bookmark(rng);
-  }
+  under_way_[id] = verb.name;
+  co_await (this->*verb.run)(rng);
   under_way_.erase(id);
 }
 
@@ -318,6 +297,11 @@ Task<void> Session::verb_resize(Rng& rng) {
 }
 
 Task<void> Session::verb_flatten(Rng& rng) {
+  if (shared_.favour == "flatten") {
+    if (shared_.oracle.disks.size() >= kMostDisks) co_await verb_remove_disk(rng);
+    co_await verb_create(rng);
+    co_return;
+  }
   const std::string name = pick_disk(rng);
   if (!name.empty()) co_await flatten(name, rng);
 }

@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "layout/superblock.h"
+
 namespace coppice::sim {
 
 namespace {
@@ -70,6 +72,14 @@ void SimFile::synced(std::uint64_t barrier, bool failed) {
   }
 }
 
+bool SimFile::superblock_waits() const {
+  return std::ranges::any_of(kSuperblockOffsets, [this](std::uint64_t offset_bytes) {
+    const std::uint64_t index = offset_bytes / kBlockBytes;
+    return unsynced_.contains(index) &&
+           std::ranges::any_of(blocks_[index]->versions, [](const auto& each) { return !each->lost; });
+  });
+}
+
 void SimFile::power_cut(Rng& rng) {
   // Some cuts lose nearly everything or nearly nothing; most are a mixture.
   const std::uint64_t chance = rng.once_in(3) ? (rng.once_in(2) ? 3 : 97) : rng.between(10, 90);
@@ -117,13 +127,15 @@ void SimFile::kill(Rng& rng) {
 }
 
 std::chrono::nanoseconds SimBlockFile::latency() {
-  const std::uint64_t slow = rng_.once_in(12) ? 10 : 1;
+  // A few are stuck for as long as checkpoints take.
+  const std::uint64_t slow = rng_.once_in(12) ? (rng_.once_in(30) ? 100 : 10) : 1;
   return std::chrono::microseconds(rng_.between(5, 150) * slow);
 }
 
 bool SimBlockFile::fails(IoRequest::Kind kind) {
   Faults& faults = disk_.faults;
   const bool sync = kind == IoRequest::Kind::kSync;
+  if (sync && faults.of_superblocks && !file_.superblock_waits()) return false;
   std::uint64_t& left = sync ? faults.fail_sync_in : faults.fail_io_in;
   if (left == 0 || --left != 0) return false;
   faults.fired = true;
@@ -136,6 +148,7 @@ void SimBlockFile::finish(IoRequest& request, int error) {
   if (request.kind != IoRequest::Kind::kRead && request.kind != IoRequest::Kind::kSync) written_ = true;
   if (request.kind == IoRequest::Kind::kSync) {
     --syncs_in_flight_;
+    --disk_.syncs_under_way;
     if (error != 0) written_ = sync_failed_ = true;
     if (sync_failed_) request.error = EIO;
   }
@@ -234,6 +247,7 @@ void SimBlockFile::submit_sync(IoRequest& request) {
   }
   written_ = false;
   ++syncs_in_flight_;
+  ++disk_.syncs_under_way;
   const std::uint64_t barrier = file_.completions_;
   const std::uint64_t size = file_.size_;
   const bool broken = fails(request.kind);

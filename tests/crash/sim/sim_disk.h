@@ -27,6 +27,7 @@ using BlockBytes = std::array<std::byte, kBlockBytes>;
 struct Faults {
   std::uint64_t fail_io_in = 0;    // this many requests from now one fails with EIO (0: none)
   std::uint64_t fail_sync_in = 0;  // … one sync
+  bool of_superblocks = false;     // … of those that a superblock waits for
   bool fired = false;
   const char* what = "";  // failed: for whoever looks into a violation
 };
@@ -47,6 +48,8 @@ class SimFile {
   // As a block device: its room can't be asked for.
   bool device = false;
   [[nodiscard]] const std::string& path() const { return path_; }
+  // A superblock was written that no sync has covered.
+  [[nodiscard]] bool superblock_waits() const;
   [[nodiscard]] std::size_t unsynced_blocks() const { return unsynced_.size(); }
 
  private:
@@ -90,6 +93,7 @@ class SimDisk {
   }
   Faults faults;
   std::uint64_t requests = 0;
+  std::uint64_t syncs_under_way = 0;
 
  private:
   std::vector<std::unique_ptr<SimFile>> files_;

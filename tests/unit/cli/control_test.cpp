@@ -36,8 +36,7 @@ class House {
     UniqueFd done(eventfd(0, EFD_CLOEXEC));
     auto listener = listen_control(folder_);
     REQUIRE(listener.has_value());
-    Dispatcher dispatcher(*reactor_, store,
-                          Service{folder_, {nbd::UnixEndpoint{folder_ + "/nbd.sock"}}, true});
+    Dispatcher dispatcher(*reactor_, store, Service{folder_, default_places(folder_), true});
     ControlServer server(*reactor_, dispatcher);
     std::thread thread([&] {
       clients();

@@ -93,6 +93,13 @@ TEST_CASE("what is refused before any store is touched") {
       {"export", "web", "/etc/passwd"},
       {"serve", "--listen", "http://localhost"},
       {"serve", "--cache", "big"},
+      {"serve", "--listen", "nbd://localhost/?colour=red"},
+      {"serve", "--listen", "systemd:vm"},
+      {"serve", "--max-connections", "-1"},
+      {"serve", "--idle-timeout", "soon"},
+      {"serve", "--handshake-timeout", "0s"},
+      {"serve", "--tls-psk", "/nonexistent/keys"},
+      {"serve", "--tls-verify-peer"},
       {"init", "--pool", "x:10Q"},
       {"export", "web", "-", "--json"},
   };

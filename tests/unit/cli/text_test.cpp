@@ -87,6 +87,10 @@ TEST_CASE("QEMU's line doubles commas, keeps node names legal and is quoted for 
   CHECK(odd.starts_with("-blockdev 'driver=nbd,node-name=coppice-xxxxxxxxxxxxxxxxxxxxxxx,"));
   CHECK(odd.find("server.path=/a b,,c/n.sock,") != std::string::npos);
   CHECK(odd.ends_with("'"));
+  const nbd::TcpEndpoint secured{"10.0.0.1", 10809, true};
+  CHECK(qemu_blockdev(secured, "web", false).find(",tls-creds=tls0,") != std::string::npos);
+  CHECK(libvirt_disk(secured, "web", false).find(" tls='yes'>") != std::string::npos);
+  CHECK(libvirt_disk(plain, "web", false).find("tls") == std::string::npos);
   const std::string remote = qemu_blockdev(nbd::TcpEndpoint{"10.0.0.1", 10809}, "web", false);
   CHECK(remote.find("server.type=inet,server.host=10.0.0.1,server.port=10809") != std::string::npos);
 }

@@ -55,10 +55,12 @@ TEST_CASE("endpoints are understood as clients write them") {
   CHECK(parse_endpoint("nbd://:0/") == Endpoint(TcpEndpoint{"127.0.0.1", 0}));
   CHECK(parse_endpoint("nbd://[::1]:99") == Endpoint(TcpEndpoint{"::1", 99}));
   CHECK(parse_endpoint("nbd://[::1]") == Endpoint(TcpEndpoint{"::1", 10809}));
+  CHECK(parse_endpoint("nbds://host") == Endpoint(TcpEndpoint{"host", 10809, true}));
+  CHECK(parse_endpoint("nbds+unix:///?socket=/a") == Endpoint(UnixEndpoint{"/a", true}));
 }
 
 TEST_CASE("what isn't understood is refused, not ignored") {
-  for (const char* text : {"nbds://host", "http://host", "nbd://host:1x", "nbd://host:70000",
+  for (const char* text : {"nbdx://host", "http://host", "nbd://host:1x", "nbd://host:70000",
                            "nbd://host:", "nbd://host/export", "nbd://host?tls-psk-file=x", "nbd://user@host",
                            "nbd://[::1", "nbd://[::1]x:1", "nbd+unix:///", "nbd+unix:///disk?socket=/a",
                            "nbd+unix:///?socket=", "nbd+unix:///?socket=/a&x=1", "nbd+unix:///?socket=/a%2",

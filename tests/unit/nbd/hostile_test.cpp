@@ -1,5 +1,6 @@
 // Clients that lie, stall, vanish or send noise: they harm nobody but themselves.
 #include <catch2/catch.hpp>
+#include <list>
 #include <random>
 
 #include "server_fixture.h"
@@ -89,7 +90,7 @@ TEST_CASE("an option that is too long, but not absurd, is refused and skipped") 
 }
 
 TEST_CASE("a client that never comes to the point is cut off") {
-  ServerFixture server({.handshake_patience = std::chrono::milliseconds(1500)});
+  ServerFixture server({.limits = {.handshake_step = std::chrono::milliseconds(1500)}});
   const RawClient mute(server.path());
   const RawClient halfway(server.path());
   halfway.greet();
@@ -137,7 +138,7 @@ TEST_CASE("a request with a wrong magic ends the connection, after what came bef
 }
 
 TEST_CASE("a client that doesn't read its replies stops being read from, and can be stopped") {
-  ServerFixture server({.drain_time = std::chrono::milliseconds(300)});
+  ServerFixture server({.limits = {.drain = std::chrono::milliseconds(300)}});
   const RawClient client(server.path());
   client.enter("disk", true);
   std::thread sender([&] {
@@ -157,16 +158,63 @@ TEST_CASE("a client that doesn't read its replies stops being read from, and can
   sender.join();
 }
 
-TEST_CASE("clients beyond the limit are turned away until others leave") {
-  ServerFixture server({.max_connections = 2});
+TEST_CASE("clients beyond the limit are told so until others leave") {
+  ServerFixture server({.limits = {.max_connections = 2}});
   RawClient first(server.path());
   const RawClient second(server.path());
   first.greet();
   second.greet();
-  CHECK(RawClient(server.path()).ended());
+  const RawClient third(server.path());
+  third.greet();
+  third.send_option(OptionCode::kGo, RawClient::export_payload("disk"));
+  const auto refusal = third.receive_reply();
+  CHECK(refusal.code == OptionReplyCode::kErrorPolicy);
+  CHECK(refusal.text().find("2 clients") != std::string::npos);
+  third.send_option(OptionCode::kExportName, test::bytes_of_text("disk"));
+  CHECK(third.ended());
+  // More of them, and more than are told so at once: the log has one line, and those with a place keep it.
+  std::list<RawClient> crowd;
+  for (std::size_t count = 0; count < 2 * kMaxRefusals; ++count) crowd.emplace_back(server.path());
+  CHECK(eventually([&] { return server.connections() == 2 + kMaxRefusals; }));
+  const std::string log = server.log();
+  CHECK(log.find("2 clients are here") == log.rfind("2 clients are here"));
+  second.send_option(OptionCode::kAbort);
+  CHECK(second.receive_reply().code == OptionReplyCode::kAck);
   first.hang_up();
-  CHECK(eventually([&] { return server.connections() == 1; }));
+  crowd.clear();
+  CHECK(eventually([&] { return server.connections() == 0; }));
   check_well(server);
+}
+
+TEST_CASE("a client that takes a step now and then is cut off when all of them take too long") {
+  ServerFixture server({.limits = {.handshake_whole = std::chrono::milliseconds(1000)}});
+  const RawClient slow(server.path());
+  slow.greet();
+  const OptionHeader list{.magic = kOptionMagic, .code = 3, .length_bytes = 0};
+  int steps = 0;
+  for (; steps < 60 && slow.try_send(bytes_of(list)); ++steps)
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  CHECK(steps > 5);
+  CHECK(steps < 60);
+  CHECK(server.log().find("handshake took too long") != std::string::npos);
+}
+
+TEST_CASE("a client that asks for nothing is cut off, where that is wanted; one that waits for us is not") {
+  ServerFixture server({.limits = {.idle = std::chrono::milliseconds(600)}});
+  const RawClient idle(server.path());
+  idle.enter("disk", true);
+  CHECK(idle.ended());
+  CHECK(server.log().find("idle for longer") != std::string::npos);
+  server.close_gate();
+  const RawClient waiting(server.path());
+  waiting.enter("disk", true);
+  waiting.send(RawClient::request(Command::kRead, 0, 4096));
+  CHECK(eventually([&] { return server.disk().started != 0; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  CHECK(server.connections() == 1);
+  server.open_gate();
+  CHECK(waiting.receive_chunk(ChunkType::kOffsetData).size() == 4096 + sizeof(Big64));
+  CHECK(waiting.ended());
 }
 
 TEST_CASE("clients that vanish with requests in flight leave nothing behind") {

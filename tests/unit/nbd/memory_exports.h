@@ -50,6 +50,12 @@ class MemoryExports final : public nbd::Exports {
     last_holder = holder.description;
     co_return std::make_unique<MemoryDevice>(found->second, info_of(name, found->second).read_only);
   }
+  Task<Outcome<std::unique_ptr<BlockDevice>>> open_read_only(std::string name, Holder holder) override {
+    const auto found = disks_.find(name);
+    if (found == disks_.end()) co_return unknown(name);
+    last_holder = holder.description;
+    co_return std::make_unique<MemoryDevice>(found->second, true);
+  }
 
   std::string last_holder;
 

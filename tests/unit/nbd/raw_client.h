@@ -56,6 +56,7 @@ class RawClient {
   void hang_up() {
     if (socket_ >= 0) ::close(std::exchange(socket_, -1));
   }
+  [[nodiscard]] int socket() const { return socket_; }
   void shut_sending() const { ::shutdown(socket_, SHUT_WR); }
 
   // False when the server has hung up.

@@ -16,11 +16,14 @@ using coppice::test::joined;
 namespace {
 
 constexpr ExportShape kWritable{
-    .size_bytes = 1 << 20, .read_only = false, .structured_replies = true, .block_status = true};
+    .size_bytes = 1 << 20, .read_only = false, .form = HeaderForm::kStructured, .block_status = true};
 constexpr ExportShape kSnapshot{
-    .size_bytes = 1 << 20, .read_only = true, .structured_replies = true, .block_status = true};
+    .size_bytes = 1 << 20, .read_only = true, .form = HeaderForm::kStructured, .block_status = true};
 
-WireError refused(Command command, std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0,
+constexpr ExportShape kExtended{
+    .size_bytes = 1 << 20, .read_only = false, .form = HeaderForm::kExtended, .block_status = true};
+
+WireError refused(Command command, std::uint64_t offset, std::uint64_t length, std::uint16_t flags = 0,
                   const ExportShape& shape = kWritable) {
   const auto refusal = refuse_request(
       {.command = command, .flags = flags, .cookie = 1, .offset_bytes = offset, .length_bytes = length},
@@ -41,16 +44,17 @@ constexpr Request kWrite{
 
 TEST_CASE("a request is decoded, and a wrong magic is seen") {
   const auto header = test::RawClient::request(Command::kTrim, 1ULL << 40, 77, kCommandFua, 5);
-  const auto request = decode_request(bytes_of(header));
+  const auto request = decode_request(bytes_of(header), HeaderForm::kStructured);
   REQUIRE(request);
   CHECK(request->command == Command::kTrim);
   CHECK(request->offset_bytes == 1ULL << 40);
   CHECK(request->length_bytes == 77);
   CHECK(request->cookie == 5);
   CHECK(request->has(kCommandFua));
+  CHECK(request->payload_bytes == 0);
   auto wrong = header;
   wrong.magic = kRequestMagic ^ 1;
-  CHECK_FALSE(decode_request(bytes_of(wrong)));
+  CHECK_FALSE(decode_request(bytes_of(wrong), HeaderForm::kSimple));
 }
 
 TEST_CASE("ranges outside of the disk are refused, each command in its way") {
@@ -121,7 +125,7 @@ TEST_CASE("an export is advertised with what it can do") {
   CHECK(transmission_flags(kSnapshot) ==
         (kHasFlags | kReadOnly | kSendFlush | kSendFua | kSendDf | kCanMultiConn | kSendCache));
   ExportShape simple = kWritable;
-  simple.structured_replies = false;
+  simple.form = HeaderForm::kSimple;
   CHECK((transmission_flags(simple) & kSendDf) == 0);
 }
 
@@ -139,42 +143,136 @@ TEST_CASE("the engine's errors have the protocol's numbers") {
 }
 
 TEST_CASE("replies are laid out as the protocol has them") {
-  CHECK(head_of(done_reply(kWrite, true)) == joined(Big32(kSimpleReplyMagic), Big32(0), Big64(9)));
-  CHECK(head_of(done_reply(kRead, true)) ==
+  CHECK(head_of(done_reply(kWrite, HeaderForm::kStructured)) ==
+        joined(Big32(kSimpleReplyMagic), Big32(0), Big64(9)));
+  CHECK(head_of(done_reply(kRead, HeaderForm::kStructured)) ==
         joined(Big32(kStructuredReplyMagic), Big16(1), Big16(0), Big64(9), Big32(0)));
-  CHECK(head_of(error_reply(kRead, false, WireError::kIo, "why")) ==
+  CHECK(head_of(error_reply(kRead, HeaderForm::kSimple, WireError::kIo, "why")) ==
         joined(Big32(kSimpleReplyMagic), Big32(5), Big64(9)));
 
-  const Reply error = error_reply(kWrite, true, WireError::kNoSpace, "why");
+  const Reply error = error_reply(kWrite, HeaderForm::kStructured, WireError::kNoSpace, "why");
   CHECK(head_of(error) == joined(Big32(kStructuredReplyMagic), Big16(1), Big16(32769), Big64(9), Big32(9)));
   CHECK(error.body == joined(Big32(28), Big16(3), test::bytes_of_text("why")));
 
-  const Reply data = data_reply(kRead, true, AlignedBuffer(8192));
+  const Reply data = data_reply(kRead, HeaderForm::kStructured, AlignedBuffer(8192));
   CHECK(head_of(data) ==
         joined(Big32(kStructuredReplyMagic), Big16(1), Big16(1), Big64(9), Big32(8200), Big64(512)));
   CHECK(data.data_bytes == 8192);
-  CHECK(head_of(data_reply(kRead, false, AlignedBuffer(8192))).size() == sizeof(SimpleReply));
+  CHECK(head_of(data_reply(kRead, HeaderForm::kSimple, AlignedBuffer(8192))).size() == sizeof(SimpleReply));
 }
 
 TEST_CASE("block status has one chunk for each context, and the last one says so") {
   const std::vector<ContextStatus> both = {{1, {{4096, 0}, {4096, 3}}}, {7, {{8192, 1}}}};
-  const Reply reply = status_reply(kRead, both);
-  CHECK(head_of(reply) == joined(Big32(kStructuredReplyMagic), Big16(0), Big16(5), Big64(9), Big32(20)));
-  CHECK(reply.body == joined(Big32(1), Big32(4096), Big32(0), Big32(4096), Big32(3),
-                             Big32(kStructuredReplyMagic), Big16(1), Big16(5), Big64(9), Big32(12), Big32(7),
-                             Big32(8192), Big32(1)));
+  const Reply reply = status_reply(kRead, HeaderForm::kStructured, both);
+  CHECK(reply.head_bytes == 0);
+  CHECK(reply.body == joined(Big32(kStructuredReplyMagic), Big16(0), Big16(5), Big64(9), Big32(20), Big32(1),
+                             Big32(4096), Big32(0), Big32(4096), Big32(3), Big32(kStructuredReplyMagic),
+                             Big16(1), Big16(5), Big64(9), Big32(12), Big32(7), Big32(8192), Big32(1)));
+}
+
+TEST_CASE("an extended request says whether its length is a payload's") {
+  ExtendedRequestHeader header{.magic = kExtendedRequestMagic,
+                               .flags = kCommandPayloadLength,
+                               .command = static_cast<std::uint16_t>(Command::kWrite),
+                               .cookie = 5,
+                               .offset_bytes = 1ULL << 40,
+                               .length_bytes = 77};
+  const auto write = decode_request(bytes_of(header), HeaderForm::kExtended);
+  REQUIRE(write);
+  CHECK(write->payload_bytes == 77);
+  CHECK(write->length_bytes == 77);
+  header.flags = 0;
+  header.command = static_cast<std::uint16_t>(Command::kTrim);
+  header.length_bytes = 1ULL << 50;
+  const auto trim = decode_request(bytes_of(header), HeaderForm::kExtended);
+  REQUIRE(trim);
+  CHECK(trim->payload_bytes == 0);
+  CHECK(trim->length_bytes == 1ULL << 50);
+  header.flags = kCommandPayloadLength;
+  CHECK_FALSE(decode_request(bytes_of(header), HeaderForm::kExtended));
+  header.length_bytes = 32 << 20;
+  CHECK(decode_request(bytes_of(header), HeaderForm::kExtended));
+  header.magic = kRequestMagic;
+  CHECK_FALSE(decode_request(bytes_of(header), HeaderForm::kExtended));
+}
+
+TEST_CASE("with extended headers a write has a payload, and other commands have none") {
+  CHECK(refused(Command::kWrite, 0, 512, kCommandPayloadLength, kExtended) == WireError::kNone);
+  CHECK(refused(Command::kWrite, 0, 512, kCommandPayloadLength | kCommandFua, kExtended) == WireError::kNone);
+  CHECK(refused(Command::kWrite, 0, 512, 0, kExtended) == WireError::kInvalid);
+  CHECK(refused(Command::kWrite, 0, 512, kCommandPayloadLength) == WireError::kInvalid);
+  for (const auto command : {Command::kRead, Command::kFlush, Command::kTrim, Command::kCache,
+                             Command::kWriteZeroes, Command::kBlockStatus}) {
+    CHECK(refused(command, 0, 512, 0, kExtended) == WireError::kNone);
+    CHECK(refused(command, 0, 512, kCommandPayloadLength, kExtended) == WireError::kInvalid);
+  }
+}
+
+TEST_CASE("with extended headers lengths have 64 bits, but those of data") {
+  ExportShape large = kExtended;
+  large.size_bytes = 1ULL << 50;
+  for (const auto command : {Command::kTrim, Command::kCache, Command::kWriteZeroes, Command::kBlockStatus}) {
+    CHECK(refused(command, 0, 1ULL << 50, 0, large) == WireError::kNone);
+    CHECK(refused(command, 1, 1ULL << 50, 0, large) != WireError::kNone);
+    CHECK(refused(command, 1, UINT64_MAX, 0, large) != WireError::kNone);
+  }
+  CHECK(refused(Command::kRead, 0, (32 << 20) + 1, 0, large) == WireError::kOverflow);
+  CHECK(refused(Command::kRead, 0, 1ULL << 40, 0, large) == WireError::kOverflow);
+}
+
+TEST_CASE("a status payload is a length and different contexts") {
+  const auto take = [](const Bytes& payload) {
+    Request request{.command = Command::kBlockStatus, .flags = kCommandPayloadLength | kCommandReqOne};
+    const auto ids = take_status_payload(request, payload);
+    if (ids) CHECK((request.length_bytes == 1ULL << 40 && request.flags == kCommandReqOne));
+    return ids;
+  };
+  const Big64 length(1ULL << 40);
+  CHECK(take(joined(length, Big32(7), Big32(2))) == std::vector<std::uint32_t>{7, 2});
+  CHECK_FALSE(take(joined(length, Big32(7), Big32(7))));
+  CHECK_FALSE(take(joined(length, Big32(7), Big16(2))));
+  CHECK_FALSE(take(joined(length)));
+  CHECK_FALSE(take(joined(Big32(7))));
+  CHECK_FALSE(take({}));
+}
+
+TEST_CASE("extended replies are chunks with the offset of their request") {
+  constexpr HeaderForm kForm = HeaderForm::kExtended;
+  const auto head = [](std::uint16_t flags, std::uint16_t type, std::uint64_t length) {
+    return joined(Big32(kExtendedReplyMagic), Big16(flags), Big16(type), Big64(9), Big64(512), Big64(length));
+  };
+  CHECK(head_of(done_reply(kWrite, kForm)) == head(1, 0, 0));
+  CHECK(head_of(done_reply(kRead, kForm)) == head(1, 0, 0));
+  CHECK(head_of(error_reply(kWrite, kForm, WireError::kIo, "why")) == head(1, 32769, 9));
+  CHECK(head_of(data_reply(kRead, kForm, AlignedBuffer(8192))) == joined(head(1, 1, 8200), Big64(512)));
+  const std::vector<ContextStatus> both = {{1, {{1ULL << 40, 0}, {4096, 3}}}, {7, {{8192, 1}}}};
+  CHECK(status_reply(kRead, kForm, both).body == joined(head(0, 6, 40), Big32(1), Big32(2), Big64(1ULL << 40),
+                                                        Big64(0), Big64(4096), Big64(3), head(1, 6, 24),
+                                                        Big32(7), Big32(1), Big64(8192), Big64(1)));
+}
+
+TEST_CASE("contexts can be named where extended headers and contexts were agreed on") {
+  CHECK((transmission_flags(kExtended) & kBlockStatusPayload) != 0);
+  CHECK((transmission_flags(kWritable) & kBlockStatusPayload) == 0);
+  ExportShape bare = kExtended;
+  bare.block_status = false;
+  CHECK((transmission_flags(bare) & kBlockStatusPayload) == 0);
+  const Request named{.command = Command::kBlockStatus, .flags = kCommandPayloadLength};
+  CHECK(names_contexts(named, kExtended));
+  CHECK_FALSE(names_contexts(named, bare));
+  CHECK_FALSE(names_contexts(named, kWritable));
 }
 
 namespace {
 
-using Stretches = std::vector<std::pair<std::uint32_t, std::uint32_t>>;
+using Stretches = std::vector<std::pair<std::uint64_t, std::uint32_t>>;
 
 Stretches dirty(const std::vector<DiffRange>& changes, std::uint64_t offset, std::uint64_t length,
                 std::size_t most = 100) {
-  std::vector<StatusDescriptor> found;
+  std::vector<Stretch> found;
   append_dirty(changes, offset, length, most, found);
   Stretches stretches;
-  for (const StatusDescriptor& each : found) stretches.emplace_back(each.length_bytes, each.state);
+  for (const Stretch& each : found) stretches.emplace_back(each.length_bytes, each.state);
   return stretches;
 }
 

@@ -42,8 +42,11 @@ class ServerFixture {
  public:
   static constexpr std::uint64_t kDiskBytes = (std::uint64_t{64} << 20) + 512;
 
-  explicit ServerFixture(nbd::ServerOptions options = {})
-      : path_(folder_.file("socket")), control_(::eventfd(0, EFD_CLOEXEC)), options_(std::move(options)) {
+  explicit ServerFixture(nbd::ServerOptions options = {}, std::optional<nbd::TlsMode> tls = {})
+      : path_(folder_.file("socket")),
+        control_(::eventfd(0, EFD_CLOEXEC)),
+        options_(std::move(options)),
+        tls_(tls) {
     options_.log = [this](const std::string& line) {
       const std::lock_guard lock(mutex_);
       log_ += line + "\n";
@@ -145,7 +148,7 @@ class ServerFixture {
   Task<void> serve(Reactor& reactor, std::promise<void>& ready) {
     nbd::Server server(reactor, exports_, options_);
     server_ = &server;
-    if (!server.listen(nbd::UnixEndpoint{path_})) std::abort();
+    if (!server.listen({.endpoint = nbd::UnixEndpoint{path_}, .tls = tls_})) std::abort();
     server.start();
     ready.set_value();
     while (!stopping_) {
@@ -192,6 +195,7 @@ class ServerFixture {
   std::string path_;
   int control_;
   nbd::ServerOptions options_;
+  std::optional<nbd::TlsMode> tls_;
   MemoryExports exports_;
   MemoryDisk* disk_ = nullptr;
   MemoryDisk* snapshot_ = nullptr;

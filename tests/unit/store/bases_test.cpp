@@ -134,6 +134,14 @@ TEST_CASE_METHOD(BaseFixture, "a larger disk has zeroes behind its base") {
   REQUIRE(extents.size() == 2);
   CHECK((extents[0].allocated && !extents[1].allocated));
   CHECK(extents[1].offset_bytes == round_up(kImageBytes, kBlock));
+  const auto depth_of_image = [&] {
+    extents.clear();
+    REQUIRE(run(disk->layers(0, 5 << 20, 10, extents)).has_value());
+    return extents[0].depth;
+  };
+  CHECK(depth_of_image() == 2);
+  snapshot("disk", "one");
+  CHECK(depth_of_image() == 3);
 }
 
 TEST_CASE_METHOD(BaseFixture, "what is zeroed does not show the base again") {
