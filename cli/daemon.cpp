@@ -65,18 +65,18 @@ void give_up_later() {
 
 // What is mounted here from a disk's file is written back through this process. So its own memory must not
 // wait for that: all threads that are made from here on take none by writing back. Who is not root may not
-// ask for it, nor have loop devices.
-void serve_below_file_systems() {
-  if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0 || geteuid() != 0) return;
-  log_line(
-      "CAP_SYS_RESOURCE is missing: file systems on loop devices on mounted disks can hang where memory is "
-      "short");
+// ask for it, nor have loop devices. What there is to say to who mounts.
+std::string serve_below_file_systems() {
+  if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0 || geteuid() != 0) return {};
+  return "CAP_SYS_RESOURCE is missing: file systems on loop devices on mounted disks can hang where memory "
+         "is "
+         "short";
 }
 
 class Daemon {
  public:
-  Daemon(Reactor& reactor, const DaemonOptions& options, int signals)
-      : reactor_(reactor), options_(options), signals_(signals) {}
+  Daemon(Reactor& reactor, const DaemonOptions& options, int signals, std::string caution)
+      : reactor_(reactor), options_(options), signals_(signals), caution_(std::move(caution)) {}
   Task<Outcome<>> run();
 
  private:
@@ -94,6 +94,7 @@ class Daemon {
   Reactor& reactor_;
   const DaemonOptions& options_;
   int signals_;
+  std::string caution_;
   std::vector<Place> listening_;
   std::string mounted_on_;
   std::string what_ = options_.null ? std::string("nothing but zeroes") : "store " + options_.store;
@@ -152,6 +153,7 @@ Task<Outcome<>> Daemon::serve(Store& store) {
   if (!listening) co_return listening;
   read_only_ = !store.read_only().empty();
   fuse::Mounts mounts(reactor_, store, options_.store, !read_only_, log_line);
+  mounts.caution = caution_;
   auto served = co_await serve_until_signal(store, server, mounts);
   co_return served;
 }
@@ -265,12 +267,12 @@ Task<void> Daemon::wait_for_signal() {
 }  // namespace
 
 Outcome<> run_daemon(const DaemonOptions& options) {
-  serve_below_file_systems();
+  const std::string caution = serve_below_file_systems();
   auto signals = signals_as_descriptor();
   if (!signals) return std::unexpected(signals.error());
   auto reactor = Reactor::create(log_warning);
   if (!reactor) return refuse(reactor.error(), "store " + options.store);
-  Daemon daemon(**reactor, options, signals->get());
+  Daemon daemon(**reactor, options, signals->get(), caution);
   auto outcome = (*reactor)->run(daemon.run());
   if (outcome && !options.null) log_line("stopped: store " + options.store + " is closed");
   return outcome;
