@@ -9,8 +9,8 @@
 namespace coppice {
 
 namespace {
-// Three blocks and a bit: with a header and a last record it fills four. What a commit has left to write is
-// smaller than that, and a device at work takes a small batch sooner (docs/performance.md, "Snapshots").
+// With a header and a last record it fills four blocks. What a commit has left to write is
+// smaller than that, and a device at work takes a small batch sooner (docs/performance.md, "small batches").
 constexpr std::uint64_t kAheadBytes = (std::uint64_t{16} << 10) - 512;
 }  // namespace
 
