@@ -80,6 +80,7 @@ class Daemon {
   Task<Outcome<>> run();
 
  private:
+  [[nodiscard]] nbd::ServerOptions server_options() const;
   Task<Outcome<>> serve_null();
   Task<Outcome<>> serve(Store& store);
   Task<Outcome<>> serve_until_signal(Store& store, nbd::Server& server, fuse::Mounts& mounts);
@@ -124,13 +125,17 @@ Task<Outcome<>> Daemon::run() {
   co_return closed;
 }
 
+nbd::ServerOptions Daemon::server_options() const {
+  nbd::ServerOptions options;
+  options.limits = options_.nbd.limits;
+  options.credentials = options_.nbd.credentials;
+  options.log = log_line;
+  return options;
+}
+
 Task<Outcome<>> Daemon::serve_null() {
   nbd::NullExports exports;
-  nbd::ServerOptions server_options;
-  server_options.limits = options_.nbd.limits;
-  server_options.credentials = options_.nbd.credentials;
-  server_options.log = log_line;
-  nbd::Server server(reactor_, exports, server_options);
+  nbd::Server server(reactor_, exports, server_options());
   auto listening = listen(server);
   if (!listening) co_return listening;
   server.start();
@@ -144,11 +149,7 @@ Task<Outcome<>> Daemon::serve_null() {
 
 Task<Outcome<>> Daemon::serve(Store& store) {
   nbd::StoreExports exports(store);
-  nbd::ServerOptions server_options;
-  server_options.limits = options_.nbd.limits;
-  server_options.credentials = options_.nbd.credentials;
-  server_options.log = log_line;
-  nbd::Server server(reactor_, exports, server_options);
+  nbd::Server server(reactor_, exports, server_options());
   auto listening = listen(server);
   if (!listening) co_return listening;
   read_only_ = !store.read_only().empty();
