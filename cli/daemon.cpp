@@ -65,21 +65,22 @@ void give_up_later() {
 
 // What is mounted here from a disk's file is written back through this process. So its own memory must not
 // wait for that: all threads that are made from here on take none by writing back. Who is not root may not
-// ask for it, nor have loop devices.
-void serve_below_file_systems() {
-  if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0 || geteuid() != 0) return;
-  log_line(
-      "CAP_SYS_RESOURCE is missing: file systems on loop devices on mounted disks can hang where memory is "
-      "short");
+// ask for it, nor have loop devices. What there is to say to who mounts.
+std::string serve_below_file_systems() {
+  if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0 || geteuid() != 0) return {};
+  return "CAP_SYS_RESOURCE is missing: file systems on loop devices on mounted disks can hang where memory "
+         "is "
+         "short";
 }
 
 class Daemon {
  public:
-  Daemon(Reactor& reactor, const DaemonOptions& options, int signals)
-      : reactor_(reactor), options_(options), signals_(signals) {}
+  Daemon(Reactor& reactor, const DaemonOptions& options, int signals, std::string caution)
+      : reactor_(reactor), options_(options), signals_(signals), caution_(std::move(caution)) {}
   Task<Outcome<>> run();
 
  private:
+  [[nodiscard]] nbd::ServerOptions server_options() const;
   Task<Outcome<>> serve_null();
   Task<Outcome<>> serve(Store& store);
   Task<Outcome<>> serve_until_signal(Store& store, nbd::Server& server, fuse::Mounts& mounts);
@@ -94,6 +95,7 @@ class Daemon {
   Reactor& reactor_;
   const DaemonOptions& options_;
   int signals_;
+  std::string caution_;
   std::vector<Place> listening_;
   std::string mounted_on_;
   std::string what_ = options_.null ? std::string("nothing but zeroes") : "store " + options_.store;
@@ -124,13 +126,17 @@ Task<Outcome<>> Daemon::run() {
   co_return closed;
 }
 
+nbd::ServerOptions Daemon::server_options() const {
+  nbd::ServerOptions options;
+  options.limits = options_.nbd.limits;
+  options.credentials = options_.nbd.credentials;
+  options.log = log_line;
+  return options;
+}
+
 Task<Outcome<>> Daemon::serve_null() {
   nbd::NullExports exports;
-  nbd::ServerOptions server_options;
-  server_options.limits = options_.nbd.limits;
-  server_options.credentials = options_.nbd.credentials;
-  server_options.log = log_line;
-  nbd::Server server(reactor_, exports, server_options);
+  nbd::Server server(reactor_, exports, server_options());
   auto listening = listen(server);
   if (!listening) co_return listening;
   server.start();
@@ -144,15 +150,12 @@ Task<Outcome<>> Daemon::serve_null() {
 
 Task<Outcome<>> Daemon::serve(Store& store) {
   nbd::StoreExports exports(store);
-  nbd::ServerOptions server_options;
-  server_options.limits = options_.nbd.limits;
-  server_options.credentials = options_.nbd.credentials;
-  server_options.log = log_line;
-  nbd::Server server(reactor_, exports, server_options);
+  nbd::Server server(reactor_, exports, server_options());
   auto listening = listen(server);
   if (!listening) co_return listening;
   read_only_ = !store.read_only().empty();
   fuse::Mounts mounts(reactor_, store, options_.store, !read_only_, log_line);
+  mounts.caution = caution_;
   auto served = co_await serve_until_signal(store, server, mounts);
   co_return served;
 }
@@ -266,12 +269,12 @@ Task<void> Daemon::wait_for_signal() {
 }  // namespace
 
 Outcome<> run_daemon(const DaemonOptions& options) {
-  serve_below_file_systems();
+  const std::string caution = serve_below_file_systems();
   auto signals = signals_as_descriptor();
   if (!signals) return std::unexpected(signals.error());
   auto reactor = Reactor::create(log_warning);
   if (!reactor) return refuse(reactor.error(), "store " + options.store);
-  Daemon daemon(**reactor, options, signals->get());
+  Daemon daemon(**reactor, options, signals->get(), caution);
   auto outcome = (*reactor)->run(daemon.run());
   if (outcome && !options.null) log_line("stopped: store " + options.store + " is closed");
   return outcome;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <ranges>
+#include <utility>
 
 #include "fuse/mount_point.h"
 #include "fuse/own_thread.h"
@@ -83,6 +84,7 @@ Task<Outcome<std::string>> Mounts::mount(MountOptions options) {
       write_record();
       spawn(serve(std::prev(mounted_.end())));
       log("mounted on " + made->first);
+      if (!caution.empty()) log(std::exchange(caution, {}));
     } else {
       answer = std::unexpected(made.error());
     }

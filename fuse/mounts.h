@@ -46,6 +46,8 @@ class Mounts {
   [[nodiscard]] bool empty() const { return mounted_.empty(); }
   // Called when the last one is gone.
   std::function<void()> on_last_gone{};
+  // Logged behind the first mount.
+  std::string caution{};
 
  private:
   struct Mounted {

@@ -164,7 +164,7 @@ std::string TlsCredentials::warning() const {
   const std::time_t now = std::time(nullptr);
   const bool expired = count != 0 && gnutls_x509_crt_get_expiration_time(chain[0]) < now;
   for (unsigned index = 0; index < count; ++index) gnutls_x509_crt_deinit(chain[index]);
-  gnutls_free(chain);
+  gnutls_free(static_cast<void*>(chain));
   if (!expired) return "";
   return "TLS: " + options_.certificates +
          "/server-cert.pem has expired: clients will refuse it; make a new one";

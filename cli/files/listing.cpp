@@ -94,7 +94,8 @@ Outcome<Json> list_folder(UniqueFd folder, const std::string& path) {
   for (const auto& name : names) {
     struct stat status{};
     if (fstatat(folder.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
-      return refuse(ErrorKind::kIo, shown(path + "/" + name) + ": " + std::strerror(errno));
+      return refuse(ErrorKind::kIo,
+                    fmt::format("{}: {}", shown(fmt::format("{}/{}", path, name)), std::strerror(errno)));
     all.push_back(entry_json(folder.get(), name, status));
   }
   return all;

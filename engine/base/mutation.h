@@ -34,7 +34,6 @@ enum class Mutation : std::uint8_t {
   kJournalBeforeData,   // the journal is written without the data sync
   kJournalNotSynced,    // a commit returns before the journal's sync
   kReleaseBeforeBatch,  // staged records are released before their batch is written
-  kReleaseOverGap,      // … as soon as theirs is, though one before it is not
   kEarlyCalledDurable,  // a batch is called durable though data of an early record is being written
   kEarlyDataUnsynced,   // a flush is content with the batch of an early record
   kEarlyWithoutSlot,    // early records take no slot in the staging file

@@ -30,7 +30,7 @@ Result<> BlockFile::discard(std::uint64_t, std::uint64_t) {
 namespace {
 
 Task<Result<>> perform(BlockFile& file, IoRequest::Kind kind, std::uint64_t offset_bytes, std::byte* memory,
-                       std::uint64_t length_bytes) {
+                       std::uint64_t length_bytes, Urgency urgency = Urgency::kOrdinary) {
   Latch latch(1);
   IoRequest request;
   request.kind = kind;
@@ -38,6 +38,7 @@ Task<Result<>> perform(BlockFile& file, IoRequest::Kind kind, std::uint64_t offs
   request.memory = memory;
   request.length_bytes = length_bytes;
   request.latch = &latch;
+  request.urgent = urgency == Urgency::kUrgent;
   file.submit(request);
   co_await latch;
   co_return to_result(request);
@@ -49,9 +50,10 @@ Task<Result<>> read_blocks(BlockFile& file, std::uint64_t offset_bytes, std::spa
   return perform(file, IoRequest::Kind::kRead, offset_bytes, into.data(), into.size());
 }
 
-Task<Result<>> write_blocks(BlockFile& file, std::uint64_t offset_bytes, std::span<const std::byte> from) {
+Task<Result<>> write_blocks(BlockFile& file, std::uint64_t offset_bytes, std::span<const std::byte> from,
+                            Urgency urgency) {
   return perform(file, IoRequest::Kind::kWrite, offset_bytes, const_cast<std::byte*>(from.data()),
-                 from.size());
+                 from.size(), urgency);
 }
 
 Task<Result<>> zero_blocks(BlockFile& file, std::uint64_t offset_bytes, std::uint64_t length_bytes) {

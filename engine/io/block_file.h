@@ -36,6 +36,7 @@ struct IoRequest {
   std::byte* memory = nullptr;
   std::uint64_t length_bytes = 0;
   Latch* latch = nullptr;  // arrives when the request is done
+  bool urgent = false;     // as in SystemCall; a sync always is
   int error = 0;           // errno, 0 after success. A read past the end is EIO, a short write ENOSPC
   // For the implementation.
   SystemCall call;
@@ -89,7 +90,9 @@ Result<std::unique_ptr<BlockFile>> open_block_file(Reactor& reactor, const std::
 
 // One request, awaited. Memory is 4 KiB aligned, offset and length multiples of 4 KiB.
 Task<Result<>> read_blocks(BlockFile& file, std::uint64_t offset_bytes, std::span<std::byte> into);
-Task<Result<>> write_blocks(BlockFile& file, std::uint64_t offset_bytes, std::span<const std::byte> from);
+enum class Urgency : std::uint8_t { kOrdinary, kUrgent };
+Task<Result<>> write_blocks(BlockFile& file, std::uint64_t offset_bytes, std::span<const std::byte> from,
+                            Urgency urgency = Urgency::kOrdinary);
 Task<Result<>> zero_blocks(BlockFile& file, std::uint64_t offset_bytes, std::uint64_t length_bytes);
 Task<Result<>> punch_blocks(BlockFile& file, std::uint64_t offset_bytes, std::uint64_t length_bytes);
 // Returns at once where nothing was written since the last one.

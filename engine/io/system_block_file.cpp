@@ -135,6 +135,7 @@ class SystemBlockFile final : public BlockFile {
   void enqueue(IoRequest& request) {
     SystemCall& call = request.call;
     call.descriptor = descriptor_;
+    call.urgent = request.urgent || request.kind == IoRequest::Kind::kSync;
     call.address = request.memory + request.done_bytes;
     call.offset = request.offset_bytes + request.done_bytes;
     call.length = request.length_bytes - request.done_bytes;

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/io_memory.h"
@@ -179,14 +180,25 @@ class UringBackend final : public Backend {
     io_uring_cq_advance(&ring_, count);
     in_flight_ -= count;
     for (unsigned i = 0; i < count; ++i) {
-      calls[i]->complete(*calls[i]);
-      if (time_to_start()) io_uring_submit(&ring_);
+      if (calls[i]->urgent) complete(*std::exchange(calls[i], nullptr));
     }
+    for (unsigned i = 0; i < count; ++i) {
+      if (calls[i] != nullptr) complete(*calls[i]);
+    }
+  }
+
+  void complete(SystemCall& call) {
+    call.complete(call);
+    if (time_to_start()) io_uring_submit(&ring_);
   }
 
   void note_ready(const SystemCall& call) {
     // What was ready before has been started since.
-    if (io_uring_sq_ready(&ring_) == 1) separate_ = 0;
+    if (io_uring_sq_ready(&ring_) == 1) {
+      separate_ = 0;
+      urgent_ = false;
+    }
+    urgent_ = urgent_ || call.urgent;
     const bool continues = separate_ != 0 && call.kind == SystemCall::Kind::kWrite &&
                            call.descriptor == last_.descriptor && call.offset == last_.end;
     if (!continues) ++separate_;
@@ -195,12 +207,14 @@ class UringBackend final : public Backend {
 
   [[nodiscard]] bool time_to_start() const {
     const unsigned ready = io_uring_sq_ready(&ring_);
+    if (urgent_ && ready != 0) return true;
     return ready >= kStartAtLeast && (separate_ >= std::max(kStartAtLeast, in_flight_ / kStartPart) ||
                                       ready >= in_flight_ / kStartPartMerged);
   }
 
   io_uring ring_{};
   unsigned in_flight_ = 0;
+  bool urgent_ = false;    // something of what is ready
   unsigned separate_ = 0;  // of what is ready, without what continues the call before it
   struct {
     int descriptor = -1;

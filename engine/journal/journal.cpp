@@ -9,9 +9,9 @@
 namespace coppice {
 
 namespace {
-// Three blocks and a bit: with a header and a last record it fills four. What a commit has left to write is
-// smaller than that, and a device at work takes a small batch sooner (docs/performance.md, "Snapshots").
-constexpr std::uint64_t kAheadBytes = (std::uint64_t{16} << 10) - 512;
+// What a commit has left to write is smaller than that, and a device at work takes a small batch sooner
+// (docs/performance.md, "small batches").
+constexpr std::uint64_t kAheadBytes = std::uint64_t{16} << 10;
 }  // namespace
 
 Journal::Journal(Scheduler& scheduler, Staging& staging, JournalSetup setup)
@@ -23,21 +23,19 @@ Journal::Journal(Scheduler& scheduler, Staging& staging, JournalSetup setup)
       sync_all_(std::move(setup.sync_all)),
       tail_(setup.tail),
       end_(setup.end),
-      sealed_(setup.end),
       written_(setup.end),
       durable_sequence_(setup.durable_sequence),
-      sealed_carries_(setup.durable_sequence),
       carried_(setup.durable_sequence),
       proven_(setup.end.position),
       round_done_(scheduler),
-      landed_(scheduler),
+      ahead_done_(scheduler),
       early_done_(scheduler),
       room_(scheduler) {}
 
 std::uint64_t Journal::used_bytes() const {
   // An empty ring and a full one have equal offsets; sequences tell them apart.
-  if (tail_.sequence == sealed_.sequence) return 0;
-  return (sealed_.ring_offset + place_.ring_bytes - tail_.ring_offset - 1) % place_.ring_bytes + 1;
+  if (tail_.sequence == written_.sequence) return 0;
+  return (written_.ring_offset + place_.ring_bytes - tail_.ring_offset - 1) % place_.ring_bytes + 1;
 }
 
 // The last quarter of the ring is kept for what is already staged: commits, a checkpoint's among them, never
@@ -69,7 +67,7 @@ void Journal::unreserve(std::uint64_t bytes) {
 // Under load that does not flush, batches are written as they fill up: what waits for the next sync is small.
 std::uint64_t Journal::stage(const Record& record) {
   const std::uint64_t end = staging_.append(record);
-  if (order_ == FlushOrder::kOrderFree && end - sealed_.position > kAheadBytes) push();
+  if (order_ == FlushOrder::kOrderFree && end - written_.position > kAheadBytes) push();
   return end;
 }
 
@@ -79,9 +77,18 @@ Journal::Early Journal::stage_early(const Record& record) {
   return {start, stage(record)};
 }
 
-// The batch of what is staged, on its way while the data is. A round waits for it.
 void Journal::push() {
-  if (!failed_) seal_staged(staging_.end());
+  if (!round_running_ && !writing_ahead_ && !failed_) spawn(write_ahead());
+}
+
+// The batch of what is staged, on its way while the data is. A round waits for it.
+Task<void> Journal::write_ahead() {
+  writing_ahead_ = true;
+  const std::uint64_t target = staging_.end();
+  auto written = co_await write_staged(target);
+  writing_ahead_ = false;
+  if (!written) stop(written.error());
+  ahead_done_.wake_all();
 }
 
 void Journal::finish_early(Early record) {
@@ -120,7 +127,7 @@ void Journal::stop(Error why) {
   failure_ = why;
   staging_.invalidate();
   round_done_.wake_all();
-  landed_.wake_all();
+  ahead_done_.wake_all();
   early_done_.wake_all();
   room_.wake_all();
 }
@@ -172,11 +179,10 @@ Task<Result<>> Journal::run_round() {
     if (!data) co_return data;
   }
   if (mutated(Mutation::kReleaseBeforeBatch)) staging_.release(target);
-  seal_staged(target);
-  if (carried_by_none()) seal({}, target, target);
-  const std::uint64_t last = sealed_.sequence;
-  while (!failed_ && written_.sequence < last) co_await landed_.wait();
+  while (writing_ahead_) co_await ahead_done_.wait();
   if (failed_) co_return std::unexpected(failure_);
+  auto written = co_await write_staged(target);
+  if (!written) co_return written;
   // What is complete before the sync begins is durable behind it.
   const JournalPoint covered = written_;
   const std::uint64_t complete = complete_sequence();
@@ -201,35 +207,26 @@ void Journal::carry_proof(std::uint64_t carried) {
   }
 }
 
-// Nothing is staged that would carry what is durable by now: an empty batch has to.
-bool Journal::carried_by_none() const {
-  return sealed_.position == staging_.end() && sealed_carries_ < durable_sequence_;
-}
-
-void Journal::seal_staged(std::uint64_t target) {
+// Where nothing is staged an empty batch carries what is durable by now.
+Task<Result<>> Journal::write_staged(std::uint64_t target) {
   std::vector<std::byte> payload;
-  while (!failed_ && sealed_.position < target) {
-    payload.clear();
-    const std::uint64_t first = sealed_.position;
-    const std::uint64_t end = staging_.copy(first, target, max_payload_bytes(), payload);
-    seal(payload, first, end);
+  if (written_.position == target && carried_ < durable_sequence_) {
+    auto written = co_await write_batch(payload, target, target);
+    if (!written) co_return written;
   }
+  while (written_.position < target) {
+    payload.clear();
+    const std::uint64_t first = written_.position;
+    const std::uint64_t end = staging_.copy(first, target, max_payload_bytes(), payload);
+    auto written = co_await write_batch(payload, first, end);
+    if (!written) co_return written;
+  }
+  co_return Result<>{};
 }
 
-// The next batch of the chain. Several are under way at the same time: a chain is whole up to the first that
-// is missing, in whatever order they land.
-void Journal::seal(std::span<const std::byte> payload, std::uint64_t first_position,
-                   std::uint64_t end_position) {
+Task<Result<>> Journal::write_batch(std::vector<std::byte>& payload, std::uint64_t first_position,
+                                    std::uint64_t end_position) {
   const std::uint64_t bytes = batch_bytes(payload.size());
-  std::uint64_t offset = sealed_.ring_offset;
-  std::uint64_t skipped = 0;
-  if (offset + bytes > place_.ring_bytes) {
-    skipped = place_.ring_bytes - offset;
-    offset = 0;
-  }
-  if (used_bytes() + skipped + bytes > place_.ring_bytes) {
-    return stop({ErrorKind::kCorrupt, EIO, "the journal ring would overwrite batches that are still needed"});
-  }
   AlignedBuffer buffer(bytes);
   std::ranges::copy(payload, buffer.data() + kBatchHeaderBytes);
   const std::size_t used = kBatchHeaderBytes + payload.size();
@@ -237,52 +234,34 @@ void Journal::seal(std::span<const std::byte> payload, std::uint64_t first_posit
 
   BatchHeader header;
   header.store = store_;
-  header.sequence = sealed_.sequence + 1;
-  header.previous_hash = sealed_.hash;
+  header.sequence = written_.sequence + 1;
+  header.previous_hash = written_.hash;
   const bool trusted = order_ == FlushOrder::kConservative && !recovering_;
   header.durable_sequence = trusted ? header.sequence : durable_sequence_;
   header.first_position = first_position;
   header.payload_bytes = payload.size();
   const std::uint64_t hash = seal_batch(header, buffer.span());
-  sealed_ = {header.sequence, hash, offset + bytes, end_position};
-  sealed_carries_ = header.durable_sequence;
-  under_way_.push_back({sealed_, sealed_carries_, false});
-  spawn(write_batch(std::move(buffer), place_.offset_bytes + offset, header.sequence));
-}
 
-Task<void> Journal::write_batch(AlignedBuffer buffer, std::uint64_t offset_bytes, std::uint64_t sequence) {
-  ++writes_;
-  auto written = co_await write_blocks(*place_.file, offset_bytes, buffer.span());
-  --writes_;
-  if (!written) stop(written.error());
-  if (!failed_) land(sequence);
-  landed_.wake_all();
-}
-
-// A batch counts as written when those before it are: nothing behind a gap would be found. It survives the
-// process from then on, as the staged records did until now.
-void Journal::land(std::uint64_t sequence) {
-  const std::uint64_t first = under_way_.front().point.sequence;
-  under_way_[sequence - first].landed = true;
-  if (mutated(Mutation::kReleaseOverGap)) staging_.release(under_way_[sequence - first].point.position);
-  while (!under_way_.empty() && under_way_.front().landed) {
-    written_ = under_way_.front().point;
-    carried_ = under_way_.front().carries;
-    under_way_.pop_front();
-    unproven_.push_back({written_.sequence, written_.position});
+  std::uint64_t offset = written_.ring_offset;
+  std::uint64_t skipped = 0;
+  if (offset + bytes > place_.ring_bytes) {
+    skipped = place_.ring_bytes - offset;
+    offset = 0;
   }
-  if (!mutated(Mutation::kReleaseOverGap)) staging_.release(written_.position);
+  if (used_bytes() + skipped + bytes > place_.ring_bytes) {
+    co_return fail(ErrorKind::kCorrupt, EIO,
+                   "the journal ring would overwrite batches that are still needed");
+  }
+  auto written =
+      co_await write_blocks(*place_.file, place_.offset_bytes + offset, buffer.span(), Urgency::kUrgent);
+  if (!written) co_return written;
+  written_ = {header.sequence, hash, offset + bytes, end_position};
+  carried_ = header.durable_sequence;
+  unproven_.push_back({header.sequence, end_position});
+  // The batch survives the process from here on, as the staged records did until now.
+  staging_.release(end_position);
   room_.wake_all();
-}
-
-Task<void> Journal::settled() {
-  while (round_running_ || writes_ != 0) {
-    if (writes_ != 0) {
-      co_await landed_.wait();
-    } else {
-      co_await round_done_.wait();
-    }
-  }
+  co_return Result<>{};
 }
 
 // What a checkpoint holds needs no batch to speak for it.

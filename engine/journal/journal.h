@@ -1,9 +1,7 @@
 // Journal: makes staged records durable. A ring of batches in member 0, fed from the staging area.
 //
 // commit() is shared: one round seals what is staged into batches, writes them and syncs; all who wait for a
-// position below the round's end go on together. Batches are also written ahead, as soon as they are worth
-// it, several at a time, and while a sync is under way: that one covers what had landed when it began. Two
-// orders:
+// position below the round's end go on together. Two orders:
 //   order-free    batches are written, then every device that holds data or journal is synced, all at once. A
 //                 batch may so be durable without the data of its records: each has the `durable_sequence`,
 //                 up to which a completed sync covers batches and data, and what lies beyond the last one
@@ -24,7 +22,6 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <span>
 #include <vector>
 
 #include "base/uuid.h"
@@ -106,8 +103,6 @@ class Journal {
   [[nodiscard]] Error failure() const { return failure_; }
   // Stops everything, as a failed sync does.
   void stop(Error why);
-  // Returns when nothing is under way. Nobody stages or commits any more.
-  Task<void> settled();
 
   // The end of what is durable; a checkpoint that holds everything up to there may trim() to it.
   [[nodiscard]] JournalPoint point() const { return end_; }
@@ -131,12 +126,11 @@ class Journal {
   };
   Task<Result<>> next_round();
   Task<Result<>> run_round();
-  void seal_staged(std::uint64_t target);
-  void seal(std::span<const std::byte> payload, std::uint64_t first_position, std::uint64_t end_position);
-  Task<void> write_batch(AlignedBuffer buffer, std::uint64_t offset_bytes, std::uint64_t sequence);
-  void land(std::uint64_t sequence);
+  Task<Result<>> write_staged(std::uint64_t target);
+  Task<Result<>> write_batch(std::vector<std::byte>& payload, std::uint64_t first_position,
+                             std::uint64_t end_position);
   void carry_proof(std::uint64_t carried);
-  [[nodiscard]] bool carried_by_none() const;
+  Task<void> write_ahead();
   [[nodiscard]] std::uint64_t complete_sequence() const;
   [[nodiscard]] bool blocked(std::uint64_t bytes) const;
   [[nodiscard]] std::size_t max_payload_bytes() const;
@@ -149,18 +143,9 @@ class Journal {
   std::function<Task<Result<>>()> sync_all_;
   JournalPoint tail_;
   JournalPoint end_;      // durable
-  JournalPoint sealed_;   // perhaps not yet written
-  JournalPoint written_;  // with all before it, perhaps not yet synced
+  JournalPoint written_;  // sealed and written, perhaps not yet synced
   std::uint64_t durable_sequence_;
-  std::uint64_t sealed_carries_;  // the last batch sealed
-  std::uint64_t carried_;         // by the last batch written
-  struct UnderWay {
-    JournalPoint point;
-    std::uint64_t carries = 0;
-    bool landed = false;
-  };
-  std::deque<UnderWay> under_way_;  // from the one behind written_ to sealed_
-  std::size_t writes_ = 0;
+  std::uint64_t carried_;  // by the last batch written
   std::uint64_t proven_;
   std::deque<Unproven> unproven_;
   struct Unfinished {
@@ -170,11 +155,12 @@ class Journal {
   std::vector<Unfinished> early_;      // in order
   std::uint64_t finished_ = 0;         // early records so far
   std::uint64_t finished_synced_ = 0;  // … of which a sync covers the data
+  bool writing_ahead_ = false;
   bool round_running_ = false;
   bool failed_ = false;
   Error failure_;
   WaitQueue round_done_;
-  WaitQueue landed_;
+  WaitQueue ahead_done_;
   WaitQueue early_done_;
   WaitQueue room_;
   std::function<void()> pressure_;

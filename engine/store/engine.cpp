@@ -289,7 +289,6 @@ Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
   done = co_await pool_->write_superblocks({false, generation, point.sequence + 1});
   if (!done) co_return refuse(done.error(), "opening the pool");
   staging_.restamp({sources_.boot, store, generation}, point.position);
-  co_await journal_->settled();
   use_journal(setup(point, point, point.sequence));
   redo.release_freed();
   copy_.keep();
@@ -351,7 +350,6 @@ Task<Outcome<>> Engine::stop() {
     const JournalPoint point = journal_->point();
     done = co_await pool_->write_superblocks({true, pool_->superblock().open_generation, point.sequence + 1});
   }
-  co_await journal_->settled();
   if (!done) co_return refuse(done.error(), "closing the store");
   staging_.invalidate();
   co_return Outcome<>{};

@@ -29,7 +29,8 @@ Task<void> ask(Reactor& reactor, std::string line) {
   auto made = co_await store.create_disk("web", 8192);
   std::vector<Spec> taken{{"web", "a"}};
   if (made) made = co_await store.snapshot(taken, SnapshotOptions{});
-  Dispatcher dispatcher(reactor, store, Service{"/srv/store", {nbd::UnixEndpoint{"/srv/nbd.sock"}}, true});
+  Dispatcher dispatcher(reactor, store,
+                        Service{"/srv/store", {Place{nbd::UnixEndpoint{"/srv/nbd.sock"}}}, true});
   auto answer = co_await dispatcher.call({request->method, request->params, {}, {}});
   if (!answer) {
     demand(!answer.error().message.empty(), "a refusal says why");

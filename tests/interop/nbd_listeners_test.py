@@ -15,7 +15,7 @@ import unittest
 
 import nbd  # Debian has it for its own Python only
 
-from coppice import MIB, PATIENCE, PROGRAM, SANITIZED, Daemon, Store, run, tool, wait_until
+from coppice import MIB, PATIENCE, PROGRAM, SANITIZED, Daemon, Store, Tail, run, tool, wait_until
 
 NBDINFO = tool("nbdinfo")
 IDLE = int(os.environ.get("COPPICE_NBD_IDLE", "200"))
@@ -62,15 +62,10 @@ class Listeners(unittest.TestCase):
     def serve(self, *listeners, options=()):
         """Serves besides the usual socket, and answers where."""
         words = [word for text in listeners for word in ("--listen", text)]
-        self.log_from = os.path.getsize(self.store.file("log")) if os.path.exists(self.store.file("log")) else 0
+        self.log = Tail(self.store.file("log"))
         self.daemon = self.store.daemon = Daemon(self.store.path, self.store.file("log"), serve=[*words, *options])
         lines = [self.daemon.process.stdout.readline().decode().strip() for _ in listeners]
         return [line.removeprefix("listening on ") for line in lines]
-
-    def log(self):
-        with open(self.store.file("log")) as log:
-            log.seek(self.log_from)
-            return log.read()
 
     def refused(self, *words, says=()):
         done = self.store.run("serve", *words, expect=2)
@@ -116,7 +111,7 @@ class Listeners(unittest.TestCase):
         self.serve(f"nbd://0.0.0.0:{port}/?tls=off&read-only", f"nbd://[::]:{port}/?tls=off")
         run(NBDINFO, "--is", "read-only", f"nbd://127.0.0.1:{port}/web")
         run(NBDINFO, "--is", "read-only", f"nbd://[::1]:{port}/web", expect=2)
-        self.assertEqual(self.log().count("without TLS"), 2)
+        self.assertEqual(self.log.text().count("without TLS"), 2)
 
     def test_a_read_only_listener(self):
         (uri,) = self.serve(f"nbd+unix:///?socket={self.store.file('ro.sock')}&read-only")
@@ -160,7 +155,6 @@ class Listeners(unittest.TestCase):
 
     def activate(self, names, addresses, *words):
         listen = [f"--listen={address}" for address in addresses]
-        self.log_from = 0
         with open(self.store.file("activated.log"), "wb") as log:
             process = subprocess.Popen([tool("systemd-socket-activate"), *listen, f"--fdname={':'.join(names)}", PROGRAM,
                                         "--store", self.store.path, "serve", *words],
@@ -272,8 +266,8 @@ class Listeners(unittest.TestCase):
             with self.assertRaises(nbd.Error):
                 client_of(uri)
         self.assertIn("2 clients", self.told(uri))
-        wait_until(lambda: "--max-connections" in self.log(), "the log tells")
-        self.assertEqual(self.log().count("--max-connections"), 1, self.log())
+        wait_until(lambda: "--max-connections" in self.log.text(), "the log tells")
+        self.assertEqual(self.log.text().count("--max-connections"), 1, self.log.text())
         first.shutdown()
         wait_until(lambda: self.store.json("info", "web")["attachments"] == 1, "the first has left")
         client_of(uri).shutdown()
@@ -288,7 +282,7 @@ class Listeners(unittest.TestCase):
             time.sleep(0.1)
         with self.assertRaises(nbd.Error):
             idle.pread(512, 0)
-        self.assertIn("--idle-timeout", self.log())
+        self.assertIn("--idle-timeout", self.log.text())
         busy.shutdown()
 
     def raw(self, export):
@@ -349,7 +343,7 @@ class Listeners(unittest.TestCase):
             time.sleep(0.25)
         self.assertEqual(len(gone), len(slow))
         self.assertLess(time.monotonic() - started, 4.5)
-        self.assertEqual(self.log().count("handshake took too long"), len(slow))
+        self.assertEqual(self.log.text().count("handshake took too long"), len(slow))
         for client in slow:
             client.close()
 

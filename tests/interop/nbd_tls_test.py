@@ -13,7 +13,7 @@ import unittest
 
 import nbd  # Debian has it for its own Python only
 
-from coppice import MIB, PATIENCE, SANITIZED, Daemon, Store, random_image, run, same_files, tool, wait_until
+from coppice import MIB, PATIENCE, SANITIZED, Daemon, Store, Tail, random_image, run, same_files, tool, wait_until
 
 NBDINFO, NBDCOPY, CERTTOOL = tool("nbdinfo"), tool("nbdcopy"), tool("certtool")
 QEMU_IMG, QEMU_IO = tool("qemu-img"), tool("qemu-io")
@@ -104,20 +104,14 @@ class Tls(unittest.TestCase):
 
     def serve(self, *words):
         """Serves on TCP as the words say; answers the port."""
-        log = self.store.file("log")
-        self.log_from = os.path.getsize(log) if os.path.exists(log) else 0
-        self.daemon = self.store.daemon = Daemon(self.store.path, log, serve=words)
+        self.log = Tail(self.store.file("log"))
+        self.daemon = self.store.daemon = Daemon(self.store.path, self.store.file("log"), serve=words)
         line = self.daemon.process.stdout.readline().decode().strip()
         return line.rstrip("/").rpartition(":")[2]
 
-    def log(self):
-        with open(self.store.file("log")) as log:
-            log.seek(self.log_from)
-            return log.read()
-
     def logs_once(self, text):
-        wait_until(lambda: text in self.log(), f"the log tells '{text}'")
-        self.assertEqual(self.log().count(text), 1, self.log())
+        wait_until(lambda: text in self.log.text(), f"the log tells '{text}'")
+        self.assertEqual(self.log.text().count(text), 1, self.log.text())
 
     def uri(self, port, export, certificates=None, user=None, keys=None):
         query = f"tls-certificates={certificates}" if certificates else f"tls-psk-file={keys or self.keys}"
@@ -155,7 +149,7 @@ class Tls(unittest.TestCase):
         self.assertTrue(handle.get_tls_negotiated())
         self.assertEqual(bytes(handle.pread(4096, 1 * MIB)), b"\x07" * 4096)
         handle.shutdown()
-        self.assertNotIn("TLS with", self.log())
+        self.assertNotIn("TLS with", self.log.text())
 
     def test_every_client_with_keys(self):
         port = self.serve("--listen", "nbds://localhost:0", "--tls-psk", self.keys)
@@ -199,15 +193,15 @@ class Tls(unittest.TestCase):
                              (self.posing, "purpose")):
             done = run(NBDINFO, self.uri(port, "web", folder), expect=1)
             self.assertIn("TLS", done.stderr.decode())
-            wait_until(lambda: said in self.log(), f"the log tells '{said}': {self.log()}")
+            wait_until(lambda: said in self.log.text(), f"the log tells '{said}': {self.log.text()}")
             self.served_well(port)
-        self.assertEqual(self.log().count("TLS with"), 4, self.log())
+        self.assertEqual(self.log.text().count("TLS with"), 4, self.log.text())
 
     def test_a_client_that_does_not_trust_us(self):
         port = self.serve("--listen", "nbds://localhost:0", "--tls-certificates", self.server)
         run(NBDINFO, self.uri(port, "web", self.distrustful), expect=1)
-        wait_until(lambda: "TLS with" in self.log(), "the log tells")
-        self.assertEqual(self.log().count("TLS with"), 1, self.log())
+        wait_until(lambda: "TLS with" in self.log.text(), "the log tells")
+        self.assertEqual(self.log.text().count("TLS with"), 1, self.log.text())
         self.served_well(port)
         objects, disk = self.qemu(port, "web", self.distrustful)
         run(QEMU_IMG, "info", *objects, "--image-opts", disk, expect=1)
@@ -215,7 +209,7 @@ class Tls(unittest.TestCase):
 
     def test_a_certificate_of_ours_that_has_expired_is_told_at_the_start(self):
         port = self.serve("--listen", "nbds://localhost:0", "--tls-certificates", self.stale_server)
-        self.assertIn("server-cert.pem has expired", self.log())
+        self.assertIn("server-cert.pem has expired", self.log.text())
         run(NBDINFO, self.uri(port, "web", self.client), expect=1)
 
     def test_plain_clients_where_tls_is_required(self):

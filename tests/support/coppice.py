@@ -87,6 +87,19 @@ class Daemon:
         self.process.stdout.close()
 
 
+class Tail:
+    """What a log says from now on."""
+
+    def __init__(self, path):
+        self.path = path
+        self.start = os.path.getsize(path) if os.path.exists(path) else 0
+
+    def text(self):
+        with open(self.path) as log:
+            log.seek(self.start)
+            return log.read()
+
+
 class Store:
     def __init__(self, name="interop", init=True):
         if not PROGRAM:

@@ -42,6 +42,8 @@ struct SystemCall {
     kPoll,  // for the events in `flags`
   };
   Kind kind = Kind::kRead;
+  // Many wait for it: it starts at once, and is completed before what is done at the same time.
+  bool urgent = false;
   int flags = 0;
   int descriptor = -1;
   std::int32_t result = 0;  // what the call returned, or -errno

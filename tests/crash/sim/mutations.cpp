@@ -26,7 +26,6 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kJournalBeforeData, "journal-before-data"},
     {Mutation::kJournalNotSynced, "journal-not-synced"},
     {Mutation::kReleaseBeforeBatch, "release-before-batch"},
-    {Mutation::kReleaseOverGap, "release-over-gap"},
     {Mutation::kEarlyCalledDurable, "early-called-durable"},
     {Mutation::kEarlyDataUnsynced, "early-data-unsynced"},
     {Mutation::kEarlyWithoutSlot, "early-without-slot"},
