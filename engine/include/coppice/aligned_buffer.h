@@ -1,4 +1,7 @@
 // Memory aligned for O_DIRECT: starts and ends on a 4 KiB boundary. Contents are undefined when made.
+//
+// Large ones go back to the system when they are released, so that what a client of large requests once
+// needed is not the program's for ever. Threads: any, one at a time for each buffer.
 #pragma once
 
 #include <cstddef>
@@ -6,6 +9,11 @@
 #include <span>
 
 namespace coppice {
+
+struct ReleaseAligned {
+  void operator()(std::byte* memory) const;
+  std::size_t mapped_bytes = 0;  // 0: of the heap, or of the area for I/O
+};
 
 class AlignedBuffer {
  public:
@@ -18,10 +26,7 @@ class AlignedBuffer {
   [[nodiscard]] std::span<std::byte> first(std::size_t bytes) const { return span().first(bytes); }
 
  private:
-  struct Release {
-    void operator()(std::byte* memory) const;
-  };
-  std::unique_ptr<std::byte, Release> memory_;
+  std::unique_ptr<std::byte, ReleaseAligned> memory_;
   std::size_t size_ = 0;
 };
 
