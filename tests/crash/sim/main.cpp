@@ -3,7 +3,8 @@
 //   coppice_sim --seeds 1000                  random programs, several crashes each
 //   coppice_sim --seeds 1000 --branch-every 20   … and, about every 20 steps, a crash that a fork of it makes
 //   coppice_sim --crash-points --seeds 4      one life per seed, and a crash at every step of it
-//   coppice_sim --mutation NAME --seeds 500   … with one ordering rule removed: must find a violation
+//   coppice_sim --scene NAME --seeds 50       a short program that leads to one state, and crashes there
+//   coppice_sim --mutation NAME --seeds 500   with one ordering rule removed: must find a violation
 //   coppice_sim --mutations                   all of them, one after the other
 // Seeds run in child processes, since a crash leaves memory behind.
 #include <fmt/format.h>
@@ -11,7 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <algorithm>
-#include <array>
 #include <string_view>
 
 #include <charconv>
@@ -19,8 +19,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "mutations.h"
 #include "run.h"
@@ -69,6 +70,7 @@ std::string replay_line(const Options& options, const Totals& totals) {
   if (options.run.faults) line += " --faults";
   if (options.run.attachments) line += " --attachments";
   if (options.run.quiet) line += " --quiet";
+  if (!options.run.scene.empty()) line += " --scene " + options.run.scene;
   if (!options.run.favour.empty()) line += " --favour " + options.run.favour;
   if (!options.mutation.empty()) line += " --mutation " + options.mutation;
   return line;
@@ -160,29 +162,118 @@ int run_plain(const Options& options) {
   return totals.violations == 0 ? 0 : 1;
 }
 
-#ifdef COPPICE_MUTATIONS
-// Rules whose absence is too rare to be seen within a test's budget (docs/durability.md says which). They are
-// run by hand, with --mutation NAME and many seeds.
-bool beyond_budget(std::string_view name) {
-  constexpr std::array<std::string_view, 5> kRare = {"mark-taken-late", "mark-cleared-early",
-                                                     "recovery-trusts-unsynced", "reclaim-uncommitted",
-                                                     "redo-frees-at-once"};
-  return std::ranges::find(kRare, name) != kRare.end();
+[[noreturn]] void usage() {
+  fmt::print(stderr,
+             "usage: coppice_sim [--seed N] [--seeds N] [--crashes N] [--steps N]\n"
+             "                   [--kind kill|power|both] [--faults] [--attachments] [--dump] [--seconds N]\n"
+             "                   [--quiet] [--favour VERB] [--scene NAME]\n"
+             "                   [--crash-points] [--branch-every N] [--branch N]\n"
+             "                   [--mutation NAME] [--mutations] [--list-mutations]\n");
+  std::exit(2);
 }
 
-int run_mutations(Options options) {
+std::uint64_t number(std::string_view text) {
+  std::uint64_t value = 0;
+  const char* end = text.data() + text.size();
+  if (text.empty() || std::from_chars(text.data(), end, value).ptr != end) usage();
+  return value;
+}
+
+Kinds kind_of(const std::string& text) {
+  if (text == "kill") return Kinds::kKill;
+  if (text == "power") return Kinds::kPower;
+  if (text == "both") return Kinds::kBoth;
+  usage();
+}
+
+std::string scene_named(const std::string& name) {
+  if (find_scene(name) == nullptr) usage();
+  return name;
+}
+
+void take_options(const std::vector<std::string>& arguments, Options& options) {
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string name = arguments[i];
+    const auto value = [&] { return i + 1 < arguments.size() ? arguments[++i] : std::string(); };
+    if (name == "--seed")
+      options.run.seed = number(value());
+    else if (name == "--seeds")
+      options.seeds = number(value());
+    else if (name == "--crashes")
+      options.run.crashes = number(value());
+    else if (name == "--steps")
+      options.run.most_steps = number(value());
+    else if (name == "--branch-every")
+      options.run.branch_every = number(value());
+    else if (name == "--branch")
+      options.run.branch = number(value());
+    else if (name == "--seconds")
+      options.budget_seconds = number(value());
+    else if (name == "--kind")
+      options.run.kinds = kind_of(value());
+    else if (name == "--dump")
+      options.run.dump = true;
+    else if (name == "--faults")
+      options.run.faults = true;
+    else if (name == "--attachments")
+      options.run.attachments = true;
+    else if (name == "--quiet")
+      options.run.quiet = true;
+    else if (name == "--scene")
+      options.run.scene = scene_named(value());
+    else if (name == "--favour")
+      options.run.favour = value();
+    else if (name == "--crash-points")
+      options.run.crashes = options.run.branch_every = 1;
+    else if (name == "--mutations")
+      options.mutations = true;
+    else if (name == "--mutation")
+      options.mutation = value();
+    else if (name == "--list-mutations") {
+      for (const NamedMutation& each : all_mutations())
+        fmt::print("{:<28} {}{}\n", each.name, each.options, each.by_hand ? " (many seeds)" : "");
+      std::exit(0);
+    } else
+      usage();
+  }
+}
+
+std::vector<std::string> words_of(std::string_view text) {
+  std::vector<std::string> words;
+  std::istringstream in{std::string(text)};
+  for (std::string word; in >> word;) words.push_back(word);
+  return words;
+}
+
+// What a mutation is caught with goes first, so that it can be said otherwise.
+Options parse(int count, char** arguments) {
+  const std::vector<std::string> given(arguments + 1, arguments + count);
+  Options options;
+  if (const char* seeds = std::getenv("COPPICE_SIM_SEEDS")) options.seeds = number(seeds);
+  const auto named = std::ranges::find(given, "--mutation");
+  for (const NamedMutation& each : all_mutations()) {
+    if (named != given.end() && named + 1 != given.end() && each.name == *(named + 1))
+      take_options(words_of(each.options), options);
+  }
+  take_options(given, options);
+  return options;
+}
+
+#ifdef COPPICE_MUTATIONS
+int run_mutations(const Options& given) {
   int missed = 0;
   int tried = 0;
   for (const NamedMutation& each : all_mutations()) {
-    if (beyond_budget(each.name)) {
+    if (each.by_hand) {
       fmt::print("{:<28} not tried: beyond this test's budget\n", each.name);
       continue;
     }
     ++tried;
     const auto start = std::chrono::steady_clock::now();
+    Options options = given;
+    take_options(words_of(each.options), options);
     options.mutation = each.name;
     active_mutation = each.mutation;
-    options.run.attachments = each.mutation == Mutation::kFenceUncommitted;
     Totals& totals = *shared_totals();
     run_all(options, totals, 1, false);
     if (totals.violations == 0) ++missed;
@@ -205,77 +296,6 @@ bool choose_mutation(const std::string& name) {
   return false;
 }
 #endif
-
-[[noreturn]] void usage() {
-  fmt::print(stderr,
-             "usage: coppice_sim [--seed N] [--seeds N] [--crashes N] [--steps N]\n"
-             "                   [--kind kill|power|both] [--faults] [--attachments] [--dump] [--seconds N]\n"
-             "                   [--quiet] [--favour VERB]\n"
-             "                   [--crash-points] [--branch-every N] [--branch N]\n"
-             "                   [--mutation NAME] [--mutations] [--list-mutations]\n");
-  std::exit(2);
-}
-
-std::uint64_t number(const char* text) {
-  std::uint64_t value = 0;
-  const char* end = text == nullptr ? nullptr : text + std::strlen(text);
-  if (text == nullptr || std::from_chars(text, end, value).ptr != end) usage();
-  return value;
-}
-
-Kinds kind_of(const std::string& text) {
-  if (text == "kill") return Kinds::kKill;
-  if (text == "power") return Kinds::kPower;
-  if (text == "both") return Kinds::kBoth;
-  usage();
-}
-
-Options parse(int count, char** arguments) {
-  Options options;
-  if (const char* seeds = std::getenv("COPPICE_SIM_SEEDS")) options.seeds = number(seeds);
-  for (int i = 1; i < count; ++i) {
-    const std::string name = arguments[i];
-    const auto value = [&] { return i + 1 < count ? arguments[++i] : nullptr; };
-    if (name == "--seed")
-      options.run.seed = number(value());
-    else if (name == "--seeds")
-      options.seeds = number(value());
-    else if (name == "--crashes")
-      options.run.crashes = number(value());
-    else if (name == "--steps")
-      options.run.most_steps = number(value());
-    else if (name == "--branch-every")
-      options.run.branch_every = number(value());
-    else if (name == "--branch")
-      options.run.branch = number(value());
-    else if (name == "--seconds")
-      options.budget_seconds = number(value());
-    else if (name == "--kind")
-      options.run.kinds = kind_of(value() == nullptr ? "" : arguments[i]);
-    else if (name == "--dump")
-      options.run.dump = true;
-    else if (name == "--faults")
-      options.run.faults = true;
-    else if (name == "--attachments")
-      options.run.attachments = true;
-    else if (name == "--quiet")
-      options.run.quiet = true;
-    else if (name == "--favour")
-      options.run.favour = value() == nullptr ? "" : arguments[i];
-    else if (name == "--crash-points")
-      options.run.crashes = options.run.branch_every = 1;
-    else if (name == "--mutations")
-      options.mutations = true;
-    else if (name == "--mutation")
-      options.mutation = value() == nullptr ? "" : arguments[i];
-    else if (name == "--list-mutations") {
-      for (const NamedMutation& each : all_mutations()) fmt::print("{}\n", each.name);
-      std::exit(0);
-    } else
-      usage();
-  }
-  return options;
-}
 
 }  // namespace
 

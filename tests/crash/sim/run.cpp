@@ -33,6 +33,7 @@ BranchReport* shared_report() {
 }
 
 Shape shape_of(const RunOptions& options, Rng& rng) {
+  if (!options.scene.empty()) return scene_shape(rng);
   Shape shape = random_shape(rng);
   if (!options.quiet) return shape;
   be_quiet(shape, rng);
@@ -54,10 +55,13 @@ class Run {
     shared_.dump = options_.dump;
     shared_.attachments = options_.attachments;
     shared_.favour = options_.favour;
+    shared_.scene = find_scene(options_.scene);
     if (options_.branch_every != 0) choose_branch();
-    for (std::uint64_t life = 0; life < options_.crashes && going(); ++life) one_life();
+    if (shared_.scene != nullptr) play();
+    for (std::uint64_t life = 0; life < options_.crashes && going() && shared_.scene == nullptr; ++life)
+      one_life();
     until_branch_ = 0;
-    if (going()) last_life();
+    if (going() && shared_.scene == nullptr) last_life();
     result_.operations = shared_.operations;
     result_.verbs = shared_.verbs;
     result_.violation = violation();
@@ -89,9 +93,9 @@ class Run {
 
   void begin(Session& session) { spawn(session.start(moment_)); }
 
-  void crash(Session& session) {
+  void crash(Session& session) { crash(session, crash_kind()); }
+  void crash(Session& session, Crash kind) {
     session.note_crash();
-    const Crash kind = crash_kind();
     const Moment last = moment_;
     if (!session.started()) ++result_.recoveries_cut;
     // After a failed sync the staging file says nothing any more.
@@ -105,6 +109,24 @@ class Run {
     machine_.crash(kind);
     if (machine_.lose_map) past_ += "(map lost)";
     ++result_.crashes;
+  }
+
+  void play() {
+    options_.branch_every = until_branch_ = 1;
+    const Scene& scene = *shared_.scene;
+    for (std::uint64_t phase = 1; going(); ++phase) {
+      shared_.phase = phase;
+      shared_.scene_ended = false;
+      shared_.at_stake = phase == scene.phases && scene.recovery_at_stake;
+      auto* session = new Session(shared_);
+      begin(*session);
+      if (!step_until(*session, kHangSteps, [&] { return shared_.scene_ended; }) && going())
+        shared_.violate("the scene does not come to its end");
+      if (!going() || phase == scene.phases) break;
+      crash(*session, scene.crash);
+    }
+    shared_.at_stake = false;
+    shared_.phase = 0;
   }
 
   void one_life() {
@@ -189,6 +211,7 @@ class Run {
   // What a crash leaves is most open while a sync is under way: those moments count more.
   void come_to_branch(Session& session) {
     const std::uint64_t weight = machine_.disk.syncs_under_way != 0 ? 4 : 1;
+    if (shared_.scene != nullptr && !shared_.at_stake) return;
     until_branch_ -= std::min(until_branch_, weight);
     if (until_branch_ == 0) branch(session);
   }
@@ -211,7 +234,11 @@ class Run {
   void follow(Session& session, std::uint64_t seed) {
     rng_ = Rng(seed);
     until_branch_ = 0;
-    crash(session);
+    shared_.phase = 0;
+    if (shared_.scene != nullptr && shared_.scene->phases == 1)
+      crash(session, shared_.scene->crash);
+    else
+      crash(session);
     while (going() && rng_.once_in(2)) {
       auto* cut = new Session(shared_);
       begin(*cut);
@@ -223,7 +250,7 @@ class Run {
     }
     if (!going()) return;
     Session* recovered = recover();
-    if (going() && rng_.once_in(8)) end_in_order(recovered);
+    if (going() && (shared_.scene != nullptr || rng_.once_in(8))) end_in_order(recovered);
   }
 
   void fork_off(Session& session, std::uint64_t seed) {

@@ -24,6 +24,7 @@ struct RunOptions {
   bool attachments = false;        // writers that take over from one another, in the place of some diffs
   bool quiet = false;              // few requests, and several slabs
   std::string favour;              // a verb that comes more often than others
+  std::string scene;               // instead of random programs
   std::uint64_t branch_every = 0;  // steps between branches, on average; 1: at every step; 0: none
   std::uint64_t branch = 0;        // to replay: go this branch's way, without a fork (0: fork at all of them)
 };

@@ -50,6 +50,16 @@ struct PendingVerb {
   std::map<std::string, SnapshotModel> scheduled;  // what a schedule's next snapshot may hold, by disk
 };
 
+// A program that leads to one state; from there on the run forks at each step.
+struct Scene {
+  std::string_view name;
+  std::uint64_t phases = 1;        // lives
+  bool recovery_at_stake = false;  // the last life forks from its opening on
+  Crash crash;                     // how the first life ends, or how the first crash of a fork is
+};
+const Scene* find_scene(std::string_view name);
+Shape scene_shape(Rng& rng);
+
 // What the whole run of a seed shares.
 struct Shared {
   Rng& rng;
@@ -62,6 +72,10 @@ struct Shared {
   bool dump = false;
   bool attachments = false;
   std::string favour;  // every other verb is this one
+  const Scene* scene = nullptr;
+  std::uint64_t phase = 0;
+  bool at_stake = false;     // fork at each step
+  bool scene_ended = false;  // of this phase
   std::uint64_t operations = 0;
   std::uint64_t verbs = 0;
 
@@ -120,10 +134,27 @@ class Session {
   Task<void> client(std::string name, std::uint64_t seed);
   Task<void> one_operation(DiskModel& disk, BlockDevice& device, Rng& rng);
   Task<void> do_write(DiskModel& disk, BlockDevice& device, Rng& rng);
+  Task<void> write_range(DiskModel& disk, BlockDevice& device, std::uint64_t first, std::uint64_t count,
+                         bool force_unit_access);
+  Task<void> zero_range(DiskModel& disk, BlockDevice& device, std::uint64_t first, std::uint64_t count);
   Task<void> do_zero(DiskModel& disk, BlockDevice& device, Rng& rng);
   Task<void> do_read(DiskModel& disk, BlockDevice& device, Rng& rng);
   Task<void> do_flush(DiskModel& disk, BlockDevice& device);
   void start_clients(const std::string& name);
+
+  // Scenes (session_scenes.cpp).
+  Task<void> play();
+  Task<void> play_sweep();
+  Task<void> play_suspects();
+  Task<void> play_marks();
+  Task<void> play_redo();
+  Task<void> play_unsynced();
+  Task<void> play_superblocks();
+  Task<void> scene_disk(std::string name, std::uint64_t blocks);
+  Task<void> scene_write(std::string name, std::uint64_t block, std::uint64_t count);
+  Task<void> scene_snapshot(std::string disk, std::string name);
+  Task<void> scene_remove(std::string disk, std::string name);
+  Task<void> scene_settled();
 
   // Control.
   Task<void> control(std::uint64_t seed);

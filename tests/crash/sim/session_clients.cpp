@@ -120,13 +120,20 @@ Task<void> Session::one_operation(DiskModel& disk, BlockDevice& device, Rng& rng
 
 Task<void> Session::do_write(DiskModel& disk, BlockDevice& device, Rng& rng) {
   const Range range = random_range(rng, disk.size_bytes);
+  const bool unit_access = rng.percent(12);
+  co_await write_range(disk, device, range.first, range.count, unit_access);
+}
+
+Task<void> Session::write_range(DiskModel& disk, BlockDevice& device, std::uint64_t first,
+                                std::uint64_t count, bool force_unit_access) {
+  const Range range{first, count};
   std::vector<Value> values(range.count);
   AlignedBuffer data(range.bytes());
   for (std::uint64_t i = 0; i < range.count; ++i) {
     values[i] = shared_.oracle.new_value();
     fill_sector(data.span().subspan(i * kSectorBytes, kSectorBytes), values[i]);
   }
-  const WriteFlags flags{.force_unit_access = rng.percent(12)};
+  const WriteFlags flags{.force_unit_access = force_unit_access};
   Write* write = shared_.oracle.begin_write(disk, range.first, range.count, values, flags.force_unit_access);
   const std::span<const std::byte> bytes = data.first(range.bytes());
   auto written = co_await device.write(range.offset_bytes(), bytes, flags);
@@ -149,6 +156,16 @@ Task<void> Session::do_zero(DiskModel& disk, BlockDevice& device, Rng& rng) {
   }
   shared_.oracle.end_write(disk, *write, range.first, range.count, done.has_value());
   if (!done) refuse_error("zeroing", done.error());
+}
+
+// A hole.
+Task<void> Session::zero_range(DiskModel& disk, BlockDevice& device, std::uint64_t first,
+                               std::uint64_t count) {
+  Write* write = shared_.oracle.begin_write(disk, first, count, {}, false);
+  const WriteFlags flags;
+  auto done = co_await device.discard(first * kSectorBytes, count * kSectorBytes, flags);
+  shared_.oracle.end_write(disk, *write, first, count, done.has_value());
+  if (!done) refuse_error("a discard", done.error());
 }
 
 Task<void> Session::do_read(DiskModel& disk, BlockDevice& device, Rng& rng) {

@@ -25,9 +25,13 @@ Task<void> Session::start(Moment moment) {
   if (!compare_first) co_await reconcile(moment);
   if (shared_.violation.empty() && !fault()) co_await settle_attachments();
   if (!shared_.violation.empty() || fault()) co_return;
-  for (const auto& [name, disk] : shared_.oracle.disks) start_clients(name);
-  ++tasks_;
-  spawn(control(rng.next()));
+  if (shared_.scene == nullptr) {
+    for (const auto& [name, disk] : shared_.oracle.disks) start_clients(name);
+    ++tasks_;
+    spawn(control(rng.next()));
+  } else if (shared_.phase != 0) {
+    spawn(play());
+  }
   started_ = true;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "layout/superblock.h"
 
@@ -225,8 +226,9 @@ void SimBlockFile::submit_write(IoRequest& request) {
   };
   const bool broken = fails(request.kind);
   const auto mask = static_cast<std::uint8_t>(rng_.next());
-  const auto half = latency();
-  const bool torn = broken || rng_.once_in(2);
+  const auto stall = std::exchange(disk_.stall_next_write, {});
+  const auto half = stall.count() != 0 ? stall : latency();
+  const bool torn = broken || (stall.count() == 0 && rng_.once_in(2));
   if (torn) scheduler_.after(half, [show, mask] { show(mask); });
   scheduler_.after(torn ? half + latency() : half, [this, &request, show, versions, mask, broken] {
     if (!broken) show(0xff);
