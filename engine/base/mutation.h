@@ -78,6 +78,7 @@ enum class Mutation : std::uint8_t {
   kMarksForgotten,          // after a power cut marks do not become suspects
   kNoWriteBack,             // after a failed sync what is read is trusted to stay
   kTailNotVerified,         // the journal's tail is taken without a look at the data
+  kUnnamedEditLeftOut,      // with the name of a snapshot that lost a write goes its new parent
   kSnapshotOverLost,        // a snapshot stands though a write of its epoch was lost
   kLostFreesForgotten,      // what a lost write freed is not freed by the next one that stands
   kLostFreesAnywhere,       // … or by whoever replaces it, also where an older version goes on with it

@@ -60,15 +60,40 @@ std::vector<Extent> look_for_holes(BlockFile& file, std::uint64_t offset, std::u
   return found;
 }
 
+// One thread looks for all, and reads of the map wait behind it: it is given so much at a time. An image of
+// small clusters has thousands of tables in that.
+constexpr std::uint64_t kLookedThroughAtOnce = std::uint64_t{4} << 30;
+
+void append_joined(const std::vector<Extent>& more, std::vector<Extent>& into) {
+  for (const Extent& extent : more) {
+    if (!into.empty() && into.back().allocated == extent.allocated) {
+      into.back().length_bytes += extent.length_bytes;
+    } else {
+      into.push_back(extent);
+    }
+  }
+}
+
 }  // namespace
 
 Task<std::vector<Extent>> base_extents(Scheduler& scheduler, Base& base, std::uint64_t offset_bytes,
                                        std::uint64_t end_bytes, std::size_t max) {
-  if (base.file == nullptr) co_return std::vector<Extent>{{offset_bytes, end_bytes - offset_bytes, true}};
+  std::vector<Extent> found;
+  if (base.file == nullptr) {
+    found.push_back({offset_bytes, end_bytes - offset_bytes, true});
+    co_return found;
+  }
   BlockFile& file = *base.file;
-  auto found = co_await in_background(scheduler, [&file, offset_bytes, end_bytes, max] {
-    return look_for_holes(file, offset_bytes, end_bytes, max);
-  });
+  // One more than is asked for: until then the last may go on.
+  while (offset_bytes < end_bytes && found.size() <= max) {
+    const std::uint64_t until = std::min(end_bytes, offset_bytes + kLookedThroughAtOnce);
+    const auto piece = co_await in_background(scheduler, [&file, offset_bytes, until, max] {
+      return look_for_holes(file, offset_bytes, until, max + 1);
+    });
+    append_joined(piece, found);
+    offset_bytes = found.back().offset_bytes + found.back().length_bytes;
+  }
+  if (found.size() > max) found.resize(max);
   co_return found;
 }
 

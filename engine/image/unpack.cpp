@@ -29,7 +29,10 @@ bool inflate_raw(std::span<const std::byte> packed, std::span<std::byte> into) {
 bool unpack_zstd(std::span<const std::byte> packed, std::span<std::byte> into) {
   const std::unique_ptr<ZSTD_DStream, decltype(&ZSTD_freeDStream)> stream(ZSTD_createDStream(),
                                                                           &ZSTD_freeDStream);
-  if (!stream) return false;
+  // No cluster is larger than 2 MiB; a frame that asks for more memory than twice that is none of QEMU's.
+  constexpr int kMostWindowBits = 22;
+  if (!stream || ZSTD_isError(ZSTD_DCtx_setParameter(stream.get(), ZSTD_d_windowLogMax, kMostWindowBits)))
+    return false;
   ZSTD_inBuffer in{packed.data(), packed.size(), 0};
   ZSTD_outBuffer out{into.data(), into.size(), 0};
   while (out.pos < out.size) {

@@ -404,4 +404,15 @@ std::optional<SuspectsValue> decode_suspects(std::string_view value) {
   return take<SuspectsValue>(value);
 }
 
+NodeValue killed(NodeValue node) {
+  node.state = NodeState::kDead;
+  node.name.clear();
+  node.note.clear();
+  node.expires_unix_ms = 0;
+  node.scheduled = false;
+  node.holds.clear();
+  node.reclaimed_up_to = {};
+  return node;
+}
+
 }  // namespace coppice

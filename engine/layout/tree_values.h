@@ -53,6 +53,9 @@ struct NodeValue {
   bool operator==(const NodeValue&) const = default;
 };
 
+// The same node without what made it a snapshot.
+[[nodiscard]] NodeValue killed(NodeValue node);
+
 // A disk's policies, in a value of version 2; a disk without any is written as it was before there were
 // flags. An engine must not write to a disk of which it does not know a flag.
 inline constexpr std::uint64_t kDiskStrict = 1;  // no block is overwritten in place

@@ -169,11 +169,11 @@ Task<void> Housekeeper::yield_to_guests() {
 
 Task<void> Housekeeper::reclaim() {
   Parts& parts = engine_.parts();
+  const Reclaimer::Pace pace = [this] { return yield_to_guests(); };
   while (!stopping_) {
     while (!stopping_ && reclaim_status_ && engine_.reclaimer().has_work()) {
       step_began_ = scheduler_.now();
-      reclaim_status_ =
-          co_await engine_.reclaimer().sweep_one(stopping_, [this] { return yield_to_guests(); });
+      reclaim_status_ = co_await engine_.reclaimer().sweep_one(stopping_, pace);
     }
     engine_.reclaiming = false;
     reclaimed_.wake_all();

@@ -71,6 +71,7 @@ class TailRedo {
       lost_deletions_;                                          // … and versions, by leaf and epoch
   std::set<std::uint32_t> lost_epochs_;                         // tags of epochs that lost a mapping
   std::unordered_map<std::uint64_t, std::uint32_t> unmatched_;  // block → tag of a lost overwrite
+  std::set<std::string> unnamed_;                               // keys of nodes whose names were left out
 };
 
 // Records for the in-place writes that were in flight: the checksums of what stands there.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 
 #include "base/mutation.h"
 #include "disk/leaf_pins.h"
@@ -136,23 +137,40 @@ bool TailRedo::lost_in(Epoch epoch) const {
          std::ranges::any_of(unmatched_, [tag](const auto& entry) { return entry.second == tag; });
 }
 
+namespace {
+
+// The node that the edit makes a snapshot of, where it is the dead node that a fork has made.
+std::optional<NodeValue> named_by(const Tree& tree, const MetaEdit& edit) {
+  const auto id = id_of_key(edit.key, "node/");
+  if (edit.erase || !id) return std::nullopt;
+  const auto value = decode_node(edit.value);
+  const TreeNode* node = tree.node(NodeId{*id});
+  if (!value || value->state != NodeState::kSnapshot || node == nullptr) return std::nullopt;
+  if (node->value.state != NodeState::kDead) return std::nullopt;
+  return *value;
+}
+
+}  // namespace
+
 // A snapshot is named when all writes of its epoch are staged; without one of them it was not acknowledged
-// either, and stays the dead node that its fork has made - all of a set, or none.
+// either, and stays the dead node that its fork has made - all of a set, or none. Only the name is left out:
+// an edit that carries it may be about something else, as where the end of a sweep above gives the node
+// another parent.
 Result<> TailRedo::apply_edits(std::vector<MetaEdit> edits) {
   ++redo_.applied_;
-  const auto names_snapshot = [&](const MetaEdit& edit, bool lost_only) {
-    const auto id = id_of_key(edit.key, "node/");
-    if (edit.erase || !id) return false;
-    const auto value = decode_node(edit.value);
-    const TreeNode* node = redo_.tree_.node(NodeId{*id});
-    if (!value || value->state != NodeState::kSnapshot || node == nullptr) return false;
-    if (node->value.state != NodeState::kDead) return false;
-    return !lost_only || lost_in(value->epoch);
+  const auto lost = [&](const MetaEdit& edit) {
+    const auto value = named_by(redo_.tree_, edit);
+    return value && (lost_in(value->epoch) || unnamed_.contains(edit.key));
   };
-  const bool lost =
-      std::ranges::any_of(edits, [&](const MetaEdit& edit) { return names_snapshot(edit, true); });
-  if (lost && !mutated(Mutation::kSnapshotOverLost)) {
-    std::erase_if(edits, [&](const MetaEdit& edit) { return names_snapshot(edit, false); });
+  if (std::ranges::any_of(edits, lost) && !mutated(Mutation::kSnapshotOverLost)) {
+    for (MetaEdit& edit : edits) {
+      const auto value = named_by(redo_.tree_, edit);
+      if (!value) continue;
+      unnamed_.insert(edit.key);
+      edit.value = encode(killed(*value));
+    }
+    if (mutated(Mutation::kUnnamedEditLeftOut))
+      std::erase_if(edits, [&](const MetaEdit& edit) { return unnamed_.contains(edit.key); });
   }
   return redo_.apply_edits(edits);
 }

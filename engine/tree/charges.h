@@ -6,6 +6,7 @@
 // Writes under way have their place kept by admit(). Threads: the store's scheduler.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -35,7 +36,7 @@ class Charges {
     if (const auto place = all_.find(disk); place != all_.end()) place->second.blocks += count;
   }
   void freed(DiskId disk, std::uint64_t count) {
-    if (const auto place = all_.find(disk); place != all_.end()) place->second.blocks -= count;
+    if (const auto place = all_.find(disk); place != all_.end()) place->second.blocks -= std::min(place->second.blocks, count);
   }
 
   // Keeps room for a write that makes the disk larger by at most so many blocks. One that does not is always

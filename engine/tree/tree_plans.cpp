@@ -82,15 +82,7 @@ Tree::Edits Tree::plan_holds(NodeId id, std::vector<std::string> tags) const {
 }
 
 Tree::Edits Tree::plan_kill_node(NodeId id) const {
-  NodeValue value = node(id)->value;
-  value.state = NodeState::kDead;
-  value.name.clear();
-  value.note.clear();
-  value.expires_unix_ms = 0;
-  value.scheduled = false;
-  value.holds.clear();
-  value.reclaimed_up_to = {};
-  return {put(node_key(id), encode(value))};
+  return {put(node_key(id), encode(killed(node(id)->value)))};
 }
 
 Tree::Edits Tree::plan_rollback(DiskId disk_id, NodeId to, const std::string& keep_as,

@@ -92,12 +92,14 @@ class Qcow2(StoreTest):
 
     def test_guest_writes_snapshots_and_flatten(self):
         path = self.make("guest", seed=30)
-        kept = open(path, "rb").read()
-        raw = self.raw_of(path)
+        with open(path, "rb") as image:
+            kept = image.read()
+        before = self.raw_of(path)
+        written = shutil.copy(before, self.store.file("written.raw"))
         self.over("guest", path)
         self.store.run("snapshot", "guest@before")
         source = random.Random(31)
-        with open(raw, "r+b") as copy:
+        with open(written, "r+b") as copy:
             disk = nbd.NBD()
             disk.connect_uri(self.store.uri("guest"))
             for _ in range(300):
@@ -108,14 +110,15 @@ class Qcow2(StoreTest):
                 copy.seek(offset)
                 copy.write(content)
             disk.shutdown()
-        self.same(raw, "guest")
-        self.same(self.raw_of(path), "guest@before")
+        self.same(written, "guest")
+        self.same(before, "guest@before")
         self.assertIn("guest@before", self.refused("flatten", "guest", says=("guest",)))
         self.store.run("rm", "guest@before")
         self.store.run("flatten", "guest", "--wait")
-        self.assertEqual(open(path, "rb").read(), kept)
+        with open(path, "rb") as image:
+            self.assertEqual(image.read(), kept)
         os.remove(path)
-        self.same(raw, "guest")
+        self.same(written, "guest")
 
     def test_holes_are_told_as_such(self):
         path = self.store.file("sparse.qcow2")
@@ -168,7 +171,8 @@ class Qcow2(StoreTest):
 
     def test_a_damaged_table_is_an_error_and_nothing_worse(self):
         whole = self.make("whole", seed=70, writes=80)
-        image = open(whole, "rb").read()
+        with open(whole, "rb") as file:
+            image = file.read()
         l1_entries, l1_offset = struct.unpack_from(">IQ", image, 36)
         tables = [struct.unpack_from(">Q", image, l1_offset + 8 * i)[0] & 0x00FFFFFFFFFFFE00 for i in range(l1_entries)]
         places = [(0, 104), (l1_offset, 8 * l1_entries)] + [(table, 4096) for table in tables if table]

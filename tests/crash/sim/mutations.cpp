@@ -68,6 +68,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kMarksForgotten, "marks-forgotten"},
     {Mutation::kNoWriteBack, "no-write-back", "--faults"},
     {Mutation::kTailNotVerified, "tail-not-verified"},
+    {Mutation::kUnnamedEditLeftOut, "unnamed-edit-left-out", "--scene unnamed"},
     {Mutation::kSnapshotOverLost, "snapshot-over-lost", "--branch-every 40", true},
     {Mutation::kLostFreesForgotten, "lost-frees-forgotten"},
     {Mutation::kLostFreesAnywhere, "lost-frees-anywhere", "--branch-every 40", true},

@@ -75,7 +75,8 @@ struct DiskModel {
   std::map<std::string, SnapshotModel> bookmarks;  // what snapshots held whose data was given up; exact
   std::int64_t removed_ms = 0;                     // in the trash: since when
   std::uint64_t quota_bytes = 0;                   // 0: none
-  std::optional<std::uint64_t> quota_over;         // what it had when that was last looked at
+  std::optional<std::uint64_t> quota_over;         // what it had when that was last looked at …
+  std::uint64_t quota_nodes = 0;                   // … and how many nodes there had been
   Schedule schedule;
   std::int64_t scheduled_last_ms = 0;
   [[nodiscard]] bool held() const {

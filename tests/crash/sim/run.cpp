@@ -121,10 +121,11 @@ class Run {
       auto* session = new Session(shared_);
       begin(*session);
       if (!step_until(*session, kHangSteps, [&] { return shared_.scene_ended; }) && going())
-        shared_.violate("the scene does not come to its end");
+        shared_.violate("scene: it does not come to its end");
       if (!going() || phase == scene.phases) break;
       crash(*session, scene.crash);
     }
+    if (going() && branches_ == 0) shared_.violate("scene: it came to no crash");
     shared_.at_stake = false;
     shared_.phase = 0;
   }

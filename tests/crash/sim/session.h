@@ -147,6 +147,7 @@ class Session {
   Task<void> play_sweep();
   Task<void> play_suspects();
   Task<void> play_marks();
+  Task<void> play_unnamed();
   Task<void> play_redo();
   Task<void> play_unsynced();
   Task<void> play_superblocks();
