@@ -103,7 +103,6 @@ class StoreImpl final : public Store {
   Task<Outcome<>> change(std::function<Tree::Edits()> plan, std::string object);
   Task<Outcome<>> finish(std::uint64_t position, std::string object);
 
-  // The bodies of the verbs that change something, one at a time.
   // A verb that changes something: where that may be, and with no other one beside it. `verb` does not begin
   // before.
   template <class T>
@@ -115,6 +114,7 @@ class StoreImpl final : public Store {
     verbs_.unlock();
     co_return done;
   }
+  // The bodies of those verbs.
   Task<Outcome<>> do_create(std::string name, std::uint64_t size_bytes, DiskPolicy policy);
   Task<Outcome<std::uint64_t>> do_create_over(std::string name, std::uint64_t size_bytes, DiskPolicy policy,
                                               BaseSource base);
