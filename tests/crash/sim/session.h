@@ -199,6 +199,7 @@ class Session {
   Task<void> count_charges();
   // … of schedules (session_schedules.cpp).
   Task<void> verb_schedule(Rng& rng);
+  static void note_schedule(DiskModel& disk, const Schedule& rules);
   void capture_scheduled();
   Task<void> settle_scheduled(bool acknowledged);
   void settle_schedule(DiskModel& disk, const std::vector<NodeInfo>& nodes, bool acknowledged);

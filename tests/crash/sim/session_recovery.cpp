@@ -115,7 +115,8 @@ Task<void> Session::settle_pending() {
     auto plan = co_await process_.store->schedule(disk.name, std::nullopt);
     if (verb.kind == Kind::kQuota && info && info->quota.limit_bytes == verb.size)
       note_quota(disk, verb.size);
-    if (verb.kind == Kind::kSchedule && plan && plan->rules == verb.schedule) disk.schedule = verb.schedule;
+    if (verb.kind == Kind::kSchedule && plan && plan->rules == verb.schedule)
+      note_schedule(disk, verb.schedule);
   }
   if (verb.kind == Kind::kTrash || verb.kind == Kind::kUndelete) co_await settle_trash(verb);
   verb = {};

@@ -36,8 +36,14 @@ Task<void> Session::verb_schedule(Rng& rng) {
   const Schedule rules = verb.schedule;
   auto done = co_await process_.store->set_schedule(name, rules);
   conclude(done.has_value());
-  if (done) disk.schedule = rules;
+  if (done) note_schedule(disk, rules);
   if (!done) failed_rightly(done.error(), "schedule");
+}
+
+// With the schedule goes what it remembers.
+void Session::note_schedule(DiskModel& disk, const Schedule& rules) {
+  disk.schedule = rules;
+  if (!rules.on()) disk.scheduled_last_ms = 0;
 }
 
 // What snapshots that are taken now may hold.
