@@ -148,6 +148,8 @@ class Session {
   Task<void> play_suspects();
   Task<void> play_marks();
   Task<void> play_unnamed();
+  Task<void> write_on();
+  Task<void> flush_on();
   Task<void> play_redo();
   Task<void> play_unsynced();
   Task<void> play_superblocks();

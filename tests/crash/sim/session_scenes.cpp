@@ -119,17 +119,18 @@ Task<void> Session::play() {
 
 // The older of two snapshots goes while the sweep of the younger one is under way.
 Task<void> Session::play_sweep() {
-  co_await scene_disk("d", 200);
+  constexpr std::uint64_t kBlocks = 12 * kLeafBlocks;
+  co_await scene_disk("d", kBlocks);
   for (const char* name : {"s1", "s2", ""}) {
-    for (const std::uint64_t block : std::to_array<std::uint64_t>({0, 64, 128}))
-      co_await scene_write("d", block, 1);
+    for (std::uint64_t block = 0; block < kBlocks; block += kLeafBlocks) co_await scene_write("d", block, 1);
     if (*name != 0) co_await scene_snapshot("d", name);
   }
   co_await scene_settled();
-  shared_.at_stake = true;
   co_await scene_remove("d", "s2");
+  co_await sleep_for(process_.scheduler, microseconds(shared_.rng.below(1500)));
+  shared_.at_stake = true;
   co_await scene_remove("d", "s1");
-  co_await sleep_for(process_.scheduler, microseconds(3000));
+  co_await sleep_for(process_.scheduler, microseconds(500));
 }
 
 // A block in one slab is torn; it is accepted, and another slab gets a mark before anything is committed.
@@ -178,22 +179,47 @@ Task<void> Session::play_marks() {
   co_await process_.engine->checkpointer().run();
 }
 
-// Snapshots are taken while a sweep ends above them, which makes them another node's children: one that lost
-// a write is without a name then, but not without its parent.
+// Snapshots are taken while a sweep ends above them, which makes them another node's children. One that lost
+// a write is without a name then, but not without its parent: else its sweep would free what the first
+// snapshot holds and a head that goes on writing does not.
 Task<void> Session::play_unnamed() {
-  co_await scene_disk("d", 200);
-  for (const char* name : {"s1", "s2", ""}) {
-    co_await scene_write("d", 0, 4);
-    if (*name != 0) co_await scene_snapshot("d", name);
-  }
+  co_await scene_disk("d", 2 * kLeafBlocks);
+  co_await scene_write("d", 0, kLeafBlocks);
+  co_await scene_snapshot("d", "s1");
+  co_await scene_write("d", 0, 4);
+  co_await scene_snapshot("d", "s2");
+  co_await scene_write("d", 0, 4);
   co_await scene_settled();
-  co_await scene_remove("d", "s2");
+  tasks_ += 2;
+  spawn(write_on());
+  spawn(flush_on());
   shared_.at_stake = true;
+  std::string last = "s2";
   for (const char* name : {"s3", "s4", "s5", "s6"}) {
-    co_await sleep_for(process_.scheduler, microseconds(shared_.rng.below(200)));
+    co_await scene_remove("d", last);
+    co_await sleep_for(process_.scheduler, microseconds(shared_.rng.below(300)));
     co_await scene_write("d", 2, 4);
     co_await scene_snapshot("d", name);
+    last = name;
   }
+}
+
+// A client that writes block behind block.
+Task<void> Session::write_on() {
+  for (std::uint64_t block = 8; block < kLeafBlocks && !shared_.scene_ended; ++block) {
+    co_await scene_write("d", block, 1);
+    co_await sleep_for(process_.scheduler, microseconds(shared_.rng.below(100)));
+  }
+  --tasks_;
+}
+
+// … and one that flushes.
+Task<void> Session::flush_on() {
+  while (!shared_.scene_ended) {
+    co_await do_flush(*shared_.oracle.disks["d"], *open_["d"]->device);
+    co_await sleep_for(process_.scheduler, microseconds(shared_.rng.below(30)));
+  }
+  --tasks_;
 }
 
 // A snapshot is the last thing that is durable, and one of its writes was replaced before it.
