@@ -34,8 +34,8 @@ FILL = """
 set -e
 for each in 1 2 3 4; do
   ( set -e; mkdir /mnt/d$each
-    for file in 1 2 3 4; do
-      dd if=/dev/urandom of=/mnt/d$each/f$file bs=64K count=16 conv=fsync status=none
+    for file in 1 2 3; do
+      dd if=/dev/urandom of=/mnt/d$each/f$file bs=64K count=8 conv=fsync status=none
     done ) &
   writers="$writers $!"
 done
@@ -105,7 +105,7 @@ class KernelClient(unittest.TestCase):
         self.connected.add(device)
 
     def disconnect(self, device="nbd0"):
-        self.in_guest(f"nbd-client -d /dev/{device} && ! nbd-client -c /dev/{device}")
+        self.in_guest(f"nbd-client -d /dev/{device} && [ ! -e /sys/block/{device}/pid ]")
         self.connected.remove(device)
 
     def setUp(self):
@@ -166,8 +166,8 @@ class KernelClient(unittest.TestCase):
         self.assert_queue(queue, logical_block_size=512, physical_block_size=512, discard_granularity=512)
         # Linux 6.1 discards as much as a bio holds, and has no write-zeroes on NBD: it sends zeroes.
         self.assert_queue(queue, discard_max_bytes=((1 << 32) - 1) << 9, write_zeroes_max_bytes=0)
-        self.in_guest("dd if=/dev/urandom of=/dev/nbd0 bs=1M count=2 oflag=direct status=none")
-        self.in_guest("dd if=/dev/urandom of=/dev/nbd0 bs=1M count=2 seek=6142 oflag=direct status=none")
+        write = "dd if=/dev/urandom of=/dev/nbd0 bs=1M count=2 oflag=direct status=none"
+        self.in_guest(f"{write} && {write} seek=6142")
         self.assertEqual(self.frees("large"), 4 * MIB)
         self.in_guest("blkdiscard -f /dev/nbd0")
         self.assertEqual(self.frees("large"), 0)
@@ -197,20 +197,20 @@ class KernelClient(unittest.TestCase):
             self.assertEqual(copy.read(), (b"coppice\n" * 256))
 
     def test_file_system(self):
-        size = 1 << 30
+        size = 512 * MIB
         self.create("files", size)
         self.connect("files")
         self.in_guest("mkfs.ext4 -q -b 4096 -E root_owner=0:0 /dev/nbd0 && mount -o noinit_itable /dev/nbd0 /mnt")
         sums = parse_sums(self.in_guest(FILL))
-        self.assertEqual(len(sums), 17)
+        self.assertEqual(len(sums), 13)
         before = self.frees("files")
         self.in_guest("rm -r /mnt/d4 && sync && fstrim /mnt")
-        self.assertLessEqual(self.frees("files"), before - 3 * MIB)
+        self.assertLessEqual(self.frees("files"), before - MIB)
         self.in_guest("umount /mnt && e2fsck -f -n /dev/nbd0")
         self.disconnect()
         self.assertEqual(self.kernel_said(), [])
         left = {path: digest for path, digest in sums.items() if not path.startswith("./d4/")}
-        self.assertEqual(len(left), 13)
+        self.assertEqual(len(left), 10)
         self.assertEqual(self.host_sums("files", size), left)
 
         # The kernel of the guest finds them as well, on a device and by connections of another time.
@@ -227,20 +227,18 @@ class KernelClient(unittest.TestCase):
         self.create("raw", size)
         self.connect("raw")
         self.in_guest("perl -e 'print q(x) x (16 << 20)' | dd of=/dev/nbd0 bs=1M iflag=fullblock oflag=direct status=none")
-        self.in_guest("blkdiscard -o 1M -l 4M /dev/nbd0")
-        self.in_guest("blkdiscard -o 8389120 -l 5120 /dev/nbd0")  # from 512 behind 8 MiB on
-        self.in_guest("blkdiscard -z -o 10486272 -l 1050112 /dev/nbd0")  # from 512 behind 10 MiB on
+        holes = ((MIB, 4 * MIB, ""), (8 * MIB + 512, 5120, ""), (10 * MIB + 512, MIB + 1536, "-z"))
+        self.in_guest(" && ".join(f"blkdiscard {how} -o {offset} -l {length} /dev/nbd0" for offset, length, how in holes))
         self.disconnect()
         with open(self.host_copy("raw", size), "rb") as copy:
             data = copy.read()
-        holes = ((MIB, 4 * MIB), (8 * MIB + 512, 5120), (10 * MIB + 512, 1050112))
         end = 0
-        for offset, length in (*holes, (size, 0)):
+        for offset, length, _ in (*holes, (size, 0, "")):
             self.assertEqual(data[end:offset].strip(b"x"), b"", f"changed between {end} and {offset}")
             end = offset + length
         self.assertEqual(data[MIB : 5 * MIB].strip(b"\0"), b"")
         # Of a discard that is no whole block the kernel promises nothing; zeroes are zeroes.
-        self.assertEqual(data[holes[2][0] : sum(holes[2])].strip(b"\0"), b"")
+        self.assertEqual(data[holes[2][0] : sum(holes[2][:2])].strip(b"\0"), b"")
 
     def test_snapshot_is_read_only(self):
         self.create("base", 2 * MIB)
@@ -253,8 +251,7 @@ class KernelClient(unittest.TestCase):
         self.assert_queue(self.queue("nbd1"), size=2 * MIB // 512, ro=1, discard_max_bytes=0)
         write = self.in_guest("dd if=/dev/zero of=/dev/nbd1 bs=4096 count=1 oflag=direct status=none", expect=1)
         self.assertIn("Operation not permitted", write)
-        self.in_guest("blkdiscard -f /dev/nbd1", expect=1)
-        self.in_guest("blkdiscard -z -f /dev/nbd1", expect=1)
+        self.in_guest("! blkdiscard -f /dev/nbd1 && ! blkdiscard -z -f /dev/nbd1")
         self.in_guest("yes first | head -c 2M | cmp - /dev/nbd1 && yes other | head -c 2M | cmp - /dev/nbd0")
         self.disconnect("nbd1")
         self.disconnect()
@@ -275,8 +272,7 @@ class KernelClient(unittest.TestCase):
         self.disconnect()
         self.serve()
         self.connect("dying", "nbd1")
-        self.in_guest("e2fsck -p /dev/nbd1 || [ $? -eq 1 ]")
-        self.in_guest("e2fsck -f -n /dev/nbd1")
+        self.in_guest("{ e2fsck -p /dev/nbd1 || [ $? -eq 1 ]; } && e2fsck -f -n /dev/nbd1")
         self.disconnect("nbd1")
         self.guest.run("dmesg -c")
         found = self.host_sums("dying", size)
