@@ -15,7 +15,7 @@ out=${1:?usage: make_guest_disk.sh OUT.raw}
 packages=(
   base-files base-passwd bash coreutils dash debianutils diffutils dpkg e2fsprogs findutils grep gzip
   hostname less libc-bin login mawk mount ncurses-base procps sed sysvinit-utils tar usr-is-merged
-  util-linux busybox-static
+  util-linux busybox-static perl-base nbd-client
 )
 disk_mib=512
 partition_mib=511 # from 1 MiB on; GRUB's core stands in the gap before it
@@ -96,6 +96,24 @@ list_debs() {
     install "${packages[@]}" | awk -v dir="$cache/debs/" '{ print dir $2 }'
 }
 
+# For tests with the kernel's own NBD client: what `busybox modprobe` finds in the guest.
+install_modules() { # KERNEL-FOLDER RELEASE
+  local from=$1/lib/modules/$2 to=$root/usr/lib/modules/$2 name path
+  [[ -d $from ]] || from=$1/usr/lib/modules/$2
+  mkdir -p "$to"
+  for name in virtio_ring virtio failover net_failover virtio_net nbd; do
+    path=$(cd "$from" && find kernel -name "$name.ko*" | head -n 1)
+    [[ -n $path ]] || continue # built into this kernel
+    mkdir -p "$to/$(dirname "$path")"
+    case $path in
+      *.xz) xz -dc "$from/$path" >"$to/${path%.xz}" ;;
+      *) cp "$from/$path" "$to/$path" ;;
+    esac
+  done
+  cp "$from"/modules.{builtin,builtin.modinfo,order} "$to"
+  depmod -b "$root" "$2"
+}
+
 # ext4 is built into Debian's cloud kernel; the virtio disk isn't, so an initramfs brings its modules.
 make_boot() {
   local kernel=$work/kernel initramfs=$work/initramfs release module
@@ -104,6 +122,7 @@ make_boot() {
   release=$(basename "$(echo "$kernel"/boot/vmlinuz-*)")
   release=${release#vmlinuz-}
   cp "$kernel/boot/vmlinuz-$release" "$root/boot/vmlinuz"
+  install_modules "$kernel" "$release"
   cp "$root/usr/bin/busybox" "$initramfs/bin/busybox"
   install -m 755 "$here/guest/initramfs-init" "$initramfs/init"
   local number=0
