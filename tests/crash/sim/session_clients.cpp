@@ -81,6 +81,9 @@ Task<void> Session::client(std::string name, std::uint64_t seed) {
   Rng rng(seed);
   const std::uint64_t quiet = shared_.machine.shape.quiet ? 12000 : 0;
   const std::uint64_t think = quiet != 0 ? quiet : rng.once_in(3) ? rng.between(1, 1000) : 0;
+  // A disk that may take nothing, and holds nothing, answers at once: others would never have their turn.
+  constexpr unsigned kMostAtOnce = 100;
+  unsigned at_once = 0;
   while (!stopping_ && shared_.violation.empty()) {
     auto disk = shared_.oracle.disks.find(name);
     if (disk == shared_.oracle.disks.end()) break;
@@ -91,8 +94,11 @@ Task<void> Session::client(std::string name, std::uint64_t seed) {
     }
     ++open.users;
     ++shared_.operations;
+    const std::uint64_t step = process_.scheduler.steps();
     co_await one_operation(*disk->second, *open.device, rng);
     --open.users;
+    at_once = process_.scheduler.steps() == step ? at_once + 1 : 0;
+    if (at_once >= kMostAtOnce) co_await sleep_for(process_.scheduler, std::chrono::microseconds(1));
     if (think != 0) co_await sleep_for(process_.scheduler, std::chrono::microseconds(rng.between(1, think)));
   }
   --tasks_;
