@@ -36,7 +36,8 @@ class Charges {
     if (const auto place = all_.find(disk); place != all_.end()) place->second.blocks += count;
   }
   void freed(DiskId disk, std::uint64_t count) {
-    if (const auto place = all_.find(disk); place != all_.end()) place->second.blocks -= std::min(place->second.blocks, count);
+    if (const auto place = all_.find(disk); place != all_.end())
+      place->second.blocks -= std::min(place->second.blocks, count);
   }
 
   // Keeps room for a write that makes the disk larger by at most so many blocks. One that does not is always
