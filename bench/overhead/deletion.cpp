@@ -121,7 +121,7 @@ void deletion(Lab& lab) {
   EngineSide& engine = lab.engine();
   lab.write_free_space();
   Scene scene(lab, lab.options().quick ? kQuickSnapshots : kSnapshots);
-  const std::size_t share = scene.total() / (2 * lab.options().pairs);
+  const std::size_t share = scene.total() / (std::size_t{2} * lab.options().pairs);
   const std::uint64_t foretold = scene.foretold_bytes();
   const std::uint64_t before = engine.pool_used_bytes();
   const auto writing = run_half(lab, scene, Kind::kWrite, share);

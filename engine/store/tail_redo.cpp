@@ -147,7 +147,7 @@ std::optional<NodeValue> named_by(const Tree& tree, const MetaEdit& edit) {
   const TreeNode* node = tree.node(NodeId{*id});
   if (!value || value->state != NodeState::kSnapshot || node == nullptr) return std::nullopt;
   if (node->value.state != NodeState::kDead) return std::nullopt;
-  return *value;
+  return value;
 }
 
 }  // namespace
