@@ -143,7 +143,7 @@ namespace {
 std::optional<NodeValue> named_by(const Tree& tree, const MetaEdit& edit) {
   const auto id = id_of_key(edit.key, "node/");
   if (edit.erase || !id) return std::nullopt;
-  const auto value = decode_node(edit.value);
+  auto value = decode_node(edit.value);
   const TreeNode* node = tree.node(NodeId{*id});
   if (!value || value->state != NodeState::kSnapshot || node == nullptr) return std::nullopt;
   if (node->value.state != NodeState::kDead) return std::nullopt;
