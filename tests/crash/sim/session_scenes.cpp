@@ -264,7 +264,7 @@ Task<void> Session::play_superblocks() {
   co_await scene_settled();
   DiskModel& disk = *shared_.oracle.disks["x"];
   BlockDevice& device = *open_["x"]->device;
-  co_await zero_range(disk, device, 0, 8 * kSectorsPerBlock);
+  co_await zero_range(disk, device, 0, std::uint64_t{8} * kSectorsPerBlock);
   co_await do_flush(disk, device);
   shared_.damage_allowed = true;
   shared_.machine.disk.faults = {.fail_sync_in = 1, .of_superblocks = true};
