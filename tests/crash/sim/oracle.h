@@ -79,6 +79,7 @@ struct DiskModel {
   std::uint64_t quota_nodes = 0;                   // … and how many nodes there had been
   Schedule schedule;
   std::int64_t scheduled_last_ms = 0;
+  std::int64_t scheduled_perhaps_ms = 0;  // or this: a crash came between the snapshot and the answer
   [[nodiscard]] bool held() const {
     return std::ranges::any_of(snapshots, [](const auto& entry) { return !entry.second.holds.empty(); });
   }

@@ -42,11 +42,18 @@ Shape shape_of(const RunOptions& options, Rng& rng) {
   return shape;
 }
 
+// Neighbouring seeds give one stream, a draw apart. Random programs go their own ways in it; a scene, which
+// draws little, would fall into step with the one before, and many seeds be one.
+Rng rng_of(const RunOptions& options) {
+  Rng rng(options.seed);
+  return options.scene.empty() ? rng : Rng(rng.next());
+}
+
 class Run {
  public:
   explicit Run(const RunOptions& options)
       : options_(options),
-        rng_(options.seed),
+        rng_(rng_of(options)),
         machine_(rng_, shape_of(options, rng_)),
         shared_{
             .rng = rng_, .machine = machine_, .oracle = {}, .pending = {}, .violation = {}, .favour = {}} {}

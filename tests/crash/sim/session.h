@@ -124,6 +124,7 @@ class Session {
   Task<void> check_head(DiskModel& disk, Moment moment);
   Task<void> check_snapshot(DiskModel& disk, std::string name);
   Task<void> check_store(bool running);
+  Task<void> count_blocks();
   Task<void> compare_copy();
   Task<void> print_dump(CheckReport report);
   Task<Result<>> read_all(Spec spec, std::vector<std::byte>& into);

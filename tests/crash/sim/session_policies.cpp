@@ -86,6 +86,9 @@ Task<void> Session::verb_policies(Rng& rng) {
   for (DiskModel* disk : watched) ++disk->watchers;
   auto done = co_await process_.store->run_policies();
   capture_scheduled();
+  // Of one disk that fails a run only tells, and memory is ahead of what is durable then: what has happened
+  // is seen behind the crash.
+  if (fault()) co_return conclude(false);
   for (DiskModel* disk : watched) --disk->watchers;
   if (done) {
     co_await settle_scheduled(true);

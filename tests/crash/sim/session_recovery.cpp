@@ -8,6 +8,7 @@
 #include "coppice/aligned_buffer.h"
 #include "session.h"
 #include "store/meta_restore.h"
+#include "tree/fate.h"
 
 namespace coppice::sim {
 
@@ -250,6 +251,20 @@ Task<void> Session::check_store(bool running) {
   if (!running && shared_.violation.empty()) co_await compare_copy();
 }
 
+// Behind the reclaimer: what is taken is what disks and snapshots see. check looks at all that the map holds,
+// so a version that nobody sees any more speaks for its blocks there.
+Task<void> Session::count_blocks() {
+  Tree& tree = process_.engine->tree();
+  std::vector<NodeId> alive;
+  for (const auto& [id, node] : tree.nodes())
+    if (node.value.state != NodeState::kDead) alive.push_back(id);
+  const std::uint64_t taken = process_.engine->parts().allocator.copy_owned().data_blocks();
+  auto seen = co_await seen_blocks(tree, process_.engine->map(), std::move(alive));
+  if (!seen || fault() || *seen == taken) co_return;
+  if (shared_.dump) co_await print_dump({});
+  shared_.violate(fmt::format("{} blocks are taken, and disks and snapshots see {}", taken, *seen));
+}
+
 // With nobody at work, behind a checkpoint: the copy in the pool is the map, key by key.
 Task<void> Session::compare_copy() {
   Pool& pool = process_.engine->parts().pool;
@@ -327,6 +342,7 @@ Task<void> Session::finish(bool close) {
   if (shared_.violation.empty()) co_await check_all(Moment::kNone);
   doing_ = "checking";
   if (shared_.violation.empty()) co_await check_store(true);
+  if (shared_.violation.empty()) co_await count_blocks();
   if (shared_.violation.empty()) co_await count_charges();
   doing_ = "closing";
   if (close && shared_.violation.empty()) {

@@ -11,7 +11,8 @@ namespace coppice::sim {
 namespace {
 
 using std::chrono::microseconds;
-constexpr std::chrono::nanoseconds kLongWrite = microseconds(9000);
+constexpr std::chrono::nanoseconds kLongWrite = microseconds(40000);
+constexpr std::chrono::nanoseconds kLongSync = microseconds(1000);
 
 }  // namespace
 
@@ -21,7 +22,7 @@ const Scene* find_scene(std::string_view name) {
                                                     {"marks", 1, false, Crash::kPower},
                                                     {"unnamed", 1, false, Crash::kPower},
                                                     {"redo", 2, true, Crash::kPower},
-                                                    {"unsynced", 1, false, Crash::kKill},
+                                                    {"unsynced", 2, true, Crash::kKill},
                                                     {"superblocks", 2, true, Crash::kKill}}};
   for (const Scene& scene : kScenes)
     if (scene.name == name) return &scene;
@@ -179,68 +180,80 @@ Task<void> Session::play_marks() {
   co_await process_.engine->checkpointer().run();
 }
 
-// Snapshots are taken while a sweep ends above them, which makes them another node's children. One that lost
-// a write is without a name then, but not without its parent: else its sweep would free what the first
-// snapshot holds and a head that goes on writing does not.
+// A snapshot is taken when the sweep of the one above it has done all its steps and not ended yet: its end
+// makes the new one another node's child. What was written for the new one, its name and that end are on
+// their way at the same time. Where a write is lost, it is the name alone that goes: without the parent, the
+// new one's sweep would free what the first snapshot holds and a head that goes on writing does not.
 Task<void> Session::play_unnamed() {
-  co_await scene_disk("d", 2 * kLeafBlocks);
+  SimDisk& machine = shared_.machine.disk;
+  Parts& parts = process_.engine->parts();
+  co_await scene_disk("d", kLeafBlocks);
   co_await scene_write("d", 0, kLeafBlocks);
   co_await scene_snapshot("d", "s1");
   co_await scene_write("d", 0, 4);
   co_await scene_snapshot("d", "s2");
   co_await scene_write("d", 0, 4);
   co_await scene_settled();
+  const NodeId swept = parts.tree.find_snapshot(parts.tree.find_disk("d")->id, "s2")->id;
+  co_await scene_remove("d", "s2");
+  // A sweep rests behind a step, for longer than that took.
+  machine.stall_next_sync = kLongSync;
+  while (parts.tree.node(swept)->value.reclaimed_up_to.value == 0 ||
+         parts.journal.durable() < parts.journal.staged())
+    co_await sleep_for(process_.scheduler, microseconds(1));
+  co_await scene_write("d", 8, 1);
+  machine.stall_next_sync = kLongWrite;
   tasks_ += 2;
-  spawn(write_on());
   spawn(flush_on());
-  shared_.at_stake = true;
-  std::string last = "s2";
-  for (const char* name : {"s3", "s4", "s5", "s6"}) {
-    co_await scene_remove("d", last);
-    co_await sleep_for(process_.scheduler, microseconds(shared_.rng.below(300)));
-    co_await scene_write("d", 2, 4);
-    co_await scene_snapshot("d", name);
-    last = name;
-  }
+  while (machine.stall_next_sync.count() != 0) co_await sleep_for(process_.scheduler, microseconds(1));
+  co_await scene_write("d", 16, 1);
+  spawn(write_on());
+  co_await scene_snapshot("d", "s3");
 }
 
-// A client that writes block behind block.
-Task<void> Session::write_on() {
-  for (std::uint64_t block = 8; block < kLeafBlocks && !shared_.scene_ended; ++block) {
-    co_await scene_write("d", block, 1);
-    co_await sleep_for(process_.scheduler, microseconds(shared_.rng.below(100)));
-  }
-  --tasks_;
-}
-
-// … and one that flushes.
+// A client that flushes once; what comes behind that is at stake.
 Task<void> Session::flush_on() {
-  while (!shared_.scene_ended) {
-    co_await do_flush(*shared_.oracle.disks["d"], *open_["d"]->device);
-    co_await sleep_for(process_.scheduler, microseconds(shared_.rng.below(30)));
-  }
+  co_await do_flush(*shared_.oracle.disks["d"], *open_["d"]->device);
+  shared_.at_stake = true;
   --tasks_;
 }
 
-// A snapshot is the last thing that is durable, and one of its writes was replaced before it.
+// … and one that writes behind the snapshot.
+Task<void> Session::write_on() {
+  while (shared_.pending.kind != PendingVerb::Kind::kSnapshot)
+    co_await sleep_for(process_.scheduler, microseconds(1));
+  co_await scene_write("d", 32, 8);
+  --tasks_;
+}
+
+// A snapshot is the last thing that is durable, and its writes were replaced before it. What they freed is
+// one run, so long that a segment of the copy's log has room there.
 Task<void> Session::play_redo() {
+  constexpr std::uint64_t kPiece = 60;
   if (shared_.phase != 1) co_return;
-  co_await scene_disk("x", 64);
+  co_await scene_disk("x", 2 * kPiece);
   co_await scene_write("x", 0, 4);
   co_await scene_settled();
-  co_await scene_write("x", 8, 4);
-  co_await scene_write("x", 8, 4);
+  for (const std::uint64_t block : {std::uint64_t{0}, kPiece, kPiece, std::uint64_t{0}})
+    co_await scene_write("x", block, kPiece);
   co_await scene_snapshot("x", "s");
 }
 
 // A batch is there to see, and neither durable nor in the staging file any more.
 Task<void> Session::play_unsynced() {
+  if (shared_.phase != 1) co_return;
   co_await scene_disk("x", 64);
   co_await scene_write("x", 0, 4);
   co_await scene_settled();
   co_await scene_write("x", 8, 4);
-  shared_.at_stake = true;
-  co_await do_flush(*shared_.oracle.disks["x"], *open_["x"]->device);
+  const Staging& staging = process_.engine->parts().journal.staging();
+  ++tasks_;
+  spawn([](Session& session) -> Task<void> {
+    co_await session.do_flush(*session.shared_.oracle.disks["x"], *session.open_["x"]->device);
+    --session.tasks_;
+  }(*this));
+  while (staging.used_bytes() != 0) co_await sleep_for(process_.scheduler, microseconds(1));
+  if (tasks_ == 0) shared_.violate("scene: the flush is done already");
 }
 
 // The superblock that names a segment of the log is there to see, and was not synced.
@@ -251,7 +264,7 @@ Task<void> Session::play_superblocks() {
   co_await scene_settled();
   DiskModel& disk = *shared_.oracle.disks["x"];
   BlockDevice& device = *open_["x"]->device;
-  co_await zero_range(disk, device, 0, 8 * kSectorsPerBlock);
+  co_await zero_range(disk, device, 0, std::uint64_t{8} * kSectorsPerBlock);
   co_await do_flush(disk, device);
   shared_.damage_allowed = true;
   shared_.machine.disk.faults = {.fail_sync_in = 1, .of_superblocks = true};

@@ -17,8 +17,8 @@ std::vector<std::int64_t> times_of(const DiskModel& disk) {
   return times;
 }
 
-bool due(const DiskModel& disk, std::int64_t now) {
-  return disk.schedule.on() && is_due(times_of(disk), disk.schedule, disk.scheduled_last_ms, now);
+bool due(const DiskModel& disk, std::int64_t last_ms, std::int64_t now) {
+  return disk.schedule.on() && is_due(times_of(disk), disk.schedule, last_ms, now);
 }
 
 }  // namespace
@@ -43,7 +43,7 @@ Task<void> Session::verb_schedule(Rng& rng) {
 // With the schedule goes what it remembers.
 void Session::note_schedule(DiskModel& disk, const Schedule& rules) {
   disk.schedule = rules;
-  if (!rules.on()) disk.scheduled_last_ms = 0;
+  if (!rules.on()) disk.scheduled_last_ms = disk.scheduled_perhaps_ms = 0;
 }
 
 // What snapshots that are taken now may hold.
@@ -70,7 +70,8 @@ Task<void> Session::settle_scheduled(bool acknowledged) {
 
 void Session::settle_schedule(DiskModel& disk, const std::vector<NodeInfo>& nodes, bool acknowledged) {
   const std::int64_t now = shared_.machine.wall_ms;
-  const bool was_due = due(disk, now);
+  const bool was_due = due(disk, disk.scheduled_last_ms, now);
+  const bool surely = was_due && due(disk, disk.scheduled_perhaps_ms, now);
   std::set<std::string> there;
   std::vector<const NodeInfo*> made;
   for (const NodeInfo& node : nodes) {
@@ -86,12 +87,12 @@ void Session::settle_schedule(DiskModel& disk, const std::vector<NodeInfo>& node
     return;
   }
   const bool told = process_.notices.find("the schedule of disk " + disk.name + ":") != std::string::npos;
-  if (acknowledged && was_due && made.empty() && !told && !fault())
+  if (acknowledged && surely && made.empty() && !told && !fault())
     shared_.violate("the schedule of " + disk.name + " has taken none, and says nothing");
   for (const NodeInfo* node : made) {
     SnapshotModel& model = disk.snapshots[node->snapshot] = std::move(captured->second);
     model.scheduled_ms = node->created_unix_ms;
-    if (acknowledged) disk.scheduled_last_ms = now;
+    (acknowledged ? disk.scheduled_last_ms : disk.scheduled_perhaps_ms) = now;
   }
   const std::vector<std::int64_t> times = times_of(disk);
   const std::vector<Kept> kept = retention(times, disk.schedule, now);

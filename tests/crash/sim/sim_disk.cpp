@@ -253,7 +253,8 @@ void SimBlockFile::submit_sync(IoRequest& request) {
   const std::uint64_t barrier = file_.completions_;
   const std::uint64_t size = file_.size_;
   const bool broken = fails(request.kind);
-  scheduler_.after(latency() * 2, [this, &request, barrier, size, broken] {
+  const auto stall = std::exchange(disk_.stall_next_sync, {});
+  scheduler_.after(stall.count() != 0 ? stall : latency() * 2, [this, &request, barrier, size, broken] {
     file_.synced(barrier, broken);
     if (!broken) file_.durable_size_ = std::max(file_.durable_size_, size);
     finish(request, broken ? EIO : 0);

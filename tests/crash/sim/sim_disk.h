@@ -95,6 +95,7 @@ class SimDisk {
   std::uint64_t requests = 0;
   std::uint64_t syncs_under_way = 0;
   std::chrono::nanoseconds stall_next_write{0};
+  std::chrono::nanoseconds stall_next_sync{0};
 
  private:
   std::vector<std::unique_ptr<SimFile>> files_;
