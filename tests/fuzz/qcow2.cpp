@@ -1,4 +1,6 @@
 // A whole qcow2 image: its header, its tables, and what is packed in it.
+#include <algorithm>
+
 #include "../support/memory_image.h"
 #include "fuzz.h"
 #include "image/qcow2_file.h"
