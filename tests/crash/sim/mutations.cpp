@@ -76,7 +76,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kReclaimedStaysCharged, "reclaimed-stays-charged"},
     {Mutation::kAdmittedForgotten, "admitted-forgotten"},
     {Mutation::kScheduleNotedFirst, "schedule-noted-first", "", true},
-    {Mutation::kSettledEarly, "settled-early", "", true},
+    {Mutation::kSettledEarly, "settled-early", "--scene settled"},
     {Mutation::kSweptUnpinned, "swept-unpinned", "--branch-every 40", true},
     {Mutation::kPurgeBehindVerbs, "purge-behind-verbs"},
     {Mutation::kFenceUncommitted, "fence-uncommitted", "--attachments", true},

@@ -149,6 +149,7 @@ class Session {
   Task<void> play_suspects();
   Task<void> play_marks();
   Task<void> play_unnamed();
+  Task<void> play_settled();
   Task<void> write_on();
   Task<void> flush_on();
   Task<void> play_redo();

@@ -17,10 +17,11 @@ constexpr std::chrono::nanoseconds kLongSync = microseconds(1000);
 }  // namespace
 
 const Scene* find_scene(std::string_view name) {
-  static constexpr std::array<Scene, 7> kScenes = {{{"sweep", 1, false, Crash::kPower},
+  static constexpr std::array<Scene, 8> kScenes = {{{"sweep", 1, false, Crash::kPower},
                                                     {"suspects", 2, false, Crash::kPower},
                                                     {"marks", 1, false, Crash::kPower},
                                                     {"unnamed", 1, false, Crash::kPower},
+                                                    {"settled", 1, false, Crash::kPower},
                                                     {"redo", 2, true, Crash::kPower},
                                                     {"unsynced", 2, true, Crash::kKill},
                                                     {"superblocks", 2, true, Crash::kKill}}};
@@ -112,6 +113,7 @@ Task<void> Session::play() {
   if (scene == "suspects") co_await play_suspects();
   if (scene == "marks") co_await play_marks();
   if (scene == "unnamed") co_await play_unnamed();
+  if (scene == "settled") co_await play_settled();
   if (scene == "redo") co_await play_redo();
   if (scene == "unsynced") co_await play_unsynced();
   if (scene == "superblocks") co_await play_superblocks();
@@ -208,6 +210,34 @@ Task<void> Session::play_unnamed() {
   while (machine.stall_next_sync.count() != 0) co_await sleep_for(process_.scheduler, microseconds(1));
   co_await scene_write("d", 16, 1);
   spawn(write_on());
+  co_await scene_snapshot("d", "s3");
+}
+
+// The sweep of a snapshot goes on while the next one, which becomes its child, is named and not durable.
+Task<void> Session::play_settled() {
+  SimDisk& machine = shared_.machine.disk;
+  Parts& parts = process_.engine->parts();
+  co_await scene_disk("d", 3 * kLeafBlocks);
+  for (const char* name : {"s1", "s2"}) {
+    for (const std::uint64_t leaf : std::to_array<std::uint64_t>({0, 1, 2}))
+      co_await scene_write("d", leaf * kLeafBlocks, 4);
+    co_await scene_snapshot("d", name);
+  }
+  co_await scene_settled();
+  const NodeId swept = parts.tree.find_snapshot(parts.tree.find_disk("d")->id, "s2")->id;
+  co_await scene_remove("d", "s2");
+  // A sweep rests behind a step, for longer than that took.
+  machine.stall_next_sync = kLongSync;
+  while (parts.tree.node(swept)->value.reclaimed_up_to.value == 0 ||
+         parts.journal.durable() < parts.journal.staged())
+    co_await sleep_for(process_.scheduler, microseconds(1));
+  co_await scene_write("d", 8, 1);
+  machine.stall_next_sync = kLongWrite;
+  ++tasks_;
+  spawn(flush_on());
+  while (machine.stall_next_sync.count() != 0) co_await sleep_for(process_.scheduler, microseconds(1));
+  co_await scene_write("d", kLeafBlocks, 4);
+  co_await scene_write("d", 2 * kLeafBlocks, 4);
   co_await scene_snapshot("d", "s3");
 }
 
