@@ -12,15 +12,9 @@ namespace {
 constexpr std::uint64_t kReadBytes = 64 << 10;
 
 int read(BlockFile& file, std::uint64_t offset, std::span<std::byte> into) {
-  Latch latch(1);
-  IoRequest request;
-  request.offset_bytes = offset;
-  request.memory = into.data();
-  request.length_bytes = into.size();
-  request.latch = &latch;
-  file.submit(request);
-  demand(latch.await_ready(), "a read ends");
-  return request.error;
+  const auto error = read_at_once(file, offset, into);
+  demand(error.has_value(), "a read ends");
+  return *error;
 }
 
 }  // namespace

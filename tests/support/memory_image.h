@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -36,5 +37,17 @@ class MemoryImage final : public BlockFile {
   std::vector<std::byte> bytes_;
   std::string path_ = "/memory";
 };
+
+// The request's error, or 0. Nothing if it did not end at once.
+inline std::optional<int> read_at_once(BlockFile& file, std::uint64_t offset, std::span<std::byte> into) {
+  Latch latch(1);
+  IoRequest request;
+  request.offset_bytes = offset;
+  request.memory = into.data();
+  request.length_bytes = into.size();
+  request.latch = &latch;
+  file.submit(request);
+  return latch.await_ready() ? std::optional(request.error) : std::nullopt;
+}
 
 }  // namespace coppice

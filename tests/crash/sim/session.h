@@ -150,6 +150,8 @@ class Session {
   Task<void> play_marks();
   Task<void> play_unnamed();
   Task<void> play_settled();
+  Task<void> first_step_of_sweep();
+  Task<void> hold_round();
   Task<void> write_on();
   Task<void> flush_on();
   Task<void> play_redo();

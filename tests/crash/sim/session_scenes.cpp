@@ -187,8 +187,6 @@ Task<void> Session::play_marks() {
 // their way at the same time. Where a write is lost, it is the name alone that goes: without the parent, the
 // new one's sweep would free what the first snapshot holds and a head that goes on writing does not.
 Task<void> Session::play_unnamed() {
-  SimDisk& machine = shared_.machine.disk;
-  Parts& parts = process_.engine->parts();
   co_await scene_disk("d", kLeafBlocks);
   co_await scene_write("d", 0, kLeafBlocks);
   co_await scene_snapshot("d", "s1");
@@ -196,27 +194,16 @@ Task<void> Session::play_unnamed() {
   co_await scene_snapshot("d", "s2");
   co_await scene_write("d", 0, 4);
   co_await scene_settled();
-  const NodeId swept = parts.tree.find_snapshot(parts.tree.find_disk("d")->id, "s2")->id;
-  co_await scene_remove("d", "s2");
-  // A sweep rests behind a step, for longer than that took.
-  machine.stall_next_sync = kLongSync;
-  while (parts.tree.node(swept)->value.reclaimed_up_to.value == 0 ||
-         parts.journal.durable() < parts.journal.staged())
-    co_await sleep_for(process_.scheduler, microseconds(1));
-  co_await scene_write("d", 8, 1);
-  machine.stall_next_sync = kLongWrite;
-  tasks_ += 2;
-  spawn(flush_on());
-  while (machine.stall_next_sync.count() != 0) co_await sleep_for(process_.scheduler, microseconds(1));
+  co_await first_step_of_sweep();
+  co_await hold_round();
   co_await scene_write("d", 16, 1);
+  ++tasks_;
   spawn(write_on());
   co_await scene_snapshot("d", "s3");
 }
 
 // The sweep of a snapshot goes on while the next one, which becomes its child, is named and not durable.
 Task<void> Session::play_settled() {
-  SimDisk& machine = shared_.machine.disk;
-  Parts& parts = process_.engine->parts();
   co_await scene_disk("d", 3 * kLeafBlocks);
   for (const char* name : {"s1", "s2"}) {
     for (const std::uint64_t leaf : std::to_array<std::uint64_t>({0, 1, 2}))
@@ -224,21 +211,33 @@ Task<void> Session::play_settled() {
     co_await scene_snapshot("d", name);
   }
   co_await scene_settled();
+  co_await first_step_of_sweep();
+  co_await hold_round();
+  co_await scene_write("d", kLeafBlocks, 4);
+  co_await scene_write("d", 2 * kLeafBlocks, 4);
+  co_await scene_snapshot("d", "s3");
+}
+
+// Removes d@s2. Its sweep has made a step, all of it is durable, and it rests.
+Task<void> Session::first_step_of_sweep() {
+  Parts& parts = process_.engine->parts();
   const NodeId swept = parts.tree.find_snapshot(parts.tree.find_disk("d")->id, "s2")->id;
   co_await scene_remove("d", "s2");
   // A sweep rests behind a step, for longer than that took.
-  machine.stall_next_sync = kLongSync;
+  shared_.machine.disk.stall_next_sync = kLongSync;
   while (parts.tree.node(swept)->value.reclaimed_up_to.value == 0 ||
          parts.journal.durable() < parts.journal.staged())
     co_await sleep_for(process_.scheduler, microseconds(1));
+}
+
+// A round of the journal is under way, and its sync takes long: what is staged meanwhile goes out together.
+Task<void> Session::hold_round() {
+  SimDisk& machine = shared_.machine.disk;
   co_await scene_write("d", 8, 1);
   machine.stall_next_sync = kLongWrite;
   ++tasks_;
   spawn(flush_on());
   while (machine.stall_next_sync.count() != 0) co_await sleep_for(process_.scheduler, microseconds(1));
-  co_await scene_write("d", kLeafBlocks, 4);
-  co_await scene_write("d", 2 * kLeafBlocks, 4);
-  co_await scene_snapshot("d", "s3");
 }
 
 // A client that flushes once; what comes behind that is at stake.

@@ -54,15 +54,9 @@ struct Image {
 };
 
 int read(BlockFile& file, std::uint64_t offset, std::span<std::byte> into) {
-  Latch latch(1);
-  IoRequest request;
-  request.offset_bytes = offset;
-  request.memory = into.data();
-  request.length_bytes = into.size();
-  request.latch = &latch;
-  file.submit(request);
-  REQUIRE(latch.await_ready());
-  return request.error;
+  const auto error = read_at_once(file, offset, into);
+  REQUIRE(error.has_value());
+  return *error;
 }
 
 bool all(std::span<const std::byte> bytes, unsigned value) {
