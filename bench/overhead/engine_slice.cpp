@@ -7,7 +7,7 @@ namespace coppice::bench {
 
 namespace {
 
-constexpr std::size_t kRemovedAtOnce = 8;
+constexpr std::size_t kRemovedAtOnce = 64;
 
 // What the coroutines of a slice share.
 struct Running {

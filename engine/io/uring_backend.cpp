@@ -19,6 +19,8 @@ namespace {
 
 constexpr unsigned kRingEntries = 1024;
 constexpr unsigned kCompletionsPerTurn = 256;
+// While an urgent call is in flight: so often is looked whether it is done.
+constexpr unsigned kUrgentCompletionsPerTurn = 4;
 // What has completed makes new calls: they start before the rest is looked at when there are this many, or
 // this part of what is in flight, so that the device does not run dry meanwhile. Each start costs a system
 // call and a doorbell (docs/performance.md, "Starting early"). The kernel merges what continues each other,
@@ -102,12 +104,14 @@ class UringBackend final : public Backend {
     }
     io_uring_sqe_set_data(entry, &call);
     ++in_flight_;
+    if (call.urgent) ++urgent_in_flight_;
     note_ready(call);
   }
 
   void turn(std::optional<std::chrono::nanoseconds> limit) override {
-    enter(limit);
-    complete_done();
+    enter(done_.empty() ? limit : std::chrono::nanoseconds{0});
+    take_done();
+    complete_some();
   }
 
   // Where the kernel has no room for it, calls go by the descriptor as ever.
@@ -166,25 +170,32 @@ class UringBackend final : public Backend {
     }
   }
 
-  void complete_done() {
-    // Copied out and consumed before anything runs: what runs may submit, and wait in a full queue.
-    // Looking enters the kernel only where the ring's flags say that something waits there (TASKRUN_FLAG), so
-    // that the loop can go round among coroutines of this thread without a system call.
+  // Copied out and consumed before anything runs: what runs may submit, and wait in a full queue.
+  // Looking enters the kernel only where the ring's flags say that something waits there (TASKRUN_FLAG), so
+  // that the loop can go round among coroutines of this thread without a system call.
+  void take_done() {
     std::array<io_uring_cqe*, kCompletionsPerTurn> completions;
-    std::array<SystemCall*, kCompletionsPerTurn> calls;
     const unsigned count = io_uring_peek_batch_cqe(&ring_, completions.data(), kCompletionsPerTurn);
     for (unsigned i = 0; i < count; ++i) {
-      calls[i] = static_cast<SystemCall*>(io_uring_cqe_get_data(completions[i]));
-      calls[i]->result = completions[i]->res;
+      auto* call = static_cast<SystemCall*>(io_uring_cqe_get_data(completions[i]));
+      call->result = completions[i]->res;
+      (call->urgent ? urgent_done_ : done_).push_back(call);
     }
     io_uring_cq_advance(&ring_, count);
     in_flight_ -= count;
-    for (unsigned i = 0; i < count; ++i) {
-      if (calls[i]->urgent) complete(*std::exchange(calls[i], nullptr));
+    urgent_in_flight_ -= static_cast<unsigned>(urgent_done_.size());
+  }
+
+  // An urgent call waits behind a few others, not behind all that completed together.
+  void complete_some() {
+    for (SystemCall* call : urgent_done_) complete(*call);
+    urgent_done_.clear();
+    for (unsigned i = 0; completed_ < done_.size(); ++i) {
+      if (i == (urgent_in_flight_ != 0 ? kUrgentCompletionsPerTurn : kCompletionsPerTurn)) return;
+      complete(*done_[completed_++]);
     }
-    for (unsigned i = 0; i < count; ++i) {
-      if (calls[i] != nullptr) complete(*calls[i]);
-    }
+    done_.clear();
+    completed_ = 0;
   }
 
   void complete(SystemCall& call) {
@@ -214,6 +225,10 @@ class UringBackend final : public Backend {
 
   io_uring ring_{};
   unsigned in_flight_ = 0;
+  unsigned urgent_in_flight_ = 0;
+  std::vector<SystemCall*> urgent_done_;  // not completed yet
+  std::vector<SystemCall*> done_;         // … from completed_ on
+  std::size_t completed_ = 0;
   bool urgent_ = false;    // something of what is ready
   unsigned separate_ = 0;  // of what is ready, without what continues the call before it
   struct {

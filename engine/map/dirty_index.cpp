@@ -6,13 +6,13 @@
 namespace coppice {
 
 void DirtyIndex::add(Entry* entry) {
-  auto& region = regions_[region_of(entry->branch, entry->index)];
+  auto& region = regions_[region_of(entry->branch, entry->index, entry->version)];
   entry->overlay->position = static_cast<std::uint32_t>(region.size());
   region.push_back(entry);
 }
 
 void DirtyIndex::remove(Entry* entry) {
-  auto at = regions_.find(region_of(entry->branch, entry->index));
+  auto at = regions_.find(region_of(entry->branch, entry->index, entry->version));
   auto& region = at->second;
   const std::uint32_t position = entry->overlay->position;
   region[position] = region.back();
@@ -23,17 +23,22 @@ void DirtyIndex::remove(Entry* entry) {
 
 std::vector<Entry*> DirtyIndex::take_branch(BranchId branch) {
   std::vector<Entry*> taken;
-  const auto first = regions_.lower_bound({branch, 0});
-  const auto end = regions_.lower_bound({branch.next(), 0});
+  const auto first = regions_.lower_bound({branch, 0, Epoch{}});
+  const auto end = regions_.lower_bound({branch.next(), 0, Epoch{}});
   for (auto at = first; at != end; ++at) taken.insert(taken.end(), at->second.begin(), at->second.end());
   regions_.erase(first, end);
   return taken;
 }
 
-std::vector<Entry*> DirtyIndex::sorted(const std::vector<Entry*>& region, LeafIndex from, LeafIndex to) {
+std::vector<Entry*> DirtyIndex::next_sorted(Regions::const_iterator& at, const Range& range) const {
+  const Region region = at->first;
   std::vector<Entry*> found;
-  for (Entry* entry : region) {
-    if (entry->index >= from && entry->index < to) found.push_back(entry);
+  for (; at != regions_.end(); ++at) {
+    const Region& here = at->first;
+    if (here.branch != region.branch || here.number != region.number || here.epoch > range.up_to) break;
+    for (Entry* entry : at->second) {
+      if (entry->index >= range.from && entry->index < range.to) found.push_back(entry);
+    }
   }
   std::ranges::sort(found, {}, [](const Entry* entry) { return std::tuple(entry->index, entry->version); });
   return found;

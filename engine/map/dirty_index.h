@@ -1,6 +1,7 @@
-// DirtyIndex: the entries with an overlay, in the order of their keys by regions of 64 MiB of a branch.
+// DirtyIndex: the entries with an overlay, by regions of 64 MiB of a branch and by their epochs.
 //
-// Adding and removing cost a look into a small map; walking in order sorts one region at a time.
+// Adding and removing cost a look into a map; walking in order sorts one region at a time, and passes by what
+// is of other epochs than those asked for.
 // Thread: the store's scheduler.
 #pragma once
 
@@ -17,6 +18,7 @@ class DirtyIndex {
   struct Region {
     BranchId branch;
     std::uint64_t number = 0;
+    Epoch epoch;
     auto operator<=>(const Region&) const = default;
   };
   using Regions = std::map<Region, std::vector<Entry*>>;
@@ -25,24 +27,43 @@ class DirtyIndex {
   void remove(Entry* entry);
   // Removes and returns all of a branch.
   std::vector<Entry*> take_branch(BranchId branch);
-  // The entries of the branch in [from, to), by leaf and version. `visit` returns false to stop.
+  // Epochs (after, up_to] of leaves [from, to).
+  struct Range {
+    BranchId branch;
+    Epoch after;
+    Epoch up_to;
+    LeafIndex from;
+    LeafIndex to;
+  };
+  // The entries in it, by leaf and version. `visit` returns false to stop.
   template <class Visit>
-  void walk(BranchId branch, LeafIndex from, LeafIndex to, Visit visit) const;
+  void walk(const Range& range, Visit visit) const;
   [[nodiscard]] const Regions& regions() const { return regions_; }
 
  private:
   static constexpr std::uint64_t kRegionLeaves = 256;
-  static Region region_of(BranchId branch, LeafIndex leaf) { return {branch, leaf.value / kRegionLeaves}; }
-  static std::vector<Entry*> sorted(const std::vector<Entry*>& region, LeafIndex from, LeafIndex to);
+  static Region region_of(BranchId branch, LeafIndex leaf, Epoch epoch) {
+    return {branch, leaf.value / kRegionLeaves, epoch};
+  }
+  // Of the region in which `at` stands; moves it behind those epochs.
+  std::vector<Entry*> next_sorted(Regions::const_iterator& at, const Range& range) const;
   Regions regions_;
 };
 
 template <class Visit>
-void DirtyIndex::walk(BranchId branch, LeafIndex from, LeafIndex to, Visit visit) const {
-  for (auto at = regions_.lower_bound(region_of(branch, from)); at != regions_.end(); ++at) {
-    if (at->first.branch != branch || at->first.number * kRegionLeaves >= to.value) return;
-    for (Entry* entry : sorted(at->second, from, to)) {
-      if (!visit(entry)) return;
+void DirtyIndex::walk(const Range& range, Visit visit) const {
+  auto at = regions_.lower_bound(region_of(range.branch, range.from, Epoch{}));
+  while (at != regions_.end() && at->first.branch == range.branch) {
+    const Region region = at->first;
+    if (region.number * kRegionLeaves >= range.to.value) return;
+    if (region.epoch <= range.after) {
+      at = regions_.lower_bound({region.branch, region.number, range.after.next()});
+    } else if (region.epoch > range.up_to) {
+      at = regions_.lower_bound({region.branch, region.number + 1, Epoch{}});
+    } else {
+      for (Entry* entry : next_sorted(at, range)) {
+        if (!visit(entry)) return;
+      }
     }
   }
 }

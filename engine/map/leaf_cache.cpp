@@ -16,9 +16,7 @@ constexpr std::size_t kMinSlots = 64;
 // growing it later stalls the data path.
 constexpr std::size_t kSlotPerBytes = 128;
 constexpr std::size_t kAllocationBytes = 16;  // what the heap adds to each piece of it
-// Old versions of one leaf that stay in memory: finding one is a walk.
-constexpr unsigned kChainLength = 8;
-constexpr unsigned kTrimSteps = 2 * kChainLength;
+constexpr std::size_t kChainLooks = 16;
 constexpr unsigned kEvictSteps = 256;
 
 std::size_t entry_bytes(const Entry& entry) {
@@ -57,7 +55,15 @@ LeafCache::LeafCache(std::size_t limit_bytes)
 
 LeafCache::~LeafCache() {
   for (std::size_t slot = 0; slot < slot_count_; ++slot) {
-    for (Entry* entry = slots_[slot]; entry != nullptr;) pool_.drop(std::exchange(entry, entry->older));
+    Entry* newest = slots_[slot];
+    if (newest == nullptr) continue;
+    if (newest->chain == nullptr) {
+      pool_.drop(newest);
+      continue;
+    }
+    Chain* chain = newest->chain;
+    for (Entry* entry : *chain) pool_.drop(entry);
+    chain_pool_.drop(chain);
   }
 }
 
@@ -73,68 +79,119 @@ std::size_t LeafCache::slot_of(BranchId branch, LeafIndex leaf) const {
   return slot;
 }
 
-Entry* LeafCache::head(BranchId branch, LeafIndex leaf) const {
-  return slots_[slot_of(branch, leaf)];
+std::span<Entry* const> LeafCache::chain(BranchId branch, LeafIndex leaf) const {
+  Entry* const& newest = slots_[slot_of(branch, leaf)];
+  if (newest == nullptr) return {};
+  if (newest->chain == nullptr) return {&newest, 1};
+  return *newest->chain;
 }
 
+namespace {
+
+// How many of the chain are of the epoch or older. Mostly it is asked for the newest.
+std::size_t up_to(std::span<Entry* const> chain, Epoch epoch) {
+  if (chain.empty() || chain.back()->version <= epoch) return chain.size();
+  const auto newer = std::ranges::upper_bound(chain, epoch, {}, &Entry::version);
+  return static_cast<std::size_t>(newer - chain.begin());
+}
+
+}  // namespace
+
 Entry* LeafCache::covering(View view, LeafIndex leaf) const {
-  for (Entry* entry = head(view.branch, leaf); entry != nullptr; entry = entry->older) {
-    if (entry->version <= view.epoch && !entry->erased)
-      return view.epoch <= entry->valid_to ? entry : nullptr;
+  const auto entries = chain(view.branch, leaf);
+  for (std::size_t i = up_to(entries, view.epoch); i-- > 0;) {
+    Entry* entry = entries[i];
+    if (!entry->erased) return view.epoch <= entry->valid_to ? entry : nullptr;
   }
   return nullptr;
 }
 
 Entry* LeafCache::newest_version(View view, LeafIndex leaf) const {
-  for (Entry* entry = head(view.branch, leaf); entry != nullptr; entry = entry->older) {
-    if (entry->version <= view.epoch && entry->is_version()) return entry;
+  const auto entries = chain(view.branch, leaf);
+  for (std::size_t i = up_to(entries, view.epoch); i-- > 0;) {
+    if (entries[i]->is_version()) return entries[i];
   }
   return nullptr;
+}
+
+Entry* LeafCache::next_version(View view, LeafIndex leaf) const {
+  const auto entries = chain(view.branch, leaf);
+  const auto newer = entries.subspan(up_to(entries, view.epoch));
+  const auto found = std::ranges::find_if(newer, &Entry::is_version);
+  return found == newer.end() ? nullptr : *found;
 }
 
 Entry* LeafCache::exact(const LeafKey& key) const {
-  for (Entry* entry = head(key.branch, key.leaf); entry != nullptr; entry = entry->older) {
-    if (entry->version < key.version || entry->inherited) return nullptr;  // newest first, inherited last
-    if (entry->version == key.version) return entry;
-  }
-  return nullptr;
+  const auto entries = chain(key.branch, key.leaf);
+  const std::size_t older = up_to(entries, key.version);
+  if (older == 0) return nullptr;
+  Entry* entry = entries[older - 1];
+  return entry->version == key.version && !entry->inherited ? entry : nullptr;
 }
 
 Entry* LeafCache::inherited(BranchId branch, LeafIndex leaf) const {
-  for (Entry* entry = head(branch, leaf); entry != nullptr; entry = entry->older) {
-    if (entry->inherited) return entry;
-  }
-  return nullptr;
+  const auto entries = chain(branch, leaf);
+  return !entries.empty() && entries.front()->inherited ? entries.front() : nullptr;
 }
 
 Entry* LeafCache::insert(Made made) {
   if ((chains_ + 1) * 4 > slot_count_ * 3) grow();
   Entry* entry = made.release();
-  Entry** place = &slots_[slot_of(entry->branch, entry->index)];
-  if (*place == nullptr) ++chains_;
-  while (*place != nullptr && (*place)->version >= entry->version && !(*place)->inherited)
-    place = &(*place)->older;
-  entry->older = *place;
-  *place = entry;
+  Entry*& slot = slots_[slot_of(entry->branch, entry->index)];
+  if (slot == nullptr) {
+    ++chains_;
+    slot = entry;
+  } else {
+    add_to_chain(slot, entry);
+  }
   entry->referenced = true;
   recount(entry);
-  if (entry->older != nullptr) trim(head(entry->branch, entry->index));
   return entry;
 }
 
-void LeafCache::trim(Entry* chain) {
-  Entry* entry = chain;
-  for (unsigned step = 0; step < kTrimSteps && entry != nullptr; ++step, entry = entry->older) {
-    if (step >= kChainLength && may_leave(entry)) return remove(entry);
+void LeafCache::add_to_chain(Entry*& slot, Entry* entry) {
+  if (slot->chain == nullptr) {
+    slot->chain = chain_pool_.make().release();
+    slot->chain->push_back(slot);
   }
+  Chain& entries = *slot->chain;
+  entry->chain = &entries;
+  const auto place = static_cast<std::ptrdiff_t>(up_to(entries, entry->version));
+  entries.insert(entries.begin() + place, entry);
+  slot = entries.back();
+}
+
+// Behind what has left it.
+void LeafCache::settle_chain(std::size_t slot, Chain& chain) {
+  if (chain.size() > 1) {
+    slots_[slot] = chain.back();
+    return;
+  }
+  if (chain.empty()) {
+    free_slot(slot);
+  } else {
+    slots_[slot] = chain.back();
+    chain.back()->chain = nullptr;
+  }
+  chain_pool_.drop(&chain);
 }
 
 void LeafCache::remove(Entry* entry) {
   const std::size_t slot = slot_of(entry->branch, entry->index);
-  Entry** place = &slots_[slot];
-  while (*place != entry) place = &(*place)->older;
-  *place = entry->older;
-  if (slots_[slot] == nullptr) free_slot(slot);
+  if (entry->chain == nullptr) {
+    free_slot(slot);
+  } else {
+    Chain& entries = *entry->chain;
+    const auto place = std::ranges::lower_bound(entries, entry->version, {}, &Entry::version);
+    entries.erase(std::find(place, entries.end(), entry));
+    settle_chain(slot, entries);
+  }
+  let_go(entry);
+}
+
+// It is in no chain any more.
+void LeafCache::let_go(Entry* entry) {
+  entry->chain = nullptr;
   resident_bytes_ -= entry->bytes;
   entry->orphaned = true;
   release(entry);
@@ -176,24 +233,35 @@ void LeafCache::recount(Entry* entry) {
   entry->bytes = bytes;
 }
 
-bool LeafCache::may_leave(const Entry* entry) {
-  if (entry->overlay) return false;
-  for (; entry != nullptr; entry = entry->older) {
-    if (entry->pins != 0) return false;
-  }
+// What has not been used since the hand passed last.
+bool LeafCache::evict_from(std::size_t slot) {
+  Entry* newest = slots_[slot];
+  if (newest == nullptr) return false;
+  if (newest->chain != nullptr) return evict_from_chain(slot, *newest->chain);
+  if (newest->pins != 0 || newest->overlay || std::exchange(newest->referenced, false)) return false;
+  remove(newest);
   return true;
 }
 
-// One entry of the slot's chain that has not been used since the hand passed last.
-bool LeafCache::evict_from(std::size_t slot) {
-  for (Entry* entry = slots_[slot]; entry != nullptr; entry = entry->older) {
-    if (!may_leave(entry)) continue;
-    if (!std::exchange(entry->referenced, false)) {
-      remove(entry);
-      return true;
+// The oldest first, for one that is held keeps all newer ones. A few at a time: a long chain is gone through
+// as the hand comes round.
+bool LeafCache::evict_from_chain(std::size_t slot, Chain& chain) {
+  const std::size_t looks = std::min(chain.size(), kChainLooks);
+  std::size_t kept = 0;
+  std::size_t at = 0;
+  for (; at < looks && chain[at]->pins == 0; ++at) {
+    Entry* entry = chain[at];
+    if (entry->overlay || std::exchange(entry->referenced, false)) {
+      chain[kept++] = entry;
+    } else {
+      let_go(entry);
     }
   }
-  return false;
+  if (kept == at) return false;
+  const auto begin = chain.begin();
+  chain.erase(begin + static_cast<std::ptrdiff_t>(kept), begin + static_cast<std::ptrdiff_t>(at));
+  settle_chain(slot, chain);
+  return true;
 }
 
 // A slot that lost its chain may have got the next one: looked at again.

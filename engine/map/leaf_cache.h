@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/object_pool.h"
 #include "map/leaf_entry.h"
@@ -21,13 +22,13 @@ class LeafCache {
   LeafCache(const LeafCache&) = delete;
   LeafCache& operator=(const LeafCache&) = delete;
 
-  // The newest entry of the chain, or null.
-  [[nodiscard]] Entry* head(BranchId branch, LeafIndex leaf) const;
   // The entry that is known to answer for the view.
   [[nodiscard]] Entry* covering(View view, LeafIndex leaf) const;
   // The newest version of the branch itself in memory at or below the epoch, whether or not it is known to
   // reach up to it.
   [[nodiscard]] Entry* newest_version(View view, LeafIndex leaf) const;
+  // The oldest version of the branch itself in memory that is newer than the view.
+  [[nodiscard]] Entry* next_version(View view, LeafIndex leaf) const;
   // The entry of this version, erased or not.
   [[nodiscard]] Entry* exact(const LeafKey& key) const;
   [[nodiscard]] Entry* inherited(BranchId branch, LeafIndex leaf) const;
@@ -58,13 +59,18 @@ class LeafCache {
                                     LeafIndex leaf) const;  // its slot, or the free one for it
   void grow();
   void free_slot(std::size_t slot);
-  void trim(Entry* chain);
-  [[nodiscard]] static bool may_leave(const Entry* entry);
+  // Valid until an entry comes or goes.
+  [[nodiscard]] std::span<Entry* const> chain(BranchId branch, LeafIndex leaf) const;
+  void add_to_chain(Entry*& slot, Entry* entry);
+  void settle_chain(std::size_t slot, Chain& chain);
+  void let_go(Entry* entry);
   bool evict_from(std::size_t slot);
+  bool evict_from_chain(std::size_t slot, Chain& chain);
 
   ObjectPool<Entry> pool_;
+  ObjectPool<Chain> chain_pool_;
   std::size_t slot_count_;
-  Slots slots_;  // open addressing, linear probing; a slot points at the head of a chain
+  Slots slots_;  // open addressing, linear probing; a slot points at the newest of a chain
   std::size_t chains_ = 0;
   std::size_t hand_ = 0;  // the clock's: the slot to be looked at next
   std::size_t resident_bytes_ = 0;

@@ -37,7 +37,8 @@ bool LeafMap::collect_dirty(MetaBatch& into, std::size_t max_bytes) {
   }
   // What gets dirty from now on belongs to the next round, which begins when this one has said false.
   const bool some = into.operations().size() != operations;
-  impl_->cursor = some ? DirtyIndex::Region{BranchId{kForever.value}, kForever.value} : DirtyIndex::Region{};
+  constexpr DirtyIndex::Region kEnd{BranchId{kForever.value}, kForever.value, kForever};
+  impl_->cursor = some ? kEnd : DirtyIndex::Region{};
   return some;
 }
 

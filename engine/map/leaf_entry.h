@@ -1,14 +1,15 @@
 // Entry: a CachedLeaf with what only the map needs to know of it.
 //
-// The entries of one (branch, leaf) form a chain, newest version first, an inherited one last. Each answers
-// for the epochs [version, valid_to]; the intervals of a chain never overlap. An entry with an overlay
-// differs from the MetaStore (or may, for readers still on their way) and is never evicted. Thread: the
-// store's scheduler.
+// The entries of one (branch, leaf) form a chain, oldest version first and an inherited one before all. Each
+// answers for the epochs [version, valid_to]; the intervals of a chain never overlap. An entry with an
+// overlay differs from the MetaStore (or may, for readers still on their way) and is never evicted. Thread:
+// the store's scheduler.
 #pragma once
 
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <vector>
 
 #include "map/leaf_map.h"
 
@@ -25,9 +26,12 @@ struct Overlay {
   bool pending = false;              // to be collected
 };
 
+struct Entry;
+using Chain = std::vector<Entry*>;
+
 struct Entry final : CachedLeaf {
   Epoch valid_to;
-  Entry* older = nullptr;
+  Chain* chain = nullptr;  // the cache's; null for the only one of its (branch, leaf)
   std::unique_ptr<Overlay> overlay;
   std::uint32_t bytes = 0;  // as counted in the cache
   bool erased = false;      // the version is deleted; kept until the MetaStore knows

@@ -7,6 +7,7 @@ namespace coppice {
 
 Task<Result<CachedLeaf*>> LeafMap::load(View view, LeafIndex leaf) {
   const Impl::LoadKey key{view.branch, view.epoch, leaf};
+  bool passing_deleted = false;
   for (;;) {
     if (CachedLeaf* hit = find(view, leaf)) co_return hit;
     if (auto running = impl_->loads.find(key); running != impl_->loads.end()) {
@@ -17,7 +18,8 @@ Task<Result<CachedLeaf*>> LeafMap::load(View view, LeafIndex leaf) {
     }
     auto mine = std::make_shared<Impl::Load>(impl_->scheduler);
     impl_->loads.emplace(key, mine);
-    auto entry = co_await impl_->read_and_install(view, leaf);
+    auto entry = co_await impl_->read_and_install(view, leaf, passing_deleted);
+    passing_deleted = true;
     if (!entry) mine->error = entry.error();
     impl_->loads.erase(key);
     mine->done.wake_all();
@@ -26,7 +28,9 @@ Task<Result<CachedLeaf*>> LeafMap::load(View view, LeafIndex leaf) {
   }
 }
 
-LeafMap::Impl::Plan LeafMap::Impl::plan_load(View view, LeafIndex leaf) const {
+// Deleted versions that the store still has are seldom what is looked for, and there may be many: the first
+// look does not know them, and is made again if it came upon one.
+LeafMap::Impl::Plan LeafMap::Impl::plan_load(View view, LeafIndex leaf, bool passing_deleted) const {
   Plan plan{view, leaf, {}, {}, {}};
   for (const View& level : lineage_of(view, parents)) {
     if (cache.covering(level, leaf) != nullptr) {
@@ -34,22 +38,24 @@ LeafMap::Impl::Plan LeafMap::Impl::plan_load(View view, LeafIndex leaf) const {
       break;
     }
     plan.unknown.push_back(level);
-    for (Entry* entry = cache.head(level.branch, leaf); entry != nullptr; entry = entry->older) {
-      if (entry->erased) plan.erased.push_back(entry->key());
-    }
+    if (!passing_deleted) continue;
+    const auto end = erased.lower_bound({level.branch, leaf.next(), Epoch{}});
+    plan.erased.insert(plan.erased.end(), erased.lower_bound({level.branch, leaf, Epoch{}}), end);
   }
   std::ranges::sort(plan.erased);
   return plan;
 }
 
-// Null: what was read has been deleted meanwhile; try again.
-Task<Result<Entry*>> LeafMap::Impl::read_and_install(View view, LeafIndex leaf) {
+// Null: what was read is deleted; try again.
+Task<Result<Entry*>> LeafMap::Impl::read_and_install(View view, LeafIndex leaf, bool passing_deleted) {
   const Reading reading(*this);
-  const Plan plan = plan_load(view, leaf);
+  const Plan plan = plan_load(view, leaf, passing_deleted);
   Entry* base = plan.base ? cache.covering(*plan.base, leaf) : nullptr;
   if (base != nullptr) ++base->pins;
-  auto read = co_await in_background(
-      scheduler, [this, &plan] { return read_leaf(meta, plan.unknown, plan.leaf, plan.erased); });
+  auto read = co_await in_background(scheduler, [this, &plan] {
+    const auto leaves = meta.iterate(Family::kLeaf, Reach::kPrefix);
+    return read_leaf(*leaves, plan.unknown, plan.leaf, plan.erased);
+  });
   Entry* entry = nullptr;
   if (read) entry = install(plan, *read);
   if (base != nullptr) {
@@ -59,6 +65,39 @@ Task<Result<Entry*>> LeafMap::Impl::read_and_install(View view, LeafIndex leaf) 
   cache.evict_to_limit();
   if (!read) co_return std::unexpected(read.error());
   co_return entry;
+}
+
+std::vector<LeafMap::Impl::Wanted> LeafMap::Impl::plan_loads(View view,
+                                                             std::span<const Change> leaves) const {
+  std::vector<Wanted> wanted;
+  for (const Change& change : leaves) {
+    if (cache.covering(view, change.leaf) != nullptr) continue;
+    Wanted each{plan_load(view, change.leaf, false)};
+    if (each.plan.base) each.base = cache.covering(*each.plan.base, change.leaf);
+    if (each.base != nullptr) ++each.base->pins;
+    wanted.push_back(std::move(each));
+  }
+  return wanted;
+}
+
+Task<void> LeafMap::prefetch(View view, std::span<const Change> leaves) {
+  const Impl::Reading reading(*impl_);
+  std::vector<Impl::Wanted> wanted = impl_->plan_loads(view, leaves);
+  if (wanted.empty()) co_return;
+  co_await in_background(impl_->scheduler, [this, &wanted] {
+    const auto iterator = impl_->meta.iterate(Family::kLeaf, Reach::kPrefix);
+    for (Impl::Wanted& each : wanted)
+      each.read = read_leaf(*iterator, each.plan.unknown, each.plan.leaf, each.plan.erased);
+    return true;
+  });
+  for (Impl::Wanted& each : wanted) {
+    Entry* entry = each.read ? impl_->install(each.plan, *each.read) : nullptr;
+    if (entry != nullptr) --entry->pins;
+    if (each.base == nullptr) continue;
+    --each.base->pins;
+    impl_->cache.release(each.base);
+  }
+  impl_->cache.evict_to_limit();
 }
 
 // Lays memory over what was read: at each level the newest version counts, wherever it is. Pins the result.
@@ -90,12 +129,9 @@ Entry* LeafMap::Impl::install(const Plan& plan, LeafRead& read) {
 
 // Up to which epoch a version of the view's own branch (0: what it inherits) answers.
 Epoch LeafMap::Impl::reach_of(const Plan& plan, const LeafRead& read, Epoch version) const {
-  Epoch reach = read.newer_exists ? plan.view.epoch : kForever;
-  for (Entry* entry = cache.head(plan.view.branch, plan.leaf); entry != nullptr; entry = entry->older) {
-    if (entry->is_version() && entry->version > version)
-      reach = std::min(reach, Epoch{entry->version.value - 1});
-  }
-  return reach;
+  const Epoch reach = read.newer_exists ? plan.view.epoch : kForever;
+  const Entry* next = cache.next_version({plan.view.branch, version}, plan.leaf);
+  return next == nullptr ? reach : std::min(reach, Epoch{next->version.value - 1});
 }
 
 Entry* LeafMap::Impl::install_version(const Plan& plan, const LeafRead& read, Entry* present,

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "coppice/result.h"
@@ -101,6 +102,9 @@ class LeafMap {
   };
   Task<Result<std::vector<Change>>> changes(BranchId branch, Epoch after, Epoch up_to, LeafIndex from,
                                             LeafIndex to, std::size_t max);
+  // Brings those leaves into memory in one visit to the store, for load() to find them there one by one: each
+  // visit costs two switches of threads. Not pinned; what can't be read is told by load().
+  Task<void> prefetch(View view, std::span<const Change> leaves);
 
   // Checkpoint: moves up to `max_bytes` of dirty state (versions, deletions, change masks) into a batch and
   // counts it as clean. If the batch can't be written, the store stops. While a collected batch is not yet

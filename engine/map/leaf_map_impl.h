@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <tuple>
 #include <vector>
 
@@ -57,8 +58,14 @@ struct LeafMap::Impl {
     std::vector<LeafKey> erased;
     std::optional<View> base;  // an entry in memory covers this view
   };
-  [[nodiscard]] Plan plan_load(View view, LeafIndex leaf) const;
-  Task<Result<Entry*>> read_and_install(View view, LeafIndex leaf);
+  [[nodiscard]] Plan plan_load(View view, LeafIndex leaf, bool passing_deleted) const;
+  struct Wanted {
+    Plan plan;
+    Entry* base = nullptr;  // what covers plan.base, pinned
+    Result<LeafRead> read = {};
+  };
+  [[nodiscard]] std::vector<Wanted> plan_loads(View view, std::span<const Change> leaves) const;
+  Task<Result<Entry*>> read_and_install(View view, LeafIndex leaf, bool passing_deleted);
   Entry* install(const Plan& plan, LeafRead& read);
   Entry* install_version(const Plan& plan, const LeafRead& read, Entry* present, StoredLeaf* stored);
   Entry* install_inherited(const Plan& plan, const LeafRead& read, const Leaf& leaf, BranchId origin,

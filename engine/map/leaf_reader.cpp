@@ -108,24 +108,23 @@ Lineage lineage_of(View view, const BranchParents& parents) {
   return lineage;
 }
 
-Result<LeafRead> read_leaf(MetaStore& meta, const Lineage& lineage, LeafIndex leaf,
+Result<LeafRead> read_leaf(MetaIterator& leaves, const Lineage& lineage, LeafIndex leaf,
                            const std::vector<LeafKey>& erased) {
   LeafRead read;
-  auto iterator = meta.iterate(Family::kLeaf, Reach::kPrefix);
   for (std::size_t level = 0; level < lineage.size(); ++level) {
     View view = lineage[level];
     // On the view's own branch start at the newest: it tells how far the answer reaches.
     if (level == 0) view.epoch = kLast;
-    VersionWalk newest(*iterator, view, erased);
+    VersionWalk newest(leaves, view, erased);
     auto key = newest.first(leaf, leaf.next());
     if (key && *key && (*key)->version > lineage[level].epoch) {
       read.newer_exists = true;
-      VersionWalk older(*iterator, lineage[level], erased);
+      VersionWalk older(leaves, lineage[level], erased);
       key = older.first(leaf, leaf.next());
     }
     if (!key) return std::unexpected(key.error());
     if (!*key) continue;
-    auto found = stored_at(*iterator, level, **key);
+    auto found = stored_at(leaves, level, **key);
     if (!found) return std::unexpected(found.error());
     read.found = std::move(*found);
     return read;

@@ -32,7 +32,7 @@ struct LeafRead {
   bool newer_exists = false;  // on the view's own branch there is a version behind the view's epoch
 };
 // `erased`: sorted.
-Result<LeafRead> read_leaf(MetaStore& meta, const Lineage& lineage, LeafIndex leaf,
+Result<LeafRead> read_leaf(MetaIterator& leaves, const Lineage& lineage, LeafIndex leaf,
                            const std::vector<LeafKey>& erased);
 
 // The first `max` leaves in [from, to) that exist in the lineage.

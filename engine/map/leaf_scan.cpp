@@ -50,15 +50,12 @@ namespace {
 std::vector<StoredLeaf> dirty_level(const DirtyIndex& dirty, View view, std::size_t level, LeafIndex from,
                                     LeafIndex to, std::size_t max) {
   std::vector<StoredLeaf> rows;
-  const auto visible = [&](const Entry* entry) {
-    return entry->is_version() && entry->version <= view.epoch;
-  };
   const Entry* newest = nullptr;
   const auto add = [&] {
     if (newest != nullptr) rows.push_back({level, newest->index, newest->version, newest->leaf});
   };
-  dirty.walk(view.branch, from, to, [&](const Entry* entry) {
-    if (!visible(entry)) return true;
+  dirty.walk({view.branch, Epoch{}, view.epoch, from, to}, [&](const Entry* entry) {
+    if (!entry->is_version()) return true;
     if (newest != nullptr && newest->index != entry->index) add();
     newest = entry;
     return rows.size() < max;
@@ -113,9 +110,9 @@ Task<Result<std::vector<LeafMap::Change>>> LeafMap::changes(BranchId branch, Epo
   if (!found) co_return found;
   if (found->size() >= max) to = found->back().leaf.next();
   std::vector<Change> memory;
-  impl_->dirty.walk(branch, from, to, [&](const Entry* entry) {
+  impl_->dirty.walk({branch, after, up_to, from, to}, [&](const Entry* entry) {
     const std::uint64_t mask = entry->overlay->pending_mask | entry->overlay->collected_mask;
-    if (mask == 0 || entry->version <= after || entry->version > up_to) return true;
+    if (mask == 0) return true;
     if (!memory.empty() && memory.back().leaf == entry->index) {
       memory.back().mask |= mask;
       return true;

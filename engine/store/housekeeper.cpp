@@ -15,6 +15,10 @@ namespace {
 constexpr std::size_t kLeavesAtOnce = 64;
 constexpr std::chrono::nanoseconds kLeastRest = std::chrono::microseconds(1);
 constexpr std::chrono::nanoseconds kMostRest = std::chrono::milliseconds(50);
+// While guests are at work a sweep has a sixteenth of the time, in steps that hold their requests up for tens
+// of microseconds (docs/performance.md, "Deletion beside a guest").
+constexpr int kRestPerStep = 15;
+constexpr std::size_t kBusyLeaves = 8;
 
 }  // namespace
 
@@ -154,14 +158,16 @@ Task<void> Housekeeper::keep_copy() {
   running_.done();
 }
 
-// While guests are at work a sweep has a quarter of the time, unless one of them waits for what it frees. A
-// map in memory does not suspend, so others have their turn in any case.
+// A sweep holds guests up as little as it can, unless one of them waits for what it frees. A map in memory
+// does not suspend, so others have their turn in any case.
 Task<void> Housekeeper::yield_to_guests() {
   Parts& parts = engine_.parts();
   const auto took = scheduler_.now() - step_began_;
   const bool busy = parts.counters.requests != requests_before_ && parts.space_freed.empty();
   requests_before_ = parts.counters.requests;
-  co_await sleep_for(scheduler_, busy ? std::clamp(3 * took, kLeastRest, kMostRest) : kLeastRest);
+  const std::size_t leaves = options_.reclaim_leaves;
+  engine_.reclaimer().set_leaves_per_step(busy ? std::min(leaves, kBusyLeaves) : leaves);
+  co_await sleep_for(scheduler_, busy ? std::clamp(kRestPerStep * took, kLeastRest, kMostRest) : kLeastRest);
   // They see to it that what was freed can be had.
   if (!parts.space_freed.empty()) parts.space_freed.wake_all();
   step_began_ = scheduler_.now();

@@ -1,12 +1,20 @@
 #include "tree/change_cursor.h"
 
+#include <algorithm>
 #include <map>
 
 namespace coppice {
 
-Task<Result<std::vector<LeafMap::Change>>> ChangeCursor::next(std::size_t max) {
-  std::vector<LeafMap::Change> merged;
-  while (merged.empty() && next_ < end_) {
+namespace {
+
+constexpr std::size_t kLeastFetch = 512;
+
+}  // namespace
+
+Task<Result<>> ChangeCursor::fetch(std::size_t max) {
+  ready_.clear();
+  given_ = 0;
+  while (ready_.empty() && next_ < end_) {
     std::map<LeafIndex, std::uint64_t> masks;
     // A stretch that was cut short says nothing about what lies behind its last leaf.
     LeafIndex horizon = end_;
@@ -17,11 +25,22 @@ Task<Result<std::vector<LeafMap::Change>>> ChangeCursor::next(std::size_t max) {
       for (const LeafMap::Change& change : *found) masks[change.leaf] |= change.mask;
     }
     for (const auto& [leaf, mask] : masks) {
-      if (leaf < horizon) merged.push_back({leaf, mask});
+      if (leaf < horizon) ready_.push_back({leaf, mask});
     }
     next_ = horizon;
   }
-  co_return merged;
+  co_return Result<>{};
+}
+
+Task<Result<std::vector<LeafMap::Change>>> ChangeCursor::next(std::size_t max) {
+  if (given_ == ready_.size()) {
+    auto fetched = co_await fetch(std::max(max, kLeastFetch));
+    if (!fetched) co_return std::unexpected(fetched.error());
+  }
+  const std::size_t count = std::min(max, ready_.size() - given_);
+  const auto from = ready_.begin() + static_cast<std::ptrdiff_t>(given_);
+  given_ += count;
+  co_return std::vector<LeafMap::Change>(from, from + static_cast<std::ptrdiff_t>(count));
 }
 
 }  // namespace coppice

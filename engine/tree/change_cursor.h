@@ -14,16 +14,21 @@ class ChangeCursor {
   ChangeCursor(LeafMap& map, std::vector<Tree::Stretch> stretches, LeafIndex from, LeafIndex to)
       : map_(map), stretches_(std::move(stretches)), next_(from), end_(to) {}
 
-  // Up to about `max` leaves with the blocks that were written; empty when there are no more.
+  // Up to about `max` leaves with the blocks that were written; empty when there are no more. Asked for by
+  // fewer, the map is asked for more at once: each time costs a look at every epoch of the stretches. So what
+  // is written meanwhile may be missed.
   Task<Result<std::vector<LeafMap::Change>>> next(std::size_t max);
   // Everything below was handed out.
-  [[nodiscard]] LeafIndex position() const { return next_; }
+  [[nodiscard]] LeafIndex position() const { return given_ < ready_.size() ? ready_[given_].leaf : next_; }
 
  private:
+  Task<Result<>> fetch(std::size_t max);
   LeafMap& map_;
   std::vector<Tree::Stretch> stretches_;
   LeafIndex next_;
   LeafIndex end_;
+  std::vector<LeafMap::Change> ready_;  // up to next_; handed out as far as given_
+  std::size_t given_ = 0;
 };
 
 inline constexpr LeafIndex kLastLeaf{kMaxDiskBytes / kBlockBytes / kLeafBlocks};

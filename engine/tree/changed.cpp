@@ -46,6 +46,7 @@ Task<Result<std::vector<BlockDifference>>> changed_blocks(Tree& tree, LeafMap& m
     auto changes = co_await cursor.next(kLeavesAtOnce);
     if (!changes) co_return std::unexpected(changes.error());
     if (changes->empty()) co_return changed;
+    co_await map.prefetch(to, *changes);
     for (const LeafMap::Change& change : *changes) {
       auto leaf = co_await map.load(to, change.leaf);
       if (!leaf) co_return std::unexpected(leaf.error());

@@ -75,6 +75,8 @@ Task<Result<std::vector<BlockDifference>>> diff_views(Tree& tree, LeafMap& map, 
     auto changes = co_await cursor.next(kLeavesAtOnce);
     if (!changes) co_return std::unexpected(changes.error());
     if (changes->empty()) co_return differences;
+    co_await map.prefetch(a, *changes);
+    co_await map.prefetch(b, *changes);
     for (const LeafMap::Change& change : *changes) {
       auto leaf_a = co_await map.load(a, change.leaf);
       if (!leaf_a) co_return std::unexpected(leaf_a.error());

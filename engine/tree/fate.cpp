@@ -70,14 +70,39 @@ std::vector<Tree::Stretch> own_stretches(const Tree& tree, const TreeNode& node)
   return tree.path(tree.view_of(node), parent_epoch(tree, node));
 }
 
+namespace {
+
+std::uint64_t epochs_in(const std::vector<Tree::Stretch>& stretches) {
+  std::uint64_t count = 0;
+  for (const Tree::Stretch& stretch : stretches) count += stretch.up_to.value - stretch.after.value;
+  return count;
+}
+
+std::vector<Tree::Stretch> shorter(std::vector<Tree::Stretch> a, std::vector<Tree::Stretch> b) {
+  return epochs_in(b) < epochs_in(a) ? std::move(b) : std::move(a);
+}
+
+}  // namespace
+
+bool stands_over_snapshot(const Tree& tree, const TreeNode& node) {
+  if (node.children.size() != 1) return false;
+  const TreeNode& child = *tree.node(node.children.front());
+  return child.value.state != NodeState::kHead && !child.pending;
+}
+
+std::vector<Tree::Stretch> swept_stretches(const Tree& tree, const TreeNode& node) {
+  std::vector<Tree::Stretch> own = own_stretches(tree, node);
+  if (!stands_over_snapshot(tree, node)) return own;
+  return shorter(std::move(own), own_stretches(tree, *tree.node(node.children.front())));
+}
+
 Below below(const Tree& tree, const TreeNode& node) {
   Below found;
   std::vector<NodeId> open = node.children;
   while (!open.empty()) {
     const TreeNode& child = *tree.node(open.back());
     open.pop_back();
-    const bool needed = child.pending || child.pins != 0 || child.keeps != 0;
-    if (child.value.state != NodeState::kDead || needed) {
+    if (child.value.state != NodeState::kDead || child.needed()) {
       found.live.push_back(child.id);
     } else {
       found.dead.push_back(child.id);
@@ -117,6 +142,7 @@ class Gone {
 // who sees a block beside the node is, or stands behind, one of them.
 struct Neighbours {
   std::vector<NodeId> below;
+  std::size_t descendants = 0;  // of them, the first ones
   Epoch ancestor;
 };
 
@@ -140,6 +166,7 @@ void append_live_below(const Tree& tree, const TreeNode& node, NodeId except, co
 Neighbours live_neighbours(const Tree& tree, const TreeNode& node, const Gone& gone) {
   Neighbours found;
   append_live_below(tree, node, NodeId{0}, gone, found.below);
+  found.descendants = found.below.size();
   NodeId from = node.id;
   const TreeNode* at = tree.node(node.value.parent);
   // A dead fork keeps what several children see; once only this one does, it is this one's to free.
@@ -184,12 +211,20 @@ Task<Result<std::uint64_t>> exclusive_without(Tree& tree, LeafMap& map, NodeId i
   const TreeNode& node = *tree.node(id);
   const View view = tree.view_of(node);
   const Neighbours around = live_neighbours(tree, node, gone);
-  ChangeCursor cursor(map, tree.path(view, around.ancestor), LeafIndex{0}, kLastLeaf);
+  // Mostly there is one; of many, the first ones leave little to ask the others for.
+  std::optional<View> around_view;
+  if (!around.below.empty()) around_view = tree.view_of(*tree.node(around.below.front()));
+  std::vector<Tree::Stretch> stretches = tree.path(view, around.ancestor);
+  // What a descendant has not written since it sees, too (swept_stretches()).
+  if (around.descendants != 0) stretches = shorter(std::move(stretches), tree.path(*around_view, view.epoch));
+  ChangeCursor cursor(map, std::move(stretches), LeafIndex{0}, kLastLeaf);
   std::uint64_t blocks = 0;
   while (true) {
     auto changes = co_await cursor.next(kLeavesAtOnce);
     if (!changes) co_return std::unexpected(changes.error());
     if (changes->empty()) co_return blocks;
+    co_await map.prefetch(view, *changes);
+    if (around_view) co_await map.prefetch(*around_view, *changes);
     for (const LeafMap::Change& change : *changes) {
       auto found = co_await exclusive_in_leaf(tree, map, view, around, change.leaf);
       if (!found) co_return found;
@@ -297,6 +332,8 @@ Task<Result<std::uint64_t>> visible_beside(Tree& tree, LeafMap& map, View view, 
     auto changes = co_await cursor.next(kLeavesAtOnce);
     if (!changes) co_return std::unexpected(changes.error());
     if (changes->empty()) co_return blocks;
+    co_await map.prefetch(above, *changes);
+    co_await map.prefetch(view, *changes);
     for (const LeafMap::Change& change : *changes) {
       auto before = co_await data_blocks_at(map, above, change.leaf);
       if (!before) co_return before;

@@ -61,6 +61,12 @@ Below below(const Tree& tree, const TreeNode& node);
 
 // The stretches in which a node's own blocks were born.
 std::vector<Tree::Stretch> own_stretches(const Tree& tree, const TreeNode& node);
+// Those in which any leaf was written that holds a block for the node alone: where its own blocks were born,
+// or where its one child, a snapshot, wrote since. The shorter of both: each epoch costs a look, and those of
+// deleted snapshots stay in the change masks, so that the oldest of many would look at all that were older.
+std::vector<Tree::Stretch> swept_stretches(const Tree& tree, const TreeNode& node);
+// Its one child is a snapshot that no write is under way for.
+bool stands_over_snapshot(const Tree& tree, const TreeNode& node);
 Epoch parent_epoch(const Tree& tree, const TreeNode& node);
 
 }  // namespace coppice

@@ -15,6 +15,8 @@ namespace {
 constexpr std::uint64_t kStepRecordBytes =
     1024 + Reclaimer::kMostLeavesPerStep * (32 + kLeafBlocks * 16) + 2048;
 constexpr std::uint64_t kCopyBytes = 64;
+// Brought into memory together, for several steps.
+constexpr std::size_t kLeavesAtOnce = 64;
 constexpr std::size_t kSweepAgain = 0;  // no fork has so few children
 constexpr std::uint64_t kWholeLeaf = ~std::uint64_t{0};
 
@@ -37,21 +39,41 @@ struct Reclaimer::Step {
   }
 };
 
+// A dead node that nothing needs any more; null else.
+TreeNode* Reclaimer::to_sweep(NodeId id) const {
+  TreeNode* node = tree_.node(id);
+  return node != nullptr && node->value.state == NodeState::kDead && !node->needed() ? node : nullptr;
+}
+
 // A sweep that a crash or a close cut short goes on first: where it has passed, its node looks like what
 // stands above it, and a sweep of that would take the node for somebody who sees it.
-NodeId Reclaimer::pick() const {
-  const std::vector<NodeId> dead = tree_.dead_nodes();
-  for (const NodeId id : dead) {
-    const TreeNode& node = *tree_.node(id);
-    const bool begun = node.value.reclaimed_up_to.value != 0 && node.children.size() <= 1;
-    if (begun && !mutated(Mutation::kSweepNotResumed)) return id;
+NodeId Reclaimer::pick_begun() {
+  if (mutated(Mutation::kSweepNotResumed)) return NodeId{0};
+  if (!begun_) {
+    begun_.emplace();
+    for (const NodeId id : tree_.dead_nodes()) {
+      if (tree_.node(id)->value.reclaimed_up_to.value != 0) begun_->insert(id);
+    }
   }
+  std::erase_if(*begun_, [this](NodeId id) { return tree_.node(id) == nullptr; });
+  for (const NodeId id : *begun_) {
+    const TreeNode* node = to_sweep(id);
+    if (node != nullptr && node->children.size() <= 1) return id;
+  }
+  return NodeId{0};
+}
+
+NodeId Reclaimer::pick() {
+  if (const NodeId id = pick_begun(); id.value != 0) return id;
+  const std::set<NodeId>& dead = tree_.dead_nodes();
   for (const NodeId id : dead) {
-    if (tree_.node(id)->children.size() <= 1) return id;
+    const TreeNode* node = to_sweep(id);
+    if (node != nullptr && node->children.size() <= 1) return id;
   }
   // The younger ones mostly stand below the older ones, which look at what those have left.
   for (auto id = dead.rbegin(); id != dead.rend(); ++id) {
-    if (tree_.node(*id)->swept_with_children != tree_.node(*id)->children.size()) return *id;
+    const TreeNode* node = to_sweep(*id);
+    if (node != nullptr && node->swept_with_children != node->children.size()) return *id;
   }
   return NodeId{0};
 }
@@ -68,7 +90,11 @@ void Reclaimer::look_above(NodeId id) {
 }
 
 bool Reclaimer::has_work() const {
-  return pick().value != 0;
+  return std::ranges::any_of(tree_.dead_nodes(), [this](NodeId id) {
+    const TreeNode* node = to_sweep(id);
+    if (node == nullptr) return false;
+    return node->children.size() <= 1 || node->swept_with_children != node->children.size();
+  });
 }
 
 Task<Result<>> Reclaimer::sweep_one(const bool& stop, const Pace& pace) {
@@ -78,15 +104,9 @@ Task<Result<>> Reclaimer::sweep_one(const bool& stop, const Pace& pace) {
   co_return swept;
 }
 
-bool Reclaimer::stands_over_snapshot(const TreeNode& node) const {
-  if (node.children.size() != 1) return false;
-  const TreeNode& child = *tree_.node(node.children.front());
-  return child.value.state != NodeState::kHead && !child.pending;
-}
-
 bool Reclaimer::child_is_settled(const TreeNode& node) const {
   const bool early = mutated(Mutation::kSettledEarly);
-  return stands_over_snapshot(node) && (early || node.children.front() < settled_);
+  return stands_over_snapshot(tree_, node) && (early || node.children.front() < settled_);
 }
 
 // One that is still waiting for writes that began before it is not among them; nor are those behind it.
@@ -108,16 +128,17 @@ Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop, const Pace& pace) {
   // Set before, so that whoever asks for another look meanwhile gets it.
   const bool first = node.swept_with_children == SIZE_MAX;
   if (!leaves_tree) tree_.node(id)->swept_with_children = children;
+  if (leaves_tree && begun_) begun_->insert(id);
   const LeafIndex start = leaves_tree ? node.value.reclaimed_up_to : LeafIndex{0};
-  ChangeCursor cursor(map_, own_stretches(tree_, node), start, kLastLeaf);
+  ChangeCursor cursor(map_, swept_stretches(tree_, node), start, kLastLeaf);
   while (!stop) {
-    auto changes = co_await cursor.next(leaves_per_step_);
+    auto changes = co_await cursor.next(kLeavesAtOnce);
     if (!changes) co_return std::unexpected(changes.error());
     if (changes->empty()) break;
-    const auto next = leaves_tree ? std::optional(cursor.position()) : std::nullopt;
-    auto stepped = co_await step(id, *changes, next);
+    co_await prefetch(id, *changes);
+    const auto end = leaves_tree ? std::optional(cursor.position()) : std::nullopt;
+    auto stepped = co_await steps(id, *changes, end, stop, pace);
     if (!stepped) co_return stepped;
-    co_await pace();
   }
   if (stop) {
     tree_.node(id)->swept_with_children = kSweepAgain;
@@ -131,7 +152,31 @@ Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop, const Pace& pace) {
   co_return finished;
 }
 
-void Reclaimer::close_gate(const TreeNode& node, const std::vector<LeafMap::Change>& changes) {
+// What steps will look at, in few visits to the store.
+Task<void> Reclaimer::prefetch(NodeId id, Changes changes) {
+  const View view = tree_.view_of(*tree_.node(id));
+  co_await map_.prefetch(view, changes);
+  const std::vector<NodeId>& children = tree_.node(id)->children;
+  if (children.empty()) co_return;
+  const View child_view = tree_.view_of(*tree_.node(children.front()));
+  co_await map_.prefetch(child_view, changes);
+}
+
+// `end`: where the cursor goes behind the last of them, for a node that leaves the tree.
+Task<Result<>> Reclaimer::steps(NodeId id, Changes changes, std::optional<LeafIndex> end, const bool& stop,
+                                const Pace& pace) {
+  while (!changes.empty() && !stop) {
+    const Changes some = changes.first(std::min(changes.size(), leaves_per_step_));
+    changes = changes.subspan(some.size());
+    const auto next = changes.empty() || !end ? end : std::optional(changes.front().leaf);
+    auto stepped = co_await step(id, some, next);
+    if (!stepped) co_return stepped;
+    co_await pace();
+  }
+  co_return Result<>{};
+}
+
+void Reclaimer::close_gate(const TreeNode& node, Changes changes) {
   std::vector<NodeId> viewers = below(tree_, node).live;
   viewers.insert(viewers.end(), node.children.begin(), node.children.end());
   for (const NodeId viewer : viewers) {
@@ -141,8 +186,7 @@ void Reclaimer::close_gate(const TreeNode& node, const std::vector<LeafMap::Chan
 
 // A snapshot stays what it is, and no head's next write depends on how far this sweep has come: floors are
 // those of the snapshot. What comes behind the record in the journal is not there without it.
-Task<Result<>> Reclaimer::settled_step(NodeId id, const std::vector<LeafMap::Change>& changes,
-                                       LeafIndex next) {
+Task<Result<>> Reclaimer::settled_step(NodeId id, Changes changes, LeafIndex next) {
   auto room = co_await journal_.reserve(kStepRecordBytes);
   if (!room) co_return room;
   auto done = co_await step_with_one_child(id, changes, next);
@@ -151,9 +195,8 @@ Task<Result<>> Reclaimer::settled_step(NodeId id, const std::vector<LeafMap::Cha
 }
 
 // Room comes first: who waits at the gate has some, and gives it back only behind the gate.
-Task<Result<>> Reclaimer::step(NodeId id, const std::vector<LeafMap::Change>& changes,
-                               std::optional<LeafIndex> next) {
-  if (next && stands_over_snapshot(*tree_.node(id)) && !child_is_settled(*tree_.node(id))) {
+Task<Result<>> Reclaimer::step(NodeId id, Changes changes, std::optional<LeafIndex> next) {
+  if (next && stands_over_snapshot(tree_, *tree_.node(id)) && !child_is_settled(*tree_.node(id))) {
     auto settled = co_await settle();
     if (!settled) co_return settled;
   }
@@ -196,7 +239,7 @@ Task<Result<CachedLeaf*>> Reclaimer::load_own(View view, LeafIndex index) {
   co_return loaded;
 }
 
-Task<Result<>> Reclaimer::load_step(NodeId id, const std::vector<LeafMap::Change>& changes, Step& step) {
+Task<Result<>> Reclaimer::load_step(NodeId id, Changes changes, Step& step) {
   const TreeNode& node = *tree_.node(id);
   const View view = tree_.view_of(node);
   for (const LeafMap::Change& change : changes) {
@@ -212,8 +255,7 @@ Task<Result<>> Reclaimer::load_step(NodeId id, const std::vector<LeafMap::Change
   co_return Result<>{};
 }
 
-Task<Result<>> Reclaimer::step_with_one_child(NodeId id, const std::vector<LeafMap::Change>& changes,
-                                              LeafIndex next) {
+Task<Result<>> Reclaimer::step_with_one_child(NodeId id, Changes changes, LeafIndex next) {
   if (mutated(Mutation::kCursorApart)) {
     const MetaRecord cursor{tree_.plan_cursor(id, next)};
     journal_.stage(cursor);
@@ -246,8 +288,7 @@ void Reclaimer::note_uncharged(const TreeNode& node, const Leaf& leaf, std::uint
 }
 
 // Nothing where a leaf of the child left memory while the others were loaded: load again.
-std::optional<ReclaimRecord> Reclaimer::judge(NodeId id, const std::vector<LeafMap::Change>& changes,
-                                              const Step& step) {
+std::optional<ReclaimRecord> Reclaimer::judge(NodeId id, Changes changes, const Step& step) {
   const TreeNode& node = *tree_.node(id);
   const Epoch ancestor = parent_epoch(tree_, node);
   ReclaimRecord record;
@@ -353,7 +394,7 @@ Task<Result<>> Reclaimer::judge_leaf(NodeId id, LeafIndex index, Step& step, Rec
   co_return Result<>{};
 }
 
-Task<Result<>> Reclaimer::step_with_children(NodeId id, const std::vector<LeafMap::Change>& changes) {
+Task<Result<>> Reclaimer::step_with_children(NodeId id, Changes changes) {
   Step step(map_);
   ReclaimRecord record;
   Result<> status;

@@ -17,6 +17,8 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
+#include <span>
 #include <vector>
 
 #include "coppice/scheduler.h"
@@ -56,34 +58,36 @@ class Reclaimer {
 
  private:
   struct Step;
-  [[nodiscard]] NodeId pick() const;
+  using Changes = std::span<const LeafMap::Change>;
+  [[nodiscard]] TreeNode* to_sweep(NodeId id) const;
+  NodeId pick_begun();
+  NodeId pick();
   Task<Result<>> sweep(NodeId node, const bool& stop, const Pace& pace);
+  Task<void> prefetch(NodeId node, Changes changes);
+  Task<Result<>> steps(NodeId node, Changes changes, std::optional<LeafIndex> end, const bool& stop,
+                       const Pace& pace);
   // What all snapshots hold that are there now becomes durable, and stays as it is.
   Task<Result<>> settle();
-  [[nodiscard]] bool stands_over_snapshot(const TreeNode& node) const;
   [[nodiscard]] bool child_is_settled(const TreeNode& node) const;
-  Task<Result<>> step_with_one_child(NodeId node, const std::vector<LeafMap::Change>& changes,
-                                     LeafIndex next);
-  Task<Result<>> step_with_children(NodeId node, const std::vector<LeafMap::Change>& changes);
-  std::optional<ReclaimRecord> judge(NodeId node, const std::vector<LeafMap::Change>& changes,
-                                     const Step& step);
+  Task<Result<>> step_with_one_child(NodeId node, Changes changes, LeafIndex next);
+  Task<Result<>> step_with_children(NodeId node, Changes changes);
+  std::optional<ReclaimRecord> judge(NodeId node, Changes changes, const Step& step);
   Task<Result<>> judge_leaf(NodeId node, LeafIndex index, Step& step, ReclaimRecord& into);
   Task<Result<std::uint64_t>> unseen(CachedLeaf& own, Epoch ancestor, std::vector<NodeId> viewers);
   Task<Result<>> add_copies(CachedLeaf& own, std::uint64_t mask, std::vector<NodeId> dead, Step& step,
                             std::vector<ReclaimedVersion>& into);
   void look_above(NodeId node);
   Task<Result<CachedLeaf*>> load_own(View view, LeafIndex index);
-  Task<Result<>> load_step(NodeId node, const std::vector<LeafMap::Change>& changes, Step& step);
+  Task<Result<>> load_step(NodeId node, Changes changes, Step& step);
   Task<Result<>> finish(NodeId node);
   Task<Result<>> publish(ReclaimRecord record);
   // One step between a commit of all that it may look at and a commit of what it staged.
   // `next`: where the cursor goes, for a node that leaves the tree.
-  Task<Result<>> step(NodeId node, const std::vector<LeafMap::Change>& changes,
-                      std::optional<LeafIndex> next);
+  Task<Result<>> step(NodeId node, Changes changes, std::optional<LeafIndex> next);
   // … without the commits.
-  Task<Result<>> settled_step(NodeId node, const std::vector<LeafMap::Change>& changes, LeafIndex next);
+  Task<Result<>> settled_step(NodeId node, Changes changes, LeafIndex next);
   void note_uncharged(const TreeNode& node, const Leaf& leaf, std::uint64_t mask);
-  void close_gate(const TreeNode& node, const std::vector<LeafMap::Change>& changes);
+  void close_gate(const TreeNode& node, Changes changes);
 
   Tree& tree_;
   LeafMap& map_;
@@ -95,6 +99,7 @@ class Reclaimer {
   std::size_t leaves_per_step_ = kMostLeavesPerStep;
   std::map<DiskId, std::uint64_t> uncharged_;  // by the record that is being made
   NodeId settled_{0};                          // snapshots of smaller ids are
+  std::optional<std::set<NodeId>> begun_;      // sweeps that take their node out of the tree
 };
 
 }  // namespace coppice

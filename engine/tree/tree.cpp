@@ -187,11 +187,17 @@ void Tree::put_node(NodeId id, const NodeValue& value) {
   // While loading, or within one record, a parent may come after its child: an entry is made for it.
   if (new_parent && value.parent.value != 0) nodes_[value.parent].children.push_back(id);
   if (value.state == NodeState::kSnapshot) snapshot_names_[{value.disk, value.name}] = id;
+  if (value.state == NodeState::kDead) {
+    dead_.insert(id);
+  } else {
+    dead_.erase(id);
+  }
 }
 
 void Tree::erase_node(NodeId id) {
   auto place = nodes_.find(id);
   if (place == nodes_.end()) return;
+  dead_.erase(id);
   const NodeValue& value = place->second.value;
   if (value.state == NodeState::kSnapshot) snapshot_names_.erase({value.disk, value.name});
   auto parent = nodes_.find(value.parent);
@@ -379,15 +385,6 @@ View Tree::meeting_point(View a, View b) const {
     if (shared != on_a.end()) return {stretch.branch, std::min(shared->second, stretch.up_to)};
   }
   return {};
-}
-
-std::vector<NodeId> Tree::dead_nodes() const {
-  std::vector<NodeId> dead;
-  for (const auto& [id, node] : nodes_) {
-    const bool held = node.pending || node.pins != 0 || node.keeps != 0;
-    if (node.value.state == NodeState::kDead && !held) dead.push_back(id);
-  }
-  return dead;
 }
 
 }  // namespace coppice

@@ -32,6 +32,7 @@ struct TreeNode {
   std::uint32_t pins = 0;
   // Not durable: background work that needs it; it can be removed, but its space stays until that is done.
   std::uint32_t keeps = 0;
+  [[nodiscard]] bool needed() const { return pending || pins != 0 || keeps != 0; }
   // Dead with several children: how many there were when it was last swept.
   std::size_t swept_with_children = SIZE_MAX;
 };
@@ -109,7 +110,8 @@ class Tree final : public BranchParents {
   [[nodiscard]] std::vector<Stretch> path(View from, Epoch after) const;
   // Where the paths of two views meet: the newest point that is on both. Epoch 0: nowhere.
   [[nodiscard]] View meeting_point(View a, View b) const;
-  [[nodiscard]] std::vector<NodeId> dead_nodes() const;
+  // Of them, too, some may be needed for a while.
+  [[nodiscard]] const std::set<NodeId>& dead_nodes() const { return dead_; }
 
   // Plans. None of them changes anything.
   Edits plan_disk(const std::string& name, std::uint64_t size_bytes, std::uint64_t flags,
@@ -177,6 +179,7 @@ class Tree final : public BranchParents {
 
   std::map<BranchId, BranchValue> branches_;
   std::map<NodeId, TreeNode> nodes_;
+  std::set<NodeId> dead_;
   std::map<DiskId, TreeDisk> disks_;
   std::map<DiskId, TrashValue> trash_;
   std::map<DiskId, ScheduleValue> schedules_;
