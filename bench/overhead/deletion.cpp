@@ -1,6 +1,8 @@
 // Half of 10,000 snapshots is removed while a guest reads or writes: what the guest's slowest requests feel
 // of it, what is read and written for it, and whether as much space came back as was foretold. Slices with
-// deletions and slices without, on the same disk, in turn.
+// deletions and slices without, on the same disk, in turn. A slice with them begins with removing its share
+// in one verb, as a range of snapshots or a schedule's are; what it had not given back when it ended is
+// waited for before the next one begins.
 #include <fmt/format.h>
 
 #include "overhead/counters.h"
@@ -60,9 +62,6 @@ class Scene {
     doomed_.erase(doomed_.begin(), end);
     return specs;
   }
-  void put_back(const std::vector<Spec>& specs) {
-    doomed_.insert(doomed_.begin(), specs.begin(), specs.end());
-  }
   std::uint64_t foretold_bytes() {
     EngineSide& engine = lab_.engine();
     return engine.must(engine.store().space_of(doomed_, true)).own_bytes;
@@ -75,12 +74,18 @@ class Scene {
   std::size_t total_ = 0;
 };
 
-Report compare(const std::string& figure, const std::vector<Pair>& pairs) {
+struct Half {
+  std::vector<Pair> pairs;
+  std::uint64_t freed_bytes = 0;
+  std::uint64_t freed_under_load_bytes = 0;
+};
+
+Report compare(const std::string& figure, const Half& half) {
   std::vector<double> ratios;
   std::vector<double> with_us;
   std::vector<double> without_us;
   double slowdown = 0;
-  for (const Pair& pair : pairs) {
+  for (const Pair& pair : half.pairs) {
     if (pair.engine.operations == 0 || pair.other.operations == 0)
       throw Unmeasurable("a slice was too short for a single request");
     with_us.push_back(quantile(pair.engine.latency_us, 0.99));
@@ -92,27 +97,33 @@ Report compare(const std::string& figure, const std::vector<Pair>& pairs) {
   report.unit = "us";
   report.value = quantile(with_us, 0.5);
   report.columns["other_value"] = quantile(without_us, 0.5);
-  report.columns["rate_of_other"] = slowdown / static_cast<double>(pairs.size());
+  report.columns["rate_of_other"] = slowdown / static_cast<double>(half.pairs.size());
+  report.columns["freed_under_load"] =
+      static_cast<double>(half.freed_under_load_bytes) / static_cast<double>(half.freed_bytes);
   return report;
 }
 
-// Slices of both sides; each with deletions takes its share of what is still to be removed, and what it did
-// not come to stays for later.
-std::vector<Pair> run_half(Lab& lab, Scene& scene, Kind kind, std::size_t share) {
+// Slices of both sides; each with deletions takes its share of what is still to be removed.
+Half run_half(Lab& lab, Scene& scene, Kind kind, std::size_t share) {
+  Half half;
   EngineSide& engine = lab.engine();
   Walk walk(scene.disk().ledger.span_bytes(), kBlockBytes, false, lab.seed());
   const Job quiet{.kind = kind, .depth = 32, .record_latency = true};
   const Side without = [&](Clock::duration length) { return engine.run(scene.disk(), quiet, walk, length); };
   const Side with = [&](Clock::duration length) {
-    std::vector<Spec> doomed = scene.share(share);
     Job job = quiet;
-    job.doomed = &doomed;
+    job.doomed = scene.share(share);
+    const std::uint64_t used = engine.pool_used_bytes();
     Slice slice = engine.run(scene.disk(), job, walk, length);
-    scene.put_back(doomed);
+    half.freed_under_load_bytes += used - engine.pool_used_bytes();
+    engine.must(engine.store().wait_for_reclaim());
+    half.freed_bytes += used - engine.pool_used_bytes();
     return slice;
   };
   without(kSlice);
-  return run_pairs(lab.options().pairs, lab.options().quick ? lab.options().slice : kSlice, with, without);
+  half.pairs =
+      run_pairs(lab.options().pairs, lab.options().quick ? lab.options().slice : kSlice, with, without);
+  return half;
 }
 
 }  // namespace
@@ -124,14 +135,12 @@ void deletion(Lab& lab) {
   const std::size_t share = scene.total() / (std::size_t{2} * lab.options().pairs);
   const std::uint64_t foretold = scene.foretold_bytes();
   const std::uint64_t before = engine.pool_used_bytes();
-  const auto writing = run_half(lab, scene, Kind::kWrite, share);
+  const Half writing = run_half(lab, scene, Kind::kWrite, share);
   // Closing brings all into its place: what is written from here on is the deletions' and nothing else's, and
   // their checkpoint is part of it.
   engine.reopen(kDefaultCacheBytes, {&scene.disk()});
-  const std::uint64_t used_before = engine.pool_used_bytes();
   const std::uint64_t written_before = process_io("write_bytes");
-  const auto reading = run_half(lab, scene, Kind::kRead, share);
-  const std::uint64_t freed_reading = used_before - engine.pool_used_bytes();
+  const Half reading = run_half(lab, scene, Kind::kRead, share);
   engine.reopen(kDefaultCacheBytes, {&scene.disk()});
   const auto written = static_cast<double>(process_io("write_bytes") - written_before);
   const auto under_load = static_cast<double>(scene.total() - scene.left());
@@ -148,10 +157,10 @@ void deletion(Lab& lab) {
   Report read = compare("delete-p99-read", reading);
   lab.report(read);
   if (written == 0) throw Unmeasurable("nothing was written: not a file system on a device");
-  Report bytes = make_report("delete-bytes", {static_cast<double>(freed_reading) / written}, 1.0, 1.0);
+  Report bytes = make_report("delete-bytes", {static_cast<double>(reading.freed_bytes) / written}, 1.0, 1.0);
   bytes.unit = "written/freed";
-  bytes.value = written / static_cast<double>(freed_reading);
-  bytes.columns["freed_bytes"] = static_cast<double>(freed_reading);
+  bytes.value = written / static_cast<double>(reading.freed_bytes);
+  bytes.columns["freed_bytes"] = static_cast<double>(reading.freed_bytes);
   bytes.columns["device_bytes"] = written;
   lab.report(bytes);
   Report space =

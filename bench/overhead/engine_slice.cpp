@@ -7,8 +7,6 @@ namespace coppice::bench {
 
 namespace {
 
-constexpr std::size_t kRemovedAtOnce = 64;
-
 // What the coroutines of a slice share.
 struct Running {
   Running(const Job& what, Disk& target, Walk& places, Slice& into)
@@ -73,16 +71,9 @@ Task<void> take_snapshots(Running& running, Store& store, Scheduler& scheduler, 
 }
 
 Task<void> remove_snapshots(Running& running, Store& store) {
-  std::vector<Spec>& doomed = *running.job.doomed;
-  while (!doomed.empty() && !running.over()) {
-    const auto count = static_cast<std::ptrdiff_t>(std::min(doomed.size(), kRemovedAtOnce));
-    std::vector<Spec> some(doomed.begin(), doomed.begin() + count);
-    auto done = co_await store.remove(std::move(some), false);
-    if (done) done = co_await store.wait_for_reclaim();
-    if (!done) running.refusal = done.error().message;
-    doomed.erase(doomed.begin(), doomed.begin() + count);
-  }
-  running.end = std::min(running.end, Clock::now());
+  std::vector<Spec> doomed = running.job.doomed;
+  auto done = co_await store.remove(std::move(doomed), false);
+  if (!done) running.refusal = done.error().message;
   running.done.arrive();
 }
 
@@ -112,7 +103,7 @@ Slice EngineSide::run(Disk& disk, const Job& job, Walk& walk, Clock::duration le
     running.done.add();
     spawn(take_snapshots(running, *store_, *reactor_, probes_));
   }
-  if (job.doomed != nullptr) {
+  if (!job.doomed.empty()) {
     running.done.add();
     spawn(remove_snapshots(running, *store_));
   }

@@ -34,9 +34,7 @@ struct Job {
   bool sequential = false;
   // Beside the load, at this interval: a snapshot of the disk; on the raw side a write with fdatasync.
   std::chrono::milliseconds probe_every{0};
-  // Beside the load, on the engine: these snapshots are removed, a few at a time, each lot's space waited
-  // for. The slice ends when there are none left. Those that were removed are taken out.
-  std::vector<Spec>* doomed = nullptr;
+  std::vector<Spec> doomed = {};  // removed in one verb as the slice begins
   bool record_latency = false;
 
   [[nodiscard]] bool writes() const { return kind != Kind::kRead; }
