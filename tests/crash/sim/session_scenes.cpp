@@ -17,25 +17,64 @@ constexpr std::chrono::nanoseconds kLongSync = microseconds(1000);
 }  // namespace
 
 const Scene* find_scene(std::string_view name) {
-  static constexpr std::array<Scene, 8> kScenes = {{{"sweep", 1, false, Crash::kPower},
-                                                    {"suspects", 2, false, Crash::kPower},
-                                                    {"marks", 1, false, Crash::kPower},
-                                                    {"unnamed", 1, false, Crash::kPower},
-                                                    {"settled", 1, false, Crash::kPower},
-                                                    {"redo", 2, true, Crash::kPower},
-                                                    {"unsynced", 2, true, Crash::kKill},
-                                                    {"superblocks", 2, true, Crash::kKill}}};
+  using S = Session;
+  static constexpr std::array<Scene, 26> kScenes = {{
+      {.name = "sweep", .play = &S::play_sweep},
+      {.name = "suspects", .play = &S::play_suspects, .phases = 2},
+      {.name = "marks", .play = &S::play_marks},
+      {.name = "unnamed", .play = &S::play_unnamed},
+      {.name = "settled", .play = &S::play_settled},
+      {.name = "redo", .play = &S::play_redo, .phases = 2, .recovery_at_stake = true},
+      {.name = "unsynced",
+       .play = &S::play_unsynced,
+       .phases = 2,
+       .recovery_at_stake = true,
+       .crash = Crash::kKill},
+      {.name = "superblocks",
+       .play = &S::play_superblocks,
+       .phases = 2,
+       .recovery_at_stake = true,
+       .crash = Crash::kKill},
+      {.name = "early", .play = &S::play_early},
+      {.name = "reader", .play = &S::play_reader},
+      {.name = "kept", .play = &S::play_kept},
+      {.name = "flatten", .play = &S::play_flatten},
+      {.name = "schedule", .play = &S::play_schedule, .crash = Crash::kKill},
+      {.name = "fence", .play = &S::play_fence},
+      {.name = "replaced", .play = &S::play_replaced},
+      {.name = "retaken", .play = &S::play_retaken},
+      {.name = "collected", .play = &S::play_collected},
+      {.name = "uncopied", .play = &S::play_uncopied},
+      {.name = "ring", .play = &S::play_ring, .journal_bytes = 64 << 10},
+      {.name = "trimmed", .play = &S::play_trimmed},
+      {.name = "base", .play = &S::play_base},
+      {.name = "fork", .play = &S::play_fork, .cache_bytes = 512},
+      {.name = "tail", .play = &S::play_tail, .phases = 2, .recovery_at_stake = true, .crash = Crash::kKill},
+      {.name = "partial", .play = &S::play_partial, .phases = 2, .recovery_at_stake = true},
+      {.name = "failed",
+       .play = &S::play_failed,
+       .phases = 3,
+       .recovery_at_stake = true,
+       .crash = Crash::kKill,
+       .failing_phase = 2},
+      {.name = "restored",
+       .play = &S::play_restored,
+       .phases = 2,
+       .recovery_at_stake = true,
+       .crash = Crash::kKill,
+       .map_lost = true},
+  }};
   for (const Scene& scene : kScenes)
     if (scene.name == name) return &scene;
   return nullptr;
 }
 
 // Nothing happens by itself but sweeps and the copy.
-Shape scene_shape(Rng& rng) {
+Shape scene_shape(Rng& rng, const Scene& scene) {
   Shape shape;
   shape.max_slabs = 4;
-  shape.journal_bytes = 1 << 20;
-  shape.cache_bytes = 256 << 10;
+  shape.journal_bytes = scene.journal_bytes;
+  shape.cache_bytes = scene.cache_bytes;
   shape.grows = true;
   HousekeepingOptions& housekeeping = shape.housekeeping;
   housekeeping.tick = microseconds(200);
@@ -51,17 +90,25 @@ Shape scene_shape(Rng& rng) {
   return shape;
 }
 
-Task<void> Session::scene_disk(std::string name, std::uint64_t blocks) {
+Task<void> Session::scene_disk(std::string name, std::uint64_t blocks, bool strict, bool over_base) {
   PendingVerb& verb = shared_.pending;
   verb = {};
   verb.name = name;
   verb.size = blocks * kBlockBytes;
+  verb.strict = strict;
+  verb.over_base = over_base;
   verb.kind = PendingVerb::Kind::kCreate;
-  const DiskPolicy policy;
-  auto done = co_await process_.store->create_disk(name, verb.size, policy);
+  const DiskPolicy policy{.strict = strict};
+  Outcome<> done;
+  if (over_base) {
+    auto over = co_await process_.store->create_disk_over(name, verb.size, policy, {"/sim/base", -1});
+    if (!over) done = std::unexpected(over.error());
+  } else {
+    done = co_await process_.store->create_disk(name, verb.size, policy);
+  }
   conclude(done.has_value());
   if (!done) co_return shared_.violate("create failed: " + done.error().message);
-  co_await learn_head(shared_.oracle.add_disk(name, verb.size, false));
+  co_await learn_head(shared_.oracle.add_disk(name, verb.size, strict, over_base));
   co_await open_disk(name);
 }
 
@@ -72,6 +119,10 @@ Task<void> Session::scene_write(std::string name, std::uint64_t block, std::uint
     const std::uint64_t sectors = std::min(kMost, count - done) * kSectorsPerBlock;
     co_await write_range(*shared_.oracle.disks[name], *open_[name]->device, first, sectors, false);
   }
+}
+
+Task<void> Session::scene_flush(std::string name) {
+  co_await do_flush(*shared_.oracle.disks[name], *open_[name]->device);
 }
 
 Task<void> Session::scene_snapshot(std::string disk, std::string name) {
@@ -94,7 +145,8 @@ Task<void> Session::scene_remove(std::string disk, std::string name) {
   verb.kind = PendingVerb::Kind::kRemove;
   auto done = co_await process_.store->remove(verb.specs, false);
   conclude(done.has_value());
-  if (done) shared_.oracle.disks[disk]->snapshots.erase(name);
+  if (!done) co_return shared_.violate("remove failed: " + done.error().message);
+  shared_.oracle.disks[disk]->snapshots.erase(name);
 }
 
 // All that was written is durable, proven and part of a checkpoint; the pool holds a copy of the map.
@@ -108,16 +160,19 @@ Task<void> Session::scene_settled() {
 }
 
 Task<void> Session::play() {
-  const std::string_view scene = shared_.scene->name;
-  if (scene == "sweep") co_await play_sweep();
-  if (scene == "suspects") co_await play_suspects();
-  if (scene == "marks") co_await play_marks();
-  if (scene == "unnamed") co_await play_unnamed();
-  if (scene == "settled") co_await play_settled();
-  if (scene == "redo") co_await play_redo();
-  if (scene == "unsynced") co_await play_unsynced();
-  if (scene == "superblocks") co_await play_superblocks();
+  co_await (this->*shared_.scene->play)();
   shared_.scene_ended = true;
+}
+
+// At the same time as what follows.
+void Session::beside(Task<void> work) {
+  ++tasks_;
+  spawn(counted(std::move(work)));
+}
+
+Task<void> Session::counted(Task<void> work) {
+  co_await work;
+  --tasks_;
 }
 
 // The older of two snapshots goes while the sweep of the younger one is under way.
@@ -165,11 +220,7 @@ Task<void> Session::play_marks() {
   co_await scene_write("x", 0, 1);
   shared_.machine.disk.stall_next_write = kLongWrite;
   const auto end = process_.scheduler.now() + kLongWrite;
-  ++tasks_;
-  spawn([](Session& session) -> Task<void> {
-    co_await session.scene_write("x", 0, 1);
-    --session.tasks_;
-  }(*this));
+  beside(scene_write("x", 0, 1));
   co_await sleep_for(process_.scheduler, microseconds(20));
   co_await process_.engine->checkpointer().run();
   if (process_.scheduler.now() >= end)
@@ -197,8 +248,7 @@ Task<void> Session::play_unnamed() {
   co_await first_step_of_sweep();
   co_await hold_round();
   co_await scene_write("d", 16, 1);
-  ++tasks_;
-  spawn(write_on());
+  beside(write_on(32, 8));
   co_await scene_snapshot("d", "s3");
 }
 
@@ -235,24 +285,21 @@ Task<void> Session::hold_round() {
   SimDisk& machine = shared_.machine.disk;
   co_await scene_write("d", 8, 1);
   machine.stall_next_sync = kLongWrite;
-  ++tasks_;
-  spawn(flush_on());
+  beside(flush_on());
   while (machine.stall_next_sync.count() != 0) co_await sleep_for(process_.scheduler, microseconds(1));
 }
 
 // A client that flushes once; what comes behind that is at stake.
 Task<void> Session::flush_on() {
-  co_await do_flush(*shared_.oracle.disks["d"], *open_["d"]->device);
+  co_await scene_flush("d");
   shared_.at_stake = true;
-  --tasks_;
 }
 
 // … and one that writes behind the snapshot.
-Task<void> Session::write_on() {
+Task<void> Session::write_on(std::uint64_t block, std::uint64_t count) {
   while (shared_.pending.kind != PendingVerb::Kind::kSnapshot)
     co_await sleep_for(process_.scheduler, microseconds(1));
-  co_await scene_write("d", 32, 8);
-  --tasks_;
+  co_await scene_write("d", block, count);
 }
 
 // A snapshot is the last thing that is durable, and its writes were replaced before it. What they freed is
@@ -276,11 +323,7 @@ Task<void> Session::play_unsynced() {
   co_await scene_settled();
   co_await scene_write("x", 8, 4);
   const Staging& staging = process_.engine->parts().journal.staging();
-  ++tasks_;
-  spawn([](Session& session) -> Task<void> {
-    co_await session.do_flush(*session.shared_.oracle.disks["x"], *session.open_["x"]->device);
-    --session.tasks_;
-  }(*this));
+  beside(scene_flush("x"));
   while (staging.used_bytes() != 0) co_await sleep_for(process_.scheduler, microseconds(1));
   if (tasks_ == 0) shared_.violate("scene: the flush is done already");
 }

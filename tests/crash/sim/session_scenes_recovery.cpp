@@ -1,0 +1,55 @@
+// Scenes of recoveries that die.
+#include "session.h"
+
+namespace coppice::sim {
+
+namespace {
+
+using std::chrono::microseconds;
+constexpr std::uint64_t kRequest = 60;  // blocks
+
+}  // namespace
+
+// Writes that only the staging file knows of.
+Task<void> Session::play_tail() {
+  if (shared_.phase != 1) co_return;
+  co_await scene_disk("x", 64);
+  co_await scene_write("x", 0, 4);
+  co_await scene_settled();
+  co_await scene_write("x", 8, 4);
+}
+
+// A record of many blocks is in the journal, and of its data a part. It frees what stood there.
+Task<void> Session::play_partial() {
+  if (shared_.phase != 1) co_return;
+  co_await scene_disk("x", kRequest, true);
+  co_await scene_write("x", 0, kRequest);
+  co_await scene_settled();
+  co_await scene_write("x", 0, kRequest);
+  const Staging& staging = process_.engine->parts().journal.staging();
+  beside(scene_flush("x"));
+  while (staging.used_bytes() != 0) co_await sleep_for(process_.scheduler, microseconds(1));
+}
+
+// The first sync of a recovery fails; what it had read is there to see for the next one.
+Task<void> Session::play_failed() {
+  co_await play_tail();
+}
+
+// A batch of the map's copy is there to see and not synced; the map is lost.
+Task<void> Session::play_restored() {
+  constexpr std::uint64_t kSyncs = 3;  // of a segment, of the superblock that names it, of the batch
+  if (shared_.phase != 1) co_return;
+  co_await scene_disk("x", 64);
+  co_await scene_write("x", 0, 16);
+  co_await scene_settled();
+  co_await zero_range(*shared_.oracle.disks["x"], *open_["x"]->device, 0,
+                      8 * std::uint64_t{kSectorsPerBlock});
+  co_await scene_flush("x");
+  co_await process_.engine->parts().journal.prove();
+  const std::uint64_t begun = shared_.machine.disk.syncs;
+  beside(run_checkpoint());
+  while (shared_.machine.disk.syncs < begun + kSyncs) co_await sleep_for(process_.scheduler, microseconds(1));
+}
+
+}  // namespace coppice::sim
