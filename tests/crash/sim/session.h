@@ -191,6 +191,8 @@ class Session {
   Task<void> play_partial();
   Task<void> play_failed();
   Task<void> play_restored();
+  Task<void> play_untold();
+  Task<void> play_unwritten();
   Task<void> scene_disk(std::string name, std::uint64_t blocks, bool strict = false, bool over_base = false);
   Task<void> scene_flush(std::string name);
   Task<void> scene_write(std::string name, std::uint64_t block, std::uint64_t count);

@@ -18,7 +18,7 @@ constexpr std::chrono::nanoseconds kLongSync = microseconds(1000);
 
 const Scene* find_scene(std::string_view name) {
   using S = Session;
-  static constexpr std::array<Scene, 26> kScenes = {{
+  static constexpr std::array<Scene, 28> kScenes = {{
       {.name = "sweep", .play = &S::play_sweep},
       {.name = "suspects", .play = &S::play_suspects, .phases = 2},
       {.name = "marks", .play = &S::play_marks},
@@ -63,6 +63,16 @@ const Scene* find_scene(std::string_view name) {
        .recovery_at_stake = true,
        .crash = Crash::kKill,
        .map_lost = true},
+      {.name = "untold",
+       .play = &S::play_untold,
+       .phases = 2,
+       .recovery_at_stake = true,
+       .crash = Crash::kKill},
+      {.name = "unwritten",
+       .play = &S::play_unwritten,
+       .phases = 2,
+       .recovery_at_stake = true,
+       .crash = Crash::kKill},
   }};
   for (const Scene& scene : kScenes)
     if (scene.name == name) return &scene;

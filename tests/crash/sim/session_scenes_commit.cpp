@@ -71,8 +71,12 @@ Task<void> Session::play_flatten() {
   co_await scene_settled();
   auto started = co_await process_.store->start_flatten("x", Store::FlattenPace::kAtOnce);
   if (!started) co_return shared_.violate("flatten failed: " + started.error().message);
+  const Journal& journal = process_.engine->parts().journal;
+  const std::uint64_t staged = journal.staged();
+  while (journal.staged() == staged) co_await sleep_for(process_.scheduler, microseconds(1));
   shared_.at_stake = true;
-  while (!process_.engine->tree().bases().empty()) co_await sleep_for(process_.scheduler, microseconds(20));
+  while (!process_.engine->tree().bases().empty() || journal.durable() < journal.staged())
+    co_await sleep_for(process_.scheduler, microseconds(20));
 }
 
 // A snapshot that a schedule takes.

@@ -52,4 +52,29 @@ Task<void> Session::play_restored() {
   while (shared_.machine.disk.syncs < begun + kSyncs) co_await sleep_for(process_.scheduler, microseconds(1));
 }
 
+// A sync fails that belongs to no commit, and the process dies before it comes to one.
+Task<void> Session::play_untold() {
+  if (shared_.phase != 1) co_return;
+  co_await scene_disk("x", 64);
+  co_await scene_write("x", 0, 4);
+  co_await scene_settled();
+  co_await scene_write("x", 8, 4);
+  shared_.damage_allowed = true;
+  shared_.machine.disk.faults = {.fail_sync_in = 1};
+  co_await scene_write("x", 0, 1);
+  if (!fault()) shared_.violate("scene: no sync has failed");
+}
+
+// The sync of a flush fails; its batch and the data are there to see.
+Task<void> Session::play_unwritten() {
+  if (shared_.phase != 1) co_return;
+  co_await scene_disk("x", 64);
+  co_await scene_write("x", 0, 4);
+  co_await scene_settled();
+  co_await scene_write("x", 8, 4);
+  shared_.damage_allowed = true;
+  shared_.machine.disk.faults = {.fail_sync_in = 1};
+  co_await scene_flush("x");
+}
+
 }  // namespace coppice::sim

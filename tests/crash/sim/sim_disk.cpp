@@ -150,7 +150,7 @@ void SimBlockFile::finish(IoRequest& request, int error) {
   if (request.kind == IoRequest::Kind::kSync) {
     --syncs_in_flight_;
     --disk_.syncs_under_way;
-    if (error != 0) written_ = sync_failed_ = true;
+    if (error != 0) note_failed_sync(request);
     if (sync_failed_) request.error = EIO;
   }
   request.latch->arrive();
