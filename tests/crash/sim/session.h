@@ -150,32 +150,35 @@ class Session {
   Task<void> do_flush(DiskModel& disk, BlockDevice& device);
   void start_clients(const std::string& name);
 
-  // Scenes: their helpers (session_scenes.cpp), and what they play.
+  // Scenes: their helpers (session_scenes.cpp), …
   friend const Scene* find_scene(std::string_view name);
   Task<void> play();
   void beside(Task<void> work);
   Task<void> counted(Task<void> work);
+  Task<void> scene_disk(std::string name, std::uint64_t blocks, bool strict = false, bool over_base = false);
+  Task<void> scene_write(std::string name, std::uint64_t block, std::uint64_t count);
+  Task<void> scene_flush(std::string name);
+  Task<void> scene_snapshot(std::string disk, std::string name);
+  Task<void> scene_remove(std::string disk, std::string name);
+  Task<void> scene_settled();
+  // … of sweeps (session_scenes_sweeps.cpp),
   Task<void> play_sweep();
-  Task<void> play_suspects();
-  Task<void> play_marks();
   Task<void> play_unnamed();
   Task<void> play_settled();
+  Task<void> play_replaced();
   Task<void> first_step_of_sweep();
   Task<void> hold_round();
-  Task<void> write_on(std::uint64_t block, std::uint64_t count);
   Task<void> flush_on();
-  Task<void> play_redo();
-  Task<void> play_unsynced();
-  Task<void> play_superblocks();
-  // … of commits (session_scenes_commit.cpp).
+  Task<void> write_on(std::uint64_t block, std::uint64_t count);
+  // … of commits (session_scenes_commit.cpp),
   Task<void> play_early();
   Task<void> play_reader();
   Task<void> play_kept();
   Task<void> play_flatten();
   Task<void> play_schedule();
   Task<void> play_fence();
-  Task<void> play_replaced();
-  // … of checkpoints and the copy (session_scenes_checkpoint.cpp).
+  // … of checkpoints and the copy (session_scenes_checkpoint.cpp),
+  Task<void> play_marks();
   Task<void> play_retaken();
   Task<void> play_collected();
   Task<void> play_uncopied();
@@ -187,18 +190,16 @@ class Session {
   Task<void> run_checkpoint();
   Task<void> write_fresh();
   // … of recoveries (session_scenes_recovery.cpp).
+  Task<void> play_suspects();
+  Task<void> play_redo();
+  Task<void> play_unsynced();
+  Task<void> play_superblocks();
   Task<void> play_tail();
   Task<void> play_partial();
   Task<void> play_failed();
   Task<void> play_restored();
   Task<void> play_untold();
   Task<void> play_unwritten();
-  Task<void> scene_disk(std::string name, std::uint64_t blocks, bool strict = false, bool over_base = false);
-  Task<void> scene_flush(std::string name);
-  Task<void> scene_write(std::string name, std::uint64_t block, std::uint64_t count);
-  Task<void> scene_snapshot(std::string disk, std::string name);
-  Task<void> scene_remove(std::string disk, std::string name);
-  Task<void> scene_settled();
 
   // Control.
   Task<void> control(std::uint64_t seed);

@@ -7,6 +7,7 @@ namespace {
 
 using std::chrono::microseconds;
 constexpr std::chrono::nanoseconds kLongSync = microseconds(3000);
+constexpr std::chrono::nanoseconds kLongOverwrite = microseconds(40000);
 constexpr std::chrono::nanoseconds kLongWrite = microseconds(100000);
 constexpr std::chrono::nanoseconds kLongJob = microseconds(5000);
 
@@ -22,6 +23,27 @@ Task<void> Session::begin_checkpoint() {
 
 Task<void> Session::run_checkpoint() {
   (void)co_await process_.engine->checkpointer().run();
+}
+
+// An overwrite in place takes from before one checkpoint until the commit at the start of the next.
+Task<void> Session::play_marks() {
+  co_await scene_disk("x", 64);
+  co_await scene_write("x", 0, 4);
+  co_await scene_settled();
+  co_await scene_write("x", 0, 1);
+  shared_.machine.disk.stall_next_write = kLongOverwrite;
+  const auto end = process_.scheduler.now() + kLongOverwrite;
+  beside(scene_write("x", 0, 1));
+  co_await sleep_for(process_.scheduler, microseconds(20));
+  co_await process_.engine->checkpointer().run();
+  if (process_.scheduler.now() >= end)
+    co_return shared_.violate("scene: the checkpoint took longer than the write");
+  co_await scene_write("x", 8, 1);
+  const auto begin = end - microseconds(shared_.rng.between(20, 200));
+  if (begin > process_.scheduler.now())
+    co_await sleep_for(process_.scheduler, begin - process_.scheduler.now());
+  shared_.at_stake = true;
+  co_await process_.engine->checkpointer().run();
 }
 
 // An overwrite in place begins in a checkpoint that is about to forget its granule's mark, and outlasts it.
@@ -131,8 +153,9 @@ Task<void> Session::play_fork() {
   co_await scene_remove("d", "s");
   const std::uint64_t staged = journal.staged();
   while (journal.staged() == staged) co_await sleep_for(process_.scheduler, microseconds(1));
-  shared_.at_stake = true;
   co_await run_checkpoint();
+  shared_.at_stake = true;
+  co_await sleep_for(process_.scheduler, microseconds(1000));
 }
 
 }  // namespace coppice::sim

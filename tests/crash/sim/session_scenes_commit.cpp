@@ -100,15 +100,4 @@ Task<void> Session::play_fence() {
   co_await hand_over(*shared_.oracle.disks["x"], rng);
 }
 
-// A block is written twice before a snapshot and once behind it; all but the first are in one round.
-Task<void> Session::play_replaced() {
-  co_await scene_disk("d", kLeafBlocks);
-  co_await scene_write("d", 0, 4);
-  co_await scene_settled();
-  co_await hold_round();
-  co_await scene_write("d", 8, 1);
-  beside(write_on(8, 1));
-  co_await scene_snapshot("d", "s");
-}
-
 }  // namespace coppice::sim
