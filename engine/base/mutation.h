@@ -60,7 +60,6 @@ enum class Mutation : std::uint8_t {
   kCopySwitchedEarly,     // a superblock names a base that is not durable
   kCopyFreedEarly,        // the old base is freed before a superblock names the new one
   kCopyDroppedLate,       // … and a copy given up, before one forgets it
-  kCopyTrustsUnsynced,    // frames behind the mark are gone on from without being written again
   kCopyRestoredUnsynced,  // a map is made anew of frames behind the mark as well
   kCopyNotKept,           // its blocks are not taken at the open
   kRedoFreesAtOnce,       // what redo frees may be handed out before recovery is complete
@@ -73,7 +72,7 @@ enum class Mutation : std::uint8_t {
   kRecoveryMapFirst,        // a recovery writes the map before the pages
   kRecoveryTrustsUnsynced,  // what redo read is checkpointed without a sync of it
   kSuperblocksTrusted,      // superblocks that were read are not written again before what follows from them
-  kRecoveryFailsQuietly,    // a recovery whose sync failed leaves the staging file as it is
+  kSyncFailsQuietly,        // a sync that fails and is no commit's leaves the staging file as it is
   kSuspectsClearedEarly,    // suspects are cleared before what was accepted is durable
   kMarksForgotten,          // after a power cut marks do not become suspects
   kNoWriteBack,             // after a failed sync what is read is trusted to stay

@@ -11,6 +11,11 @@ Result<> to_result(const IoRequest& request) {
   return fail(ErrorKind::kIo, request.error, "a pool device failed");
 }
 
+void BlockFile::note_failed_sync(const IoRequest& request) {
+  written_ = sync_failed_ = true;
+  if (failed_sync_) failed_sync_(to_result(request).error());
+}
+
 Result<> BlockFile::reserve(std::uint64_t, std::uint64_t) {
   return {};
 }

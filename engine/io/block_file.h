@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -73,11 +74,17 @@ class BlockFile {
   // may be the one that covers the caller's writes, so the caller must not go on before it.
   [[nodiscard]] bool needs_sync() const { return written_ || syncs_in_flight_ > 0; }
   void note_write() { written_ = true; }
+  // Called when a sync has failed, before who waits for it is told.
+  void on_failed_sync(std::function<void(const Error&)> callback) { failed_sync_ = std::move(callback); }
 
  protected:
+  // What was written counts as unsynced for good: the kernel forgets a failed write-back after reporting it
+  // once.
+  void note_failed_sync(const IoRequest& request);
   bool written_ = false;
   bool sync_failed_ = false;
   std::uint32_t syncs_in_flight_ = 0;
+  std::function<void(const Error&)> failed_sync_;
 };
 
 struct BlockFileOptions {

@@ -167,8 +167,7 @@ class SystemBlockFile final : public BlockFile {
     if (result < 0) {
       if (result == -EINTR || result == -EAGAIN) return enqueue(request);
       request.error = -result;
-      // The kernel forgets a failed write-back after reporting it once: the data must count as unsynced.
-      if (request.kind == IoRequest::Kind::kSync) written_ = sync_failed_ = true;
+      if (request.kind == IoRequest::Kind::kSync) note_failed_sync(request);
     } else if (transfers) {
       request.done_bytes += static_cast<std::uint64_t>(result);
       if (result == 0) {

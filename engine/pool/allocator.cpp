@@ -164,7 +164,8 @@ void Allocator::set_free(PhysicalRun run) {
   slab.free += freed;
   free_ += freed;
   // Any free block may be the next: this one would be the worst.
-  if (mutated(Mutation::kRedoFreesAtOnce)) {
+  if (mutated(Mutation::kRedoFreesAtOnce) || mutated(Mutation::kQuarantineIgnoresReads) ||
+      mutated(Mutation::kCopyFreedEarly)) {
     cursor_slab_ = static_cast<std::size_t>(std::ranges::find(order_, &slab) - order_.begin());
     cursor_index_ = found.index;
   }

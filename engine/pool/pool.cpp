@@ -203,6 +203,10 @@ Task<Result<>> Pool::sync_read() {
   co_return synced;
 }
 
+void Pool::on_failed_sync(const std::function<void(const Error&)>& callback) {
+  for (Member& member : members_) member.file->on_failed_sync(callback);
+}
+
 Task<Result<>> Pool::sync_all() {
   std::vector<BlockFile*> files;
   for (const Member& member : members_)

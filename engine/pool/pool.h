@@ -151,6 +151,9 @@ class Pool {
   // fdatasync, in parallel, of every member written since its last sync.
   Task<Result<>> sync_all();
 
+  // Called when a sync of a member has failed, whoever asked for it.
+  void on_failed_sync(const std::function<void(const Error&)>& callback);
+
  private:
   Pool(Scheduler& scheduler, std::vector<Member> members);
   [[nodiscard]] bool has_room(const Member& member) const;

@@ -140,6 +140,10 @@ void Engine::use_journal(JournalSetup setup) {
                          }});
   checkpointer_ = std::make_unique<Checkpointer>(*parts_, *sources_.meta, copy_);
   reclaimer_ = std::make_unique<Reclaimer>(tree_, map_, *journal_, allocator_, pending_, gate_, charges_);
+  // What failed to be synced may still be there to see: the next open must not take it for a kill's.
+  pool_->on_failed_sync([this](const Error& why) {
+    if (!mutated(Mutation::kSyncFailsQuietly)) journal_->stop(why);
+  });
   journal_->on_durable([this] {
     if (pending_.settle(journal_->proven())) space_freed_.wake_all();
   });
@@ -276,8 +280,6 @@ Task<Outcome<>> Engine::recover(JournalPoint from, Past past) {
   // What was read may be in the device's cache only; nothing that follows from it may be durable before it.
   Result<> done;
   if (!mutated(Mutation::kRecoveryTrustsUnsynced)) done = co_await pool_->sync_read();
-  // What failed to be synced may still be there to see: the next open must not take it for a kill's.
-  if (!done && !mutated(Mutation::kRecoveryFailsQuietly)) journal_->stop(done.error());
   if (done) done = co_await journal_tail(*in_flight);
   if (done) done = co_await checkpointer_->run(Checkpointer::Order::kPagesFirst);
   if (!done) co_return refuse(done.error(), "recovering the store");

@@ -159,7 +159,7 @@ std::vector<PhysicalRun> MetaChain::forget_before(std::uint64_t number) {
   return left;
 }
 
-Task<Result<std::optional<MetaChain::Piece>>> MetaChain::read(Point& at, Found then) const {
+Task<Result<std::optional<MetaChain::Piece>>> MetaChain::read(Point& at) const {
   const Segment* from = segment(at.segment);
   if (from != nullptr && at.block >= from->blocks) {
     ++at.segment;
@@ -185,11 +185,6 @@ Task<Result<std::optional<MetaChain::Piece>>> MetaChain::read(Point& at, Found t
   }
   const auto payload = bytes.span().subspan(kMetaFrameHeaderBytes, frame.payload_bytes);
   if (!payload_fits(frame, payload)) co_return std::nullopt;
-  if (then == Found::kWrittenBack) {
-    const auto whole = bytes.first(blocks * kBlockBytes);
-    auto written = co_await transfer(IoRequest::Kind::kWrite, *from, at.block, whole);
-    if (!written) co_return std::unexpected(written.error());
-  }
   const bool skips = (frame.flags & MetaFrame::kSkip) != 0;
   at = {at.segment, skips ? from->blocks : at.block + blocks, frame.sequence, found->hash, false};
   co_return Piece{{payload.begin(), payload.end()}, frame.flags, frame.applied};

@@ -59,8 +59,7 @@ class MetaChain {
     return {segments_.front().number, 1, sequence, 0, sequence != 0};
   }
   // The frame at `at`, which moves behind it; nothing at the chain's end.
-  enum class Found : std::uint8_t { kLeft, kWrittenBack };
-  Task<Result<std::optional<Piece>>> read(Point& at, Found found = Found::kLeft) const;
+  Task<Result<std::optional<Piece>>> read(Point& at) const;
 
  private:
   struct Segment {

@@ -81,10 +81,7 @@ Task<Result<>> MetaCopy::find_end(std::uint64_t applied) {
   MetaChain::Point end = at;
   applied_ = place_.mark.applied;
   while (true) {
-    // No sync is known to have covered it: after one that failed it may be there to see, and nowhere else.
-    auto piece =
-        co_await log->read(at, mutated(Mutation::kCopyTrustsUnsynced) ? MetaChain::Found::kLeft
-                                                                      : MetaChain::Found::kWrittenBack);
+    auto piece = co_await log->read(at);
     if (!piece) co_return std::unexpected(piece.error());
     if (!*piece) break;
     // What was cut short within a batch is written over.

@@ -174,6 +174,7 @@ void Machine::format() {
 void Machine::crash(Crash kind) {
   disk.faults = {};
   disk.syncs_under_way = 0;
+  disk.stall_next_read = disk.stall_next_write = disk.stall_next_sync = {};
   lose_map = rng.once_in(3);
   if (kind == Crash::kKill) return disk.kill(rng);
   disk.power_cut(rng);

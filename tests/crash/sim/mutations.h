@@ -12,7 +12,6 @@ struct NamedMutation {
   Mutation mutation;
   std::string_view name;
   std::string_view options = "";  // with which it is caught in few seeds
-  bool by_hand = false;           // … in too many for a test
 };
 std::span<const NamedMutation> all_mutations();
 

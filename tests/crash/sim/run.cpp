@@ -33,7 +33,7 @@ BranchReport* shared_report() {
 }
 
 Shape shape_of(const RunOptions& options, Rng& rng) {
-  if (!options.scene.empty()) return scene_shape(rng);
+  if (!options.scene.empty()) return scene_shape(rng, *find_scene(options.scene));
   Shape shape = random_shape(rng);
   if (!options.quiet) return shape;
   be_quiet(shape, rng);
@@ -126,11 +126,16 @@ class Run {
       shared_.scene_ended = false;
       shared_.at_stake = phase == scene.phases && scene.recovery_at_stake;
       auto* session = new Session(shared_);
+      const bool fails = phase == scene.failing_phase;
+      shared_.damage_allowed = fails;
+      if (fails) machine_.disk.faults = {.fail_sync_in = 1};
       begin(*session);
-      if (!step_until(*session, kHangSteps, [&] { return shared_.scene_ended; }) && going())
+      const bool ended = step_until(*session, kHangSteps, [&] { return shared_.scene_ended; });
+      if (!ended && going() && !machine_.disk.faults.fired)
         shared_.violate("scene: it does not come to its end");
       if (!going() || phase == scene.phases) break;
       crash(*session, scene.crash);
+      if (phase == 1 && scene.map_lost) machine_.lose_map = true;
     }
     if (going() && branches_ == 0) shared_.violate("scene: it came to no crash");
     shared_.at_stake = false;

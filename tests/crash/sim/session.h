@@ -51,14 +51,20 @@ struct PendingVerb {
 };
 
 // A program that leads to one state; from there on the run forks at each step.
+class Session;
 struct Scene {
   std::string_view name;
-  std::uint64_t phases = 1;        // lives
-  bool recovery_at_stake = false;  // the last life forks from its opening on
-  Crash crash;                     // how the first life ends, or how the first crash of a fork is
+  Task<void> (Session::*play)();
+  std::uint64_t phases = 1;         // lives
+  bool recovery_at_stake = false;   // the last life forks from its opening on
+  Crash crash = Crash::kPower;      // how the first life ends, or how the first crash of a fork is
+  std::uint64_t failing_phase = 0;  // the first sync of this life fails
+  bool map_lost = false;            // with the first life
+  std::uint64_t journal_bytes = 1 << 20;
+  std::size_t cache_bytes = 256 << 10;
 };
 const Scene* find_scene(std::string_view name);
-Shape scene_shape(Rng& rng);
+Shape scene_shape(Rng& rng, const Scene& scene);
 
 // What the whole run of a seed shares.
 struct Shared {
@@ -140,28 +146,60 @@ class Session {
   Task<void> zero_range(DiskModel& disk, BlockDevice& device, std::uint64_t first, std::uint64_t count);
   Task<void> do_zero(DiskModel& disk, BlockDevice& device, Rng& rng);
   Task<void> do_read(DiskModel& disk, BlockDevice& device, Rng& rng);
+  Task<void> read_range(DiskModel& disk, BlockDevice& device, std::uint64_t first, std::uint64_t count);
   Task<void> do_flush(DiskModel& disk, BlockDevice& device);
   void start_clients(const std::string& name);
 
-  // Scenes (session_scenes.cpp).
+  // Scenes: their helpers (session_scenes.cpp), …
+  friend const Scene* find_scene(std::string_view name);
   Task<void> play();
-  Task<void> play_sweep();
-  Task<void> play_suspects();
-  Task<void> play_marks();
-  Task<void> play_unnamed();
-  Task<void> play_settled();
-  Task<void> first_step_of_sweep();
-  Task<void> hold_round();
-  Task<void> write_on();
-  Task<void> flush_on();
-  Task<void> play_redo();
-  Task<void> play_unsynced();
-  Task<void> play_superblocks();
-  Task<void> scene_disk(std::string name, std::uint64_t blocks);
+  void beside(Task<void> work);
+  Task<void> counted(Task<void> work);
+  Task<void> scene_disk(std::string name, std::uint64_t blocks, bool strict = false, bool over_base = false);
   Task<void> scene_write(std::string name, std::uint64_t block, std::uint64_t count);
+  Task<void> scene_flush(std::string name);
   Task<void> scene_snapshot(std::string disk, std::string name);
   Task<void> scene_remove(std::string disk, std::string name);
   Task<void> scene_settled();
+  // … of sweeps (session_scenes_sweeps.cpp),
+  Task<void> play_sweep();
+  Task<void> play_unnamed();
+  Task<void> play_settled();
+  Task<void> play_replaced();
+  Task<void> first_step_of_sweep();
+  Task<void> hold_round();
+  Task<void> flush_on();
+  Task<void> write_on(std::uint64_t block, std::uint64_t count);
+  // … of commits (session_scenes_commit.cpp),
+  Task<void> play_early();
+  Task<void> play_reader();
+  Task<void> play_kept();
+  Task<void> play_flatten();
+  Task<void> play_schedule();
+  Task<void> play_fence();
+  // … of checkpoints and the copy (session_scenes_checkpoint.cpp),
+  Task<void> play_marks();
+  Task<void> play_retaken();
+  Task<void> play_collected();
+  Task<void> play_uncopied();
+  Task<void> play_ring();
+  Task<void> play_trimmed();
+  Task<void> play_base();
+  Task<void> play_fork();
+  Task<void> begin_checkpoint();
+  Task<void> run_checkpoint();
+  Task<void> write_fresh();
+  // … of recoveries (session_scenes_recovery.cpp).
+  Task<void> play_suspects();
+  Task<void> play_redo();
+  Task<void> play_unsynced();
+  Task<void> play_superblocks();
+  Task<void> play_tail();
+  Task<void> play_partial();
+  Task<void> play_failed();
+  Task<void> play_restored();
+  Task<void> play_untold();
+  Task<void> play_unwritten();
 
   // Control.
   Task<void> control(std::uint64_t seed);
@@ -178,6 +216,7 @@ class Session {
   Task<void> verb_clone(Rng& rng);
   Task<void> verb_create(Rng& rng);
   Task<void> verb_rollback(Rng& rng);
+  Task<void> roll_back(DiskModel& disk, std::string target, std::string keep);
   Task<void> verb_resize(Rng& rng);
   Task<void> verb_set_policy(Rng& rng);
   Task<void> verb_flatten(Rng& rng);
@@ -196,6 +235,7 @@ class Session {
   Task<void> verb_hold(Rng& rng);
   Task<void> verb_expiry(Rng& rng);
   Task<void> verb_policies(Rng& rng);
+  Task<void> run_policies();
   Task<void> verb_trash(Rng& rng);
   Task<void> verb_undelete(Rng& rng);
   // … of quotas (session_quotas.cpp).
@@ -205,6 +245,7 @@ class Session {
   Task<void> count_charges();
   // … of schedules (session_schedules.cpp).
   Task<void> verb_schedule(Rng& rng);
+  Task<void> set_schedule(DiskModel& disk, Schedule rules);
   static void note_schedule(DiskModel& disk, const Schedule& rules);
   void capture_scheduled();
   Task<void> settle_scheduled(bool acknowledged);

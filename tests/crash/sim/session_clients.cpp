@@ -176,6 +176,12 @@ Task<void> Session::zero_range(DiskModel& disk, BlockDevice& device, std::uint64
 
 Task<void> Session::do_read(DiskModel& disk, BlockDevice& device, Rng& rng) {
   const Range range = random_range(rng, disk.size_bytes);
+  co_await read_range(disk, device, range.first, range.count);
+}
+
+Task<void> Session::read_range(DiskModel& disk, BlockDevice& device, std::uint64_t first,
+                               std::uint64_t count) {
+  const Range range{first, count};
   AlignedBuffer data(range.bytes());
   const Tick start = shared_.oracle.now();
   const std::span<std::byte> into = data.first(range.bytes());

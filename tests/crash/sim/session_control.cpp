@@ -256,10 +256,17 @@ Task<void> Session::verb_rollback(Rng& rng) {
     co_await resume(name);
     co_return;
   }
+  const std::string keep = rng.once_in(2) ? "k" + std::to_string(++shared_.names) : "";
+  co_await roll_back(disk, target, keep);
+  co_await resume(name);
+}
+
+// Nobody has it open. Without a name the head is not kept.
+Task<void> Session::roll_back(DiskModel& disk, std::string target, std::string keep) {
   PendingVerb& verb = shared_.pending;
   verb = {};
-  verb.specs = {{name, target}};
-  if (rng.once_in(2)) verb.name = "k" + std::to_string(++shared_.names);
+  verb.specs = {{disk.name, target}};
+  verb.name = keep;
   verb.set = std::make_shared<SnapshotSet>();
   verb.set->point = shared_.oracle.now();
   verb.captured.push_back(shared_.oracle.capture(disk, verb.set));
@@ -267,14 +274,13 @@ Task<void> Session::verb_rollback(Rng& rng) {
   const RollbackOptions options{.keep_as = verb.name, .discard = verb.name.empty()};
   auto done = co_await process_.store->rollback(verb.specs[0], options);
   conclude(done.has_value());
-  if (done) {
-    if (!verb.name.empty()) disk.snapshots[verb.name] = std::move(verb.captured[0]);
-    shared_.oracle.restore(disk, disk.snapshots[target]);
-    co_await learn_head(disk);
-  } else {
+  if (!done) {
     failed_rightly(done.error(), "rollback");
+    co_return;
   }
-  co_await resume(name);
+  if (!verb.name.empty()) disk.snapshots[verb.name] = std::move(verb.captured[0]);
+  shared_.oracle.restore(disk, disk.snapshots[target]);
+  co_await learn_head(disk);
 }
 
 Task<void> Session::verb_resize(Rng& rng) {

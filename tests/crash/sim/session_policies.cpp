@@ -77,6 +77,10 @@ Task<void> Session::verb_expiry(Rng& rng) {
 Task<void> Session::verb_policies(Rng& rng) {
   // Often the hour is still the one in which a run was cut short.
   if (!rng.once_in(3)) shared_.machine.wall_ms += static_cast<std::int64_t>(rng.below(20)) * kHourMs;
+  co_await run_policies();
+}
+
+Task<void> Session::run_policies() {
   PendingVerb& verb = shared_.pending;
   verb = {};
   verb.since = shared_.oracle.now();

@@ -338,6 +338,7 @@ Task<void> Session::finish(bool close) {
   doing_ = "waiting for the clients' last requests";
   co_await stop_clients();
   doing_ = "comparing";
+  if (shared_.scene != nullptr && shared_.violation.empty() && !fault()) co_await run_policies();
   if (shared_.violation.empty()) co_await check_names();
   if (shared_.violation.empty()) co_await check_all(Moment::kNone);
   doing_ = "checking";

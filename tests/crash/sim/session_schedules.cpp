@@ -27,14 +27,19 @@ Task<void> Session::verb_schedule(Rng& rng) {
   const std::string name = pick_disk(rng);
   if (name.empty()) co_return;
   DiskModel& disk = *shared_.oracle.disks[name];
+  Schedule rules;
+  if (!rng.once_in(5)) rules = {.hourly = rng.between(1, 3), .daily = rng.below(2)};
+  if (!rules.on() && !disk.schedule.on()) co_return;
+  co_await set_schedule(disk, rules);
+}
+
+Task<void> Session::set_schedule(DiskModel& disk, Schedule rules) {
   PendingVerb& verb = shared_.pending;
   verb = {};
-  verb.specs = {{name, ""}};
-  if (!rng.once_in(5)) verb.schedule = {.hourly = rng.between(1, 3), .daily = rng.below(2)};
-  if (!verb.schedule.on() && !disk.schedule.on()) co_return;
+  verb.specs = {{disk.name, ""}};
+  verb.schedule = rules;
   verb.kind = PendingVerb::Kind::kSchedule;
-  const Schedule rules = verb.schedule;
-  auto done = co_await process_.store->set_schedule(name, rules);
+  auto done = co_await process_.store->set_schedule(disk.name, rules);
   conclude(done.has_value());
   if (done) note_schedule(disk, rules);
   if (!done) failed_rightly(done.error(), "schedule");

@@ -150,7 +150,7 @@ void SimBlockFile::finish(IoRequest& request, int error) {
   if (request.kind == IoRequest::Kind::kSync) {
     --syncs_in_flight_;
     --disk_.syncs_under_way;
-    if (error != 0) written_ = sync_failed_ = true;
+    if (error != 0) note_failed_sync(request);
     if (sync_failed_) request.error = EIO;
   }
   request.latch->arrive();
@@ -191,8 +191,9 @@ void SimBlockFile::submit_read(IoRequest& request) {
       }
     }
   };
-  const auto first = latency();
-  const bool torn = rng_.once_in(2);
+  const auto stall = std::exchange(disk_.stall_next_read, {});
+  const auto first = stall.count() != 0 ? stall : latency();
+  const bool torn = stall.count() == 0 && rng_.once_in(2);
   if (torn && !beyond) scheduler_.after(first, [look, mask] { look(mask); });
   const auto second = torn ? first + latency() : first;
   scheduler_.after(second, [this, &request, look, mask, torn, beyond, broken] {
@@ -226,7 +227,8 @@ void SimBlockFile::submit_write(IoRequest& request) {
   };
   const bool broken = fails(request.kind);
   const auto mask = static_cast<std::uint8_t>(rng_.next());
-  const auto stall = std::exchange(disk_.stall_next_write, {});
+  std::chrono::nanoseconds stall{};
+  if (request.offset_bytes >= disk_.stall_from_bytes) stall = std::exchange(disk_.stall_next_write, {});
   const auto half = stall.count() != 0 ? stall : latency();
   const bool torn = broken || (stall.count() == 0 && rng_.once_in(2));
   if (torn) scheduler_.after(half, [show, mask] { show(mask); });
@@ -250,6 +252,7 @@ void SimBlockFile::submit_sync(IoRequest& request) {
   written_ = false;
   ++syncs_in_flight_;
   ++disk_.syncs_under_way;
+  ++disk_.syncs;
   const std::uint64_t barrier = file_.completions_;
   const std::uint64_t size = file_.size_;
   const bool broken = fails(request.kind);

@@ -94,7 +94,10 @@ class SimDisk {
   Faults faults;
   std::uint64_t requests = 0;
   std::uint64_t syncs_under_way = 0;
+  std::uint64_t syncs = 0;  // begun
+  std::chrono::nanoseconds stall_next_read{0};
   std::chrono::nanoseconds stall_next_write{0};
+  std::uint64_t stall_from_bytes = 0;  // … of those at or behind this place
   std::chrono::nanoseconds stall_next_sync{0};
 
  private:

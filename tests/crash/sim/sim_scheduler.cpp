@@ -18,7 +18,8 @@ void SimScheduler::offload(BackgroundJob& job) {
 }
 
 void SimScheduler::start_job() {
-  const auto delay = std::chrono::microseconds(rng_.between(1, rng_.once_in(8) ? 3000 : 100));
+  std::chrono::nanoseconds delay = std::chrono::microseconds(rng_.between(1, rng_.once_in(8) ? 3000 : 100));
+  if (job_time_.count() != 0) delay = job_time_;
   after(delay, [this] {
     BackgroundJob* job = jobs_.front();
     job->run();

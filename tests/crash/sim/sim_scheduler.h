@@ -28,6 +28,8 @@ class SimScheduler final : public Scheduler {
   // False when nothing is left to do.
   bool step();
   [[nodiscard]] std::uint64_t steps() const { return steps_; }
+  // How long each background job takes from now on; 0: as chance has it.
+  void set_job_time(std::chrono::nanoseconds time) { job_time_ = time; }
 
  private:
   struct Event {
@@ -43,6 +45,7 @@ class SimScheduler final : public Scheduler {
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   std::deque<BackgroundJob*> jobs_;
   std::chrono::nanoseconds now_{1};
+  std::chrono::nanoseconds job_time_{0};
   std::uint64_t order_ = 0;
   std::uint64_t steps_ = 0;
 };

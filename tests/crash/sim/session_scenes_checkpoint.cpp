@@ -1,0 +1,161 @@
+// Scenes of checkpoints, and of the copy of the map that goes with them.
+#include "session.h"
+
+namespace coppice::sim {
+
+namespace {
+
+using std::chrono::microseconds;
+constexpr std::chrono::nanoseconds kLongSync = microseconds(3000);
+constexpr std::chrono::nanoseconds kLongOverwrite = microseconds(40000);
+constexpr std::chrono::nanoseconds kLongWrite = microseconds(100000);
+constexpr std::chrono::nanoseconds kLongJob = microseconds(5000);
+
+}  // namespace
+
+// A checkpoint is under way, and its first sync takes long.
+Task<void> Session::begin_checkpoint() {
+  SimDisk& machine = shared_.machine.disk;
+  machine.stall_next_sync = kLongSync;
+  beside(run_checkpoint());
+  while (machine.stall_next_sync.count() != 0) co_await sleep_for(process_.scheduler, microseconds(1));
+}
+
+Task<void> Session::run_checkpoint() {
+  (void)co_await process_.engine->checkpointer().run();
+}
+
+// An overwrite in place takes from before one checkpoint until the commit at the start of the next.
+Task<void> Session::play_marks() {
+  co_await scene_disk("x", 64);
+  co_await scene_write("x", 0, 4);
+  co_await scene_settled();
+  co_await scene_write("x", 0, 1);
+  shared_.machine.disk.stall_next_write = kLongOverwrite;
+  const auto end = process_.scheduler.now() + kLongOverwrite;
+  beside(scene_write("x", 0, 1));
+  co_await sleep_for(process_.scheduler, microseconds(20));
+  co_await process_.engine->checkpointer().run();
+  if (process_.scheduler.now() >= end)
+    co_return shared_.violate("scene: the checkpoint took longer than the write");
+  co_await scene_write("x", 8, 1);
+  const auto begin = end - microseconds(shared_.rng.between(20, 200));
+  if (begin > process_.scheduler.now())
+    co_await sleep_for(process_.scheduler, begin - process_.scheduler.now());
+  shared_.at_stake = true;
+  co_await process_.engine->checkpointer().run();
+}
+
+// An overwrite in place begins in a checkpoint that is about to forget its granule's mark, and outlasts it.
+Task<void> Session::play_retaken() {
+  co_await scene_disk("x", 64);
+  co_await scene_write("x", 0, 4);
+  co_await scene_settled();
+  co_await scene_write("x", 0, 1);
+  co_await run_checkpoint();
+  co_await begin_checkpoint();
+  shared_.machine.disk.stall_next_write = kLongWrite;
+  beside(scene_write("x", 0, 1));
+  while (process_.engine->checkpointer().running()) co_await sleep_for(process_.scheduler, microseconds(20));
+  if (tasks_ == 0) co_return shared_.violate("scene: the checkpoint took longer than the write");
+  shared_.at_stake = true;
+  co_await sleep_for(process_.scheduler, microseconds(1000));
+}
+
+// A write is published between a checkpoint's commit and what it copies.
+Task<void> Session::play_collected() {
+  SimDisk& machine = shared_.machine.disk;
+  co_await scene_disk("x", 64);
+  co_await scene_write("x", 0, 4);
+  co_await scene_settled();
+  co_await scene_write("x", 8, 1);
+  co_await begin_checkpoint();
+  co_await scene_write("x", 16, 1);
+  while (machine.syncs_under_way != 0) co_await sleep_for(process_.scheduler, microseconds(1));
+  shared_.at_stake = true;
+  const Journal& journal = process_.engine->parts().journal;
+  while (journal.durable() < journal.staged()) co_await sleep_for(process_.scheduler, microseconds(20));
+}
+
+// A checkpoint of a store whose pool has no copy of the map, which would be synced behind the pages.
+Task<void> Session::play_uncopied() {
+  co_await scene_disk("x", 64);
+  co_await scene_write("x", 0, 4);
+  co_await scene_settled();
+  (void)co_await process_.engine->copy().give_up();
+  co_await scene_write("x", 8, 4);
+  shared_.at_stake = true;
+  co_await run_checkpoint();
+}
+
+// A client goes on while a checkpoint makes no progress, until the ring is full.
+Task<void> Session::play_ring() {
+  constexpr std::uint64_t kBefore = 7;
+  constexpr std::uint64_t kMeanwhile = 14;
+  co_await scene_disk("x", 64);
+  co_await scene_write("x", 0, 32);
+  co_await scene_settled();
+  for (std::uint64_t i = 0; i < kBefore; ++i) {
+    co_await scene_write("x", i, 1);
+    co_await scene_flush("x");
+  }
+  co_await begin_checkpoint();
+  for (std::uint64_t i = 0; i < kMeanwhile; ++i) {
+    shared_.at_stake = i > kMeanwhile / 2;
+    co_await scene_write("x", i, 1);
+    co_await scene_flush("x");
+  }
+}
+
+// A hole, which redo finds done already where it is in the map.
+Task<void> Session::play_trimmed() {
+  co_await scene_disk("x", 64);
+  co_await scene_write("x", 0, 16);
+  co_await scene_settled();
+  co_await zero_range(*shared_.oracle.disks["x"], *open_["x"]->device, 0,
+                      8 * std::uint64_t{kSectorsPerBlock});
+  co_await scene_flush("x");
+  shared_.at_stake = true;
+  co_await run_checkpoint();
+}
+
+// A new base for the copy, while a client writes to fresh blocks.
+Task<void> Session::play_base() {
+  co_await scene_disk("x", 64);
+  co_await scene_disk("y", 64);
+  co_await scene_write("x", 0, 16);
+  co_await scene_settled();
+  beside(write_fresh());
+  shared_.at_stake = true;
+  const bool stop = false;
+  co_await process_.engine->renew_copy(stop, MetaCopy::Pace::kAtOnce, UINT64_MAX);
+}
+
+Task<void> Session::write_fresh() {
+  for (std::uint64_t block = 0; block < 64; ++block) co_await scene_write("y", block, 1);
+}
+
+// A checkpoint begins when the sweep of a fork has staged what it frees. Next to nothing stays in memory.
+Task<void> Session::play_fork() {
+  co_await scene_disk("d", kLeafBlocks);
+  co_await scene_write("d", 0, 8);
+  co_await scene_snapshot("d", "s");
+  DiskModel& disk = *shared_.oracle.disks["d"];
+  co_await check_snapshot(disk, "s");
+  co_await scene_write("d", 0, 4);
+  co_await pause("d");
+  co_await roll_back(disk, "s", "k");
+  co_await resume("d");
+  co_await scene_write("d", 0, 4);
+  co_await scene_settled();
+  const Journal& journal = process_.engine->parts().journal;
+  process_.scheduler.set_job_time(kLongJob);
+  co_await scene_remove("d", "s");
+  const std::uint64_t staged = journal.staged();
+  while (journal.staged() == staged) co_await sleep_for(process_.scheduler, microseconds(1));
+  co_await run_checkpoint();
+  shared_.at_stake = true;
+  co_await sleep_for(process_.scheduler, microseconds(1000));
+}
+
+}  // namespace coppice::sim
