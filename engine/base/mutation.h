@@ -87,6 +87,7 @@ enum class Mutation : std::uint8_t {
   kReclaimedStaysCharged,  // what a sweep frees stays charged to its disk
   kAdmittedForgotten,      // a write under way keeps no place of its disk's quota
   kScheduleNotedFirst,     // a schedule notes that a snapshot was taken before it is
+  kShorterOverHead,        // a sweep below a head looks only at what that wrote before it began
   kSettledEarly,           // a sweep commits nothing though the snapshot it looks at is not durable yet
   kSweptUnpinned,          // a fork's versions may leave memory between the record and its effect
   kPurgeBehindVerbs,       // a full pool's look into the trash waits for the verb under way

@@ -7,6 +7,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/mutation.h"
 #include "tree/change_cursor.h"
 
 namespace coppice {
@@ -92,7 +93,8 @@ bool stands_over_snapshot(const Tree& tree, const TreeNode& node) {
 
 std::vector<Tree::Stretch> swept_stretches(const Tree& tree, const TreeNode& node) {
   std::vector<Tree::Stretch> own = own_stretches(tree, node);
-  if (!stands_over_snapshot(tree, node)) return own;
+  const bool over_head = node.children.size() == 1 && mutated(Mutation::kShorterOverHead);
+  if (!stands_over_snapshot(tree, node) && !over_head) return own;
   return shorter(std::move(own), own_stretches(tree, *tree.node(node.children.front())));
 }
 

@@ -74,6 +74,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kReclaimedStaysCharged, "reclaimed-stays-charged"},
     {Mutation::kAdmittedForgotten, "admitted-forgotten"},
     {Mutation::kScheduleNotedFirst, "schedule-noted-first", "--scene schedule"},
+    {Mutation::kShorterOverHead, "shorter-over-head", "--scene overtaken"},
     {Mutation::kSettledEarly, "settled-early", "--scene settled"},
     {Mutation::kSweptUnpinned, "swept-unpinned", "--scene fork"},
     {Mutation::kPurgeBehindVerbs, "purge-behind-verbs"},

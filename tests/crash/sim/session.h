@@ -164,6 +164,7 @@ class Session {
   // … of sweeps (session_scenes_sweeps.cpp),
   Task<void> play_sweep();
   Task<void> play_unnamed();
+  Task<void> play_overtaken();
   Task<void> play_settled();
   Task<void> play_replaced();
   Task<void> first_step_of_sweep();

@@ -48,6 +48,24 @@ Task<void> Session::play_unnamed() {
   co_await scene_snapshot("d", "s3");
 }
 
+// A head writes, for the first time since a snapshot, where the sweep of that has not come to yet. The
+// snapshot before it is gone, so what it took over was born in more epochs than the head wrote in.
+Task<void> Session::play_overtaken() {
+  co_await scene_disk("d", 4 * kLeafBlocks);
+  for (const char* name : {"s1", "s2"}) {
+    for (std::uint64_t leaf = 0; leaf < 4; ++leaf) co_await scene_write("d", leaf * kLeafBlocks, 4);
+    co_await scene_snapshot("d", name);
+  }
+  co_await scene_remove("d", "s1");
+  for (const std::uint64_t leaf : std::to_array<std::uint64_t>({0, 2}))
+    co_await scene_write("d", leaf * kLeafBlocks, 1);
+  co_await scene_settled();
+  while (process_.engine->reclaimer().has_work()) co_await sleep_for(process_.scheduler, microseconds(100));
+  co_await first_step_of_sweep();
+  shared_.at_stake = true;
+  co_await scene_write("d", 3 * kLeafBlocks, 1);
+}
+
 // The sweep of a snapshot goes on while the next one, which becomes its child, is named and not durable.
 Task<void> Session::play_settled() {
   co_await scene_disk("d", 3 * kLeafBlocks);
