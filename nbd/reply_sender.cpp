@@ -12,8 +12,8 @@ ReplySender::ReplySender(Reactor& reactor, int socket, BufferPool& buffers)
     : reactor_(reactor), socket_(socket), buffers_(buffers), replies_came_(reactor), room_came_(reactor) {}
 
 bool ReplySender::try_reserve(std::size_t bytes) {
-  // A single request always fits, for the largest is smaller than the bound.
-  if (requests_ >= kMaxRequests || bytes_ + bytes > kMaxBytes) return false;
+  // One that is alone always fits.
+  if (requests_ >= kMaxRequests || (bytes_ != 0 && bytes_ + bytes > kMaxBytes)) return false;
   ++requests_;
   bytes_ += bytes;
   return true;

@@ -19,7 +19,9 @@ namespace coppice::nbd {
 class ReplySender {
  public:
   static constexpr std::size_t kMaxRequests = 128;
-  static constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
+  // As much as the connection's buffers that are kept, so that they come to be used again: with more in
+  // flight each request beyond had memory from the system, and gave it back. One that is larger goes alone.
+  static constexpr std::size_t kMaxBytes = BufferPool::kKeptBytes;
 
   ReplySender(Reactor& reactor, int socket, BufferPool& buffers);
 

@@ -1,15 +1,16 @@
 // What an NBD client sends: options alone, a whole conversation, and requests behind a good handshake,
 // with compact and with extended headers.
-#include <sys/socket.h>
-#include <unistd.h>
-
+//
+// Handshake and connection run on a reactor as in a server; below it is a Wire in place of a socket.
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "fuzz.h"
 #include "memory_exports.h"
 #include "nbd/connection.h"
 #include "nbd/handshake.h"
+#include "nbd_wire.h"
 
 namespace coppice::fuzz {
 namespace {
@@ -17,7 +18,50 @@ namespace {
 using namespace coppice::nbd;
 
 constexpr std::uint64_t kDiskBytes = (64 << 10) + 512;
-constexpr std::size_t kMostSent = 64 << 10;  // fits a socket's buffer
+
+// A disk and a snapshot of it. They are as good as new for each conversation; memory is what making them
+// takes, so who was asked nothing stays.
+class Disks {
+ public:
+  explicit Disks(Reactor& reactor) : reactor_(reactor) { renew(); }
+
+  test::MemoryExports& fresh() {
+    if (disk_->started != 0 || snapshot_->started != 0) renew();
+    return *exports_;
+  }
+  // A slow disk answers when nothing else is left to do.
+  void slow_down() {
+    disk_->close_gate();
+    snapshot_->close_gate();
+    slow_ = true;
+  }
+  // Whether it was slow.
+  bool speed_up() {
+    disk_->open_gate();
+    snapshot_->open_gate();
+    return std::exchange(slow_, false);
+  }
+  void demand_left_alone() const {
+    demand(disk_->attached == 0 && snapshot_->attached == 0, "who has left is not attached");
+    demand(disk_->misaligned_buffers == 0 && snapshot_->misaligned_buffers == 0, "memory is aligned");
+  }
+
+ private:
+  void renew() {
+    exports_.emplace();
+    disk_ = &exports_->add(reactor_, "disk", kDiskBytes);
+    snapshot_ = &exports_->add(reactor_, "disk@snap", kDiskBytes);
+    exports_->changed["disk@snap"] = {{.offset_bytes = 4096, .length_bytes = 4096},
+                                      {.offset_bytes = 8192, .length_bytes = 512, .zero = true},
+                                      {.offset_bytes = 64 << 10, .length_bytes = 512}};
+  }
+
+  Reactor& reactor_;
+  std::optional<test::MemoryExports> exports_;
+  test::MemoryDisk* disk_ = nullptr;
+  test::MemoryDisk* snapshot_ = nullptr;
+  bool slow_ = false;
+};
 
 // Everything up to the transmission phase of `name`, with block status of each kind of context.
 Bytes good_handshake(std::string_view name, OptionCode form) {
@@ -66,73 +110,66 @@ void try_option(Input input) {
   demand(replies.bytes().size() <= 8192 + 2 * whole, "a reply is no longer than it has to be");
 }
 
-Task<void> converse(Reactor& reactor, int socket, test::MemoryExports& exports) {
-  {
-    StreamReader reader(reactor, socket);
-    Deadline deadline;
-    Handshake handshake(reactor, socket, reader, exports, deadline, {.holder = {"a fuzzer"}});
-    auto attached = co_await handshake.run();
-    if (attached) {
-      Connection connection(reactor, socket, reader, *attached->device, attached->shape, attached->contexts);
-      co_await connection.run();
-    }
+Task<void> converse(Reactor& reactor, test::MemoryExports& exports) {
+  ReplyWatch& replies = Wire::get().replies;
+  StreamReader reader(reactor, kWireSocket);
+  Deadline deadline;
+  Handshake handshake(reactor, kWireSocket, reader, exports, deadline, {.holder = {"a fuzzer"}});
+  auto attached = co_await handshake.run();
+  if (attached) {
+    if (!Wire::get().client_left()) replies.begin_transmission(attached->shape.form);
+    Connection connection(reactor, kWireSocket, reader, *attached->device, attached->shape,
+                          attached->contexts);
+    co_await connection.run();
   }
-  ::shutdown(socket, SHUT_RDWR);
+  if (!Wire::get().client_left()) replies.finish();
 }
 
-// Takes the replies, so that the server never waits for room.
-Task<void> drain(Reactor& reactor, int socket, Latch& ended) {
-  Bytes buffer(kMostSent);
-  std::int32_t got = 1;
-  while (got > 0) got = co_await reactor.receive(socket, buffer);
-  ended.arrive();
+// What follows the kind of input in its first byte.
+struct Conduct {
+  Manner manner;
+  bool slow_disk = false;  // it answers when nothing else is left to do
+};
+
+Conduct conduct_of(unsigned number) {
+  return {.manner = {.in_pieces = number % 2 != 0, .leaves = number / 2 % 2 != 0, .seed = number / 8},
+          .slow_disk = number / 4 % 2 != 0};
 }
 
-Task<void> serve_once(Reactor& reactor, int server, int client) {
-  test::MemoryExports exports;
-  auto& disk = exports.add(reactor, "disk", kDiskBytes);
-  exports.add(reactor, "disk@snap", kDiskBytes);
-  Latch ended(1);
-  spawn(drain(reactor, client, ended));
-  co_await converse(reactor, server, exports);
-  co_await ended;
-  demand(disk.attached == 0, "who has left is not attached");
-  demand(disk.misaligned_buffers == 0, "memory is aligned");
-}
-
-void try_conversation(Input input, std::string_view export_name,
+void try_conversation(Input input, const Conduct& conduct, std::string_view export_name,
                       OptionCode form = OptionCode::kStructuredReply) {
   static const auto reactor = std::move(*Reactor::create());
+  static Disks disks(*reactor);
   Bytes sent;
   if (!export_name.empty()) sent = good_handshake(export_name, form);
   sent.insert(sent.end(), input.begin(), input.end());
-  sent.resize(std::min(sent.size(), kMostSent));
-  int ends[2];
-  demand(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
-  const auto whole = static_cast<ssize_t>(sent.size());
-  demand(::send(ends[1], sent.data(), sent.size(), MSG_DONTWAIT) == whole, "all of it fits the socket");
-  ::shutdown(ends[1], SHUT_WR);
-  reactor->run(serve_once(*reactor, ends[0], ends[1]));
-  ::close(ends[0]);
-  ::close(ends[1]);
+  test::MemoryExports& exports = disks.fresh();
+  if (conduct.slow_disk) disks.slow_down();
+  Wire::get().begin(sent, conduct.manner);
+  Wire::get().on_standstill = [] { return disks.speed_up(); };
+  reactor->run(converse(*reactor, exports));
+  disks.speed_up();
+  disks.demand_left_alone();
 }
 
 }  // namespace
 
 void run_one(Input input) {
-  switch (take_byte(input) % 6) {
+  const unsigned head = take_byte(input);
+  const Conduct conduct = conduct_of(head / 6);
+  switch (head % 6) {
     case 0:
       return try_option(input);
     case 1:
-      return try_conversation(input, "");
+      return try_conversation(input, conduct, "");
     case 2:
-      return try_conversation(input, "disk");
+      return try_conversation(input, conduct, "disk");
     case 3:
-      return try_conversation(input, "disk@snap");
+      return try_conversation(input, conduct, "disk@snap");
     case 4:
-      return try_conversation(input, "disk", OptionCode::kExtendedHeaders);
+      return try_conversation(input, conduct, "disk", OptionCode::kExtendedHeaders);
     default:
-      return try_conversation(input, "disk@snap", OptionCode::kExtendedHeaders);
+      return try_conversation(input, conduct, "disk@snap", OptionCode::kExtendedHeaders);
   }
 }
 

@@ -158,7 +158,7 @@ class Hostile(StoreTest):
         self.assertGreater(min(counts.values()), 0, counts)
         if not SANITIZED:
             self.assertLess(job["write"]["clat_ns"]["max"], 5e9)
-            # 64 MiB of replies wait for the client that doesn't read them, and the good one has its map in memory. What
+            # 8 MiB of replies wait for the client that doesn't read them, and the good one has its map in memory. What
             # the others had goes back to the system once their last requests have ended.
             wait_until(lambda: self.memory_kib() - before < 160 << 10, f"the memory of {counts} is given back")
         for client in slow:
