@@ -25,7 +25,8 @@ bool StoreImpl::Leaving::contains(DiskId disk) const {
 }
 
 // Dead nodes in between are only waiting to be reclaimed; what stands on them stands on this node. So does
-// what stands on those that go together with it.
+// what stands on those of other disks that go together with it; those of its own are asked themselves, which
+// for thousands is shorter than the way along all of them from each.
 const TreeNode* StoreImpl::stands_on(const TreeNode& node,
                                      const std::function<bool(const TreeNode&)>& stays) const {
   const Tree& tree = engine_->tree();
@@ -33,9 +34,10 @@ const TreeNode* StoreImpl::stands_on(const TreeNode& node,
   while (!below.empty()) {
     const TreeNode& child = *tree.node(below.back());
     below.pop_back();
-    if (child.value.state == NodeState::kDead || !stays(child)) {
+    const bool own = child.value.disk == node.value.disk;
+    if (child.value.state == NodeState::kDead || (!own && !stays(child))) {
       below.insert(below.end(), child.children.begin(), child.children.end());
-    } else if (child.value.disk != node.value.disk) {
+    } else if (!own) {
       return &child;
     }
   }

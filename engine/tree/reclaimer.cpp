@@ -15,8 +15,8 @@ namespace {
 constexpr std::uint64_t kStepRecordBytes =
     1024 + Reclaimer::kMostLeavesPerStep * (32 + kLeafBlocks * 16) + 2048;
 constexpr std::uint64_t kCopyBytes = 64;
-// Brought into memory together, for several steps.
-constexpr std::size_t kLeavesAtOnce = 64;
+// What is brought into memory together.
+constexpr std::size_t kStepsAhead = 2;
 constexpr std::size_t kSweepAgain = 0;  // no fork has so few children
 constexpr std::uint64_t kWholeLeaf = ~std::uint64_t{0};
 
@@ -132,7 +132,7 @@ Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop, const Pace& pace) {
   const LeafIndex start = leaves_tree ? node.value.reclaimed_up_to : LeafIndex{0};
   ChangeCursor cursor(map_, swept_stretches(tree_, node), start, kLastLeaf);
   while (!stop) {
-    auto changes = co_await cursor.next(kLeavesAtOnce);
+    auto changes = co_await cursor.next(kStepsAhead * leaves_per_step_);
     if (!changes) co_return std::unexpected(changes.error());
     if (changes->empty()) break;
     co_await prefetch(id, *changes);

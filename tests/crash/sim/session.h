@@ -165,6 +165,7 @@ class Session {
   Task<void> play_sweep();
   Task<void> play_unnamed();
   Task<void> play_overtaken();
+  Task<void> sweeps_ended();
   Task<void> play_settled();
   Task<void> play_replaced();
   Task<void> first_step_of_sweep();

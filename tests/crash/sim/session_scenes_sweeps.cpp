@@ -57,13 +57,19 @@ Task<void> Session::play_overtaken() {
     co_await scene_snapshot("d", name);
   }
   co_await scene_remove("d", "s1");
+  co_await sweeps_ended();
   for (const std::uint64_t leaf : std::to_array<std::uint64_t>({0, 2}))
     co_await scene_write("d", leaf * kLeafBlocks, 1);
   co_await scene_settled();
-  while (process_.engine->reclaimer().has_work()) co_await sleep_for(process_.scheduler, microseconds(100));
   co_await first_step_of_sweep();
-  shared_.at_stake = true;
   co_await scene_write("d", 3 * kLeafBlocks, 1);
+  co_await sweeps_ended();
+  shared_.at_stake = true;
+  co_await scene_flush("d");
+}
+
+Task<void> Session::sweeps_ended() {
+  while (process_.engine->reclaimer().has_work()) co_await sleep_for(process_.scheduler, microseconds(100));
 }
 
 // The sweep of a snapshot goes on while the next one, which becomes its child, is named and not durable.
