@@ -215,10 +215,12 @@ Task<Result<std::uint64_t>> exclusive_without(Tree& tree, LeafMap& map, NodeId i
   const Neighbours around = live_neighbours(tree, node, gone);
   // Mostly there is one; of many, the first ones leave little to ask the others for.
   std::optional<View> around_view;
-  if (!around.below.empty()) around_view = tree.view_of(*tree.node(around.below.front()));
+  const TreeNode* beside = around.below.empty() ? nullptr : tree.node(around.below.front());
+  if (beside != nullptr) around_view = tree.view_of(*beside);
   std::vector<Tree::Stretch> stretches = tree.path(view, around.ancestor);
   // What a descendant has not written since it sees, too (swept_stretches()).
-  if (around.descendants != 0) stretches = shorter(std::move(stretches), tree.path(*around_view, view.epoch));
+  if (around_view && around.descendants != 0)
+    stretches = shorter(std::move(stretches), tree.path(*around_view, view.epoch));
   ChangeCursor cursor(map, std::move(stretches), LeafIndex{0}, kLastLeaf);
   std::uint64_t blocks = 0;
   while (true) {
