@@ -79,7 +79,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kSweptUnpinned, "swept-unpinned", "--scene fork"},
     {Mutation::kPurgeBehindVerbs, "purge-behind-verbs"},
     {Mutation::kFenceUncommitted, "fence-uncommitted", "--scene fence"},
-    {Mutation::kBookmarkHoldsNothing, "bookmark-holds-nothing"},
+    {Mutation::kBookmarkHoldsNothing, "bookmark-holds-nothing", "--scene bookmark"},
     {Mutation::kCursorApart, "cursor-apart"},
 });
 

@@ -165,6 +165,8 @@ class Session {
   Task<void> play_sweep();
   Task<void> play_unnamed();
   Task<void> play_overtaken();
+  Task<void> play_bookmark();
+  Task<void> scene_back(DiskModel& disk, std::string target);
   Task<void> sweeps_ended();
   Task<void> play_settled();
   Task<void> play_replaced();

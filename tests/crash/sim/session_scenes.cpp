@@ -14,11 +14,12 @@ using std::chrono::microseconds;
 
 const Scene* find_scene(std::string_view name) {
   using S = Session;
-  static constexpr std::array<Scene, 29> kScenes = {{
+  static constexpr std::array<Scene, 30> kScenes = {{
       {.name = "sweep", .play = &S::play_sweep},
       {.name = "suspects", .play = &S::play_suspects, .phases = 2},
       {.name = "marks", .play = &S::play_marks},
       {.name = "unnamed", .play = &S::play_unnamed},
+      {.name = "bookmark", .play = &S::play_bookmark},
       {.name = "overtaken", .play = &S::play_overtaken},
       {.name = "settled", .play = &S::play_settled},
       {.name = "redo", .play = &S::play_redo, .phases = 2, .recovery_at_stake = true},

@@ -68,6 +68,30 @@ Task<void> Session::play_overtaken() {
   co_await scene_flush("d");
 }
 
+// A bookmark is the last that stands on its branch: the disk went back twice, and what it went back from is
+// swept.
+Task<void> Session::play_bookmark() {
+  co_await scene_disk("d", kLeafBlocks);
+  DiskModel& disk = *shared_.oracle.disks["d"];
+  for (const char* name : {"s1", "s2", "s3"}) {
+    co_await scene_write("d", 0, 4);
+    co_await scene_snapshot("d", name);
+    co_await scene_back(disk, "s1");
+  }
+  co_await verb_keep_changes(disk, "s2");
+  co_await sweeps_ended();
+  shared_.at_stake = true;
+  co_await verb_diff_bookmark(disk, "s2", "s3");
+  co_await scene_flush("d");
+}
+
+Task<void> Session::scene_back(DiskModel& disk, std::string target) {
+  co_await pause(disk.name);
+  if (!disk.snapshots[target].exact) co_await check_snapshot(disk, target);
+  co_await roll_back(disk, target, "");
+  co_await resume(disk.name);
+}
+
 Task<void> Session::sweeps_ended() {
   while (process_.engine->reclaimer().has_work()) co_await sleep_for(process_.scheduler, microseconds(100));
 }
