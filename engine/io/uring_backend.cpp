@@ -191,10 +191,17 @@ class UringBackend final : public Backend {
     for (SystemCall* call : urgent_done_) complete(*call);
     urgent_done_.clear();
     for (unsigned i = 0; completed_ < done_.size(); ++i) {
-      if (i == (urgent_in_flight_ != 0 ? kUrgentCompletionsPerTurn : kCompletionsPerTurn)) return;
+      if (i >= (urgent_in_flight_ != 0 ? kUrgentCompletionsPerTurn : kCompletionsPerTurn)) return forget();
       complete(*done_[completed_++]);
     }
     done_.clear();
+    completed_ = 0;
+  }
+
+  // What was completed long ago, while there was always more to come.
+  void forget() {
+    if (completed_ < kCompletionsPerTurn) return;
+    done_.erase(done_.begin(), done_.begin() + static_cast<std::ptrdiff_t>(completed_));
     completed_ = 0;
   }
 

@@ -17,6 +17,8 @@ constexpr std::size_t kMinSlots = 64;
 constexpr std::size_t kSlotPerBytes = 128;
 constexpr std::size_t kAllocationBytes = 16;  // what the heap adds to each piece of it
 constexpr std::size_t kChainLooks = 16;
+constexpr std::size_t kChainPart = 8;
+constexpr std::size_t kChainRoom = 4;
 constexpr unsigned kEvictSteps = 256;
 
 std::size_t entry_bytes(const Entry& entry) {
@@ -152,6 +154,7 @@ Entry* LeafCache::insert(Made made) {
 void LeafCache::add_to_chain(Entry*& slot, Entry* entry) {
   if (slot->chain == nullptr) {
     slot->chain = chain_pool_.make().release();
+    slot->chain->reserve(kChainRoom);
     slot->chain->push_back(slot);
   }
   Chain& entries = *slot->chain;
@@ -246,11 +249,12 @@ bool LeafCache::evict_from(std::size_t slot) {
 // The oldest first, for one that is held keeps all newer ones. A few at a time: a long chain is gone through
 // as the hand comes round.
 bool LeafCache::evict_from_chain(std::size_t slot, Chain& chain) {
-  const std::size_t looks = std::min(chain.size(), kChainLooks);
+  std::size_t looks = std::max(kChainLooks, chain.size() / kChainPart);
   std::size_t kept = 0;
   std::size_t at = 0;
-  for (; at < looks && chain[at]->pins == 0; ++at) {
+  for (; at < chain.size() && looks != 0 && chain[at]->pins == 0; ++at) {
     Entry* entry = chain[at];
+    if (!entry->overlay) --looks;
     if (entry->overlay || std::exchange(entry->referenced, false)) {
       chain[kept++] = entry;
     } else {

@@ -32,7 +32,14 @@ bool LeafMap::collect_dirty(MetaBatch& into, std::size_t max_bytes) {
     impl_->cursor = at->first;
     for (Entry* entry : at->second) {
       if (into.bytes() >= max_bytes) return true;
-      if (entry->overlay->pending && !entry->erased) impl_->collect_entry(entry, into);
+      if (!entry->overlay->pending) continue;
+      // Deleted since the round began: its deletion waits for the next one, but redo will not know any more
+      // what it had changed.
+      if (entry->erased) {
+        impl_->collect_changes(entry, into);
+      } else {
+        impl_->collect_entry(entry, into);
+      }
     }
   }
   // What gets dirty from now on belongs to the next round, which begins when this one has said false.

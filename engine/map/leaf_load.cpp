@@ -5,6 +5,13 @@
 
 namespace coppice {
 
+namespace {
+
+// Others wait for the background meanwhile, a guest's look-up among them.
+constexpr std::size_t kLeavesPerVisit = 32;
+
+}  // namespace
+
 Task<Result<CachedLeaf*>> LeafMap::load(View view, LeafIndex leaf) {
   const Impl::LoadKey key{view.branch, view.epoch, leaf};
   bool passing_deleted = false;
@@ -81,23 +88,31 @@ std::vector<LeafMap::Impl::Wanted> LeafMap::Impl::plan_loads(View view,
 }
 
 Task<void> LeafMap::prefetch(View view, std::span<const Change> leaves) {
-  const Impl::Reading reading(*impl_);
-  std::vector<Impl::Wanted> wanted = impl_->plan_loads(view, leaves);
+  while (!leaves.empty()) {
+    const auto some = leaves.first(std::min(leaves.size(), kLeavesPerVisit));
+    leaves = leaves.subspan(some.size());
+    co_await impl_->visit(view, some);
+  }
+}
+
+Task<void> LeafMap::Impl::visit(View view, std::span<const Change> leaves) {
+  const Reading reading(*this);
+  std::vector<Wanted> wanted = plan_loads(view, leaves);
   if (wanted.empty()) co_return;
-  co_await in_background(impl_->scheduler, [this, &wanted] {
-    const auto iterator = impl_->meta.iterate(Family::kLeaf, Reach::kPrefix);
-    for (Impl::Wanted& each : wanted)
+  co_await in_background(scheduler, [this, &wanted] {
+    const auto iterator = meta.iterate(Family::kLeaf, Reach::kPrefix);
+    for (Wanted& each : wanted)
       each.read = read_leaf(*iterator, each.plan.unknown, each.plan.leaf, each.plan.erased);
     return true;
   });
-  for (Impl::Wanted& each : wanted) {
-    Entry* entry = each.read ? impl_->install(each.plan, *each.read) : nullptr;
+  for (Wanted& each : wanted) {
+    Entry* entry = each.read ? install(each.plan, *each.read) : nullptr;
     if (entry != nullptr) --entry->pins;
     if (each.base == nullptr) continue;
     --each.base->pins;
-    impl_->cache.release(each.base);
+    cache.release(each.base);
   }
-  impl_->cache.evict_to_limit();
+  cache.evict_to_limit();
 }
 
 // Lays memory over what was read: at each level the newest version counts, wherever it is. Pins the result.

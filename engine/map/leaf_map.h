@@ -102,8 +102,8 @@ class LeafMap {
   };
   Task<Result<std::vector<Change>>> changes(BranchId branch, Epoch after, Epoch up_to, LeafIndex from,
                                             LeafIndex to, std::size_t max);
-  // Brings those leaves into memory in one visit to the store, for load() to find them there one by one: each
-  // visit costs two switches of threads. Not pinned; what can't be read is told by load().
+  // Brings those leaves into memory in few visits to the store, for load() to find them there one by one:
+  // each visit costs two switches of threads. Not pinned; what can't be read is told by load().
   Task<void> prefetch(View view, std::span<const Change> leaves);
 
   // Checkpoint: moves up to `max_bytes` of dirty state (versions, deletions, change masks) into a batch and

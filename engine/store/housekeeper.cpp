@@ -14,11 +14,11 @@ namespace {
 
 constexpr std::size_t kLeavesAtOnce = 64;
 constexpr std::chrono::nanoseconds kLeastRest = std::chrono::microseconds(1);
-constexpr std::chrono::nanoseconds kMostRest = std::chrono::milliseconds(50);
-// While guests are at work a sweep has a sixteenth of the time, in steps that hold their requests up for tens
-// of microseconds (docs/performance.md, "Deletion beside a guest").
+constexpr std::chrono::nanoseconds kMostRest = std::chrono::milliseconds(10);
+// While guests are at work a sweep has a sixteenth of the time (docs/performance.md, "Deletion beside a
+// guest"), a quarter if a verb waits for its end.
 constexpr int kRestPerStep = 15;
-constexpr std::size_t kBusyLeaves = 8;
+constexpr int kRestWaitedFor = 3;
 
 }  // namespace
 
@@ -165,9 +165,9 @@ Task<void> Housekeeper::yield_to_guests() {
   const auto took = scheduler_.now() - step_began_;
   const bool busy = parts.counters.requests != requests_before_ && parts.space_freed.empty();
   requests_before_ = parts.counters.requests;
-  const std::size_t leaves = options_.reclaim_leaves;
-  engine_.reclaimer().set_leaves_per_step(busy ? std::min(leaves, kBusyLeaves) : leaves);
-  co_await sleep_for(scheduler_, busy ? std::clamp(kRestPerStep * took, kLeastRest, kMostRest) : kLeastRest);
+  engine_.reclaimer().set_guests_at_work(busy);
+  const int rest = reclaimed_.empty() ? kRestPerStep : kRestWaitedFor;
+  co_await sleep_for(scheduler_, busy ? std::clamp(rest * took, kLeastRest, kMostRest) : kLeastRest);
   // They see to it that what was freed can be had.
   if (!parts.space_freed.empty()) parts.space_freed.wake_all();
   step_began_ = scheduler_.now();

@@ -17,6 +17,9 @@ constexpr std::uint64_t kStepRecordBytes =
 constexpr std::uint64_t kCopyBytes = 64;
 // What is brought into memory together.
 constexpr std::size_t kStepsAhead = 2;
+// Of a step beside guests, so that none holds them up for long. One that commits waits for the device, and
+// takes along what it can.
+constexpr std::size_t kLeavesBesideGuests = 8;
 constexpr std::size_t kSweepAgain = 0;  // no fork has so few children
 constexpr std::uint64_t kWholeLeaf = ~std::uint64_t{0};
 
@@ -79,7 +82,9 @@ NodeId Reclaimer::pick() {
 }
 
 void Reclaimer::look_again() {
-  for (const NodeId id : tree_.dead_nodes()) tree_.node(id)->swept_with_children = kSweepAgain;
+  for (const NodeId id : tree_.dead_nodes()) {
+    if (TreeNode* node = to_sweep(id)) node->swept_with_children = kSweepAgain;
+  }
 }
 
 // What the node saw with the forks above it nobody may see any more.
@@ -132,7 +137,7 @@ Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop, const Pace& pace) {
   const LeafIndex start = leaves_tree ? node.value.reclaimed_up_to : LeafIndex{0};
   ChangeCursor cursor(map_, swept_stretches(tree_, node), start, kLastLeaf);
   while (!stop) {
-    auto changes = co_await cursor.next(kStepsAhead * leaves_per_step_);
+    auto changes = co_await cursor.next(kStepsAhead * leaves_of_step(*tree_.node(id)));
     if (!changes) co_return std::unexpected(changes.error());
     if (changes->empty()) break;
     co_await prefetch(id, *changes);
@@ -162,11 +167,16 @@ Task<void> Reclaimer::prefetch(NodeId id, Changes changes) {
   co_await map_.prefetch(child_view, changes);
 }
 
+std::size_t Reclaimer::leaves_of_step(const TreeNode& node) const {
+  return guests_at_work_ && child_is_settled(node) ? std::min(leaves_per_step_, kLeavesBesideGuests)
+                                                   : leaves_per_step_;
+}
+
 // `end`: where the cursor goes behind the last of them, for a node that leaves the tree.
 Task<Result<>> Reclaimer::steps(NodeId id, Changes changes, std::optional<LeafIndex> end, const bool& stop,
                                 const Pace& pace) {
   while (!changes.empty() && !stop) {
-    const Changes some = changes.first(std::min(changes.size(), leaves_per_step_));
+    const Changes some = changes.first(std::min(changes.size(), leaves_of_step(*tree_.node(id))));
     changes = changes.subspan(some.size());
     const auto next = changes.empty() || !end ? end : std::optional(changes.front().leaf);
     auto stepped = co_await step(id, some, next);

@@ -47,6 +47,8 @@ class Reclaimer {
 
   // Of one step; at most what it is by itself.
   void set_leaves_per_step(std::size_t leaves) { leaves_per_step_ = std::min(leaves, kMostLeavesPerStep); }
+  // They want their turn soon: steps are small.
+  void set_guests_at_work(bool at_work) { guests_at_work_ = at_work; }
   // Heads may have written over what a fork holds for them: forks are swept again.
   void look_again();
   // A dead node that a sweep could give something back for.
@@ -96,7 +98,9 @@ class Reclaimer {
   PendingBlocks& pending_;
   LeafGate& gate_;
   Charges& charges_;
+  [[nodiscard]] std::size_t leaves_of_step(const TreeNode& node) const;
   std::size_t leaves_per_step_ = kMostLeavesPerStep;
+  bool guests_at_work_ = false;
   std::map<DiskId, std::uint64_t> uncharged_;  // by the record that is being made
   NodeId settled_{0};                          // snapshots of smaller ids are
   std::optional<std::set<NodeId>> begun_;      // sweeps that take their node out of the tree

@@ -204,6 +204,29 @@ TEST_CASE("a deleted version stays deleted while its batch is on the way, its ch
   CHECK(changed->size() == 1);
 }
 
+TEST_CASE("what a version changed is written although it was deleted since the round began") {
+  Fixture fixture;
+  fixture.write({kRoot, Epoch{3}}, kLeaf, 4, 30);
+  fixture.write({kRoot, Epoch{5}}, kLeaf, 0, 50);
+  fixture.map->begin_collect();
+  fixture.map->erase_version({kRoot, kLeaf, Epoch{3}});
+  for (MetaBatch batch; fixture.map->collect_dirty(batch, 4096); batch = {}) {
+    REQUIRE(fixture.meta.write(batch, false));
+    fixture.map->collected_written();
+  }
+  MetaBatch last;
+  fixture.map->collect_deleted(last);
+  REQUIRE(fixture.meta.write(last, true));
+  fixture.map->collected_written();
+  // What the next process finds, before it has redone the deletion.
+  LeafMap next(*fixture.reactor, fixture.meta, fixture.parents, std::size_t{1} << 20);
+  for (LeafMap* map : {fixture.map.get(), &next}) {
+    auto changed = fixture.reactor->run(map->changes(kRoot, Epoch{2}, Epoch{4}, {}, LeafIndex{100}, 10));
+    REQUIRE(changed->size() == 1);
+    CHECK(changed->front().mask == 1 << 4);
+  }
+}
+
 TEST_CASE("memory stays near the limit, what is dirty stays whatever the limit") {
   constexpr std::size_t kLimit = std::size_t{256} << 10;
   Fixture fixture(kLimit);
