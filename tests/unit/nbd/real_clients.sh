@@ -20,6 +20,7 @@ fail() {
 }
 
 start_server() {  # URI → $uri
+  rm -f "$folder/uri"  # of the server before
   "$server" "$1" "$mebibytes" >"$folder/uri" &
   pid=$!
   for _ in $(seq 200); do
