@@ -1,9 +1,9 @@
 // What keeps many clients, or bad ones, from harming the others, in numbers; and OncePerBurst, by which they
 // don't fill the log.
 //
-// A client may hold this much of the server's memory: the requests that ReplySender admits (8 MiB, or one of 32), 128 KiB
-// of its stream, and with TLS four buffers of 64 KiB. One that is idle holds a few pages. On the reactor's
-// thread.
+// A client may hold this much of the server's memory: the requests that ReplySender admits (8 MiB, or one of
+// 32), 128 KiB of its stream, and with TLS four buffers of 64 KiB. One that is idle holds a few pages. On the
+// reactor's thread.
 #pragma once
 
 #include <chrono>
