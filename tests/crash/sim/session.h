@@ -187,6 +187,7 @@ class Session {
   Task<void> play_collected();
   Task<void> play_uncopied();
   Task<void> play_ring();
+  Task<void> scene_hole();
   Task<void> play_trimmed();
   Task<void> play_base();
   Task<void> play_fork();
@@ -202,6 +203,7 @@ class Session {
   Task<void> play_partial();
   Task<void> play_failed();
   Task<void> play_restored();
+  Task<void> before_failed_sync();
   Task<void> play_untold();
   Task<void> play_unwritten();
 

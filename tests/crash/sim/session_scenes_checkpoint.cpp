@@ -107,14 +107,19 @@ Task<void> Session::play_ring() {
   }
 }
 
-// A hole, which redo finds done already where it is in the map.
-Task<void> Session::play_trimmed() {
+// A flushed hole in what a checkpoint holds.
+Task<void> Session::scene_hole() {
   co_await scene_disk("x", 64);
   co_await scene_write("x", 0, 16);
   co_await scene_settled();
   co_await zero_range(*shared_.oracle.disks["x"], *open_["x"]->device, 0,
                       8 * std::uint64_t{kSectorsPerBlock});
   co_await scene_flush("x");
+}
+
+// Redo finds it done already where it is in the map.
+Task<void> Session::play_trimmed() {
+  co_await scene_hole();
   shared_.at_stake = true;
   co_await run_checkpoint();
 }

@@ -102,12 +102,7 @@ Task<void> Session::play_failed() {
 Task<void> Session::play_restored() {
   constexpr std::uint64_t kSyncs = 3;  // of a segment, of the superblock that names it, of the batch
   if (shared_.phase != 1) co_return;
-  co_await scene_disk("x", 64);
-  co_await scene_write("x", 0, 16);
-  co_await scene_settled();
-  co_await zero_range(*shared_.oracle.disks["x"], *open_["x"]->device, 0,
-                      8 * std::uint64_t{kSectorsPerBlock});
-  co_await scene_flush("x");
+  co_await scene_hole();
   co_await process_.engine->parts().journal.prove();
   const std::uint64_t begun = shared_.machine.disk.syncs;
   beside(run_checkpoint());
@@ -117,12 +112,7 @@ Task<void> Session::play_restored() {
 // A sync fails that belongs to no commit, and the process dies before it comes to one.
 Task<void> Session::play_untold() {
   if (shared_.phase != 1) co_return;
-  co_await scene_disk("x", 64);
-  co_await scene_write("x", 0, 4);
-  co_await scene_settled();
-  co_await scene_write("x", 8, 4);
-  shared_.damage_allowed = true;
-  shared_.machine.disk.faults = {.fail_sync_in = 1};
+  co_await before_failed_sync();
   co_await scene_write("x", 0, 1);
   if (!fault()) shared_.violate("scene: no sync has failed");
 }
@@ -130,13 +120,18 @@ Task<void> Session::play_untold() {
 // The sync of a flush fails; its batch and the data are there to see.
 Task<void> Session::play_unwritten() {
   if (shared_.phase != 1) co_return;
+  co_await before_failed_sync();
+  co_await scene_flush("x");
+}
+
+// Something is written and not flushed, and the next sync fails.
+Task<void> Session::before_failed_sync() {
   co_await scene_disk("x", 64);
   co_await scene_write("x", 0, 4);
   co_await scene_settled();
   co_await scene_write("x", 8, 4);
   shared_.damage_allowed = true;
   shared_.machine.disk.faults = {.fail_sync_in = 1};
-  co_await scene_flush("x");
 }
 
 }  // namespace coppice::sim
