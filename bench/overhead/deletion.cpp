@@ -130,7 +130,7 @@ Half run_half(Lab& lab, Scene& scene, Kind kind, std::size_t share) {
 
 void deletion(Lab& lab) {
   EngineSide& engine = lab.engine();
-  lab.write_free_space();
+  lab.lay_out();
   Scene scene(lab, lab.options().quick ? kQuickSnapshots : kSnapshots);
   const std::size_t share = scene.total() / (std::size_t{2} * lab.options().pairs);
   const std::uint64_t foretold = scene.foretold_bytes();

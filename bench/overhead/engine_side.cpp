@@ -14,6 +14,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::uint64_t kFillBytes = std::uint64_t{1} << 20;
+const Job kFillJob{.kind = Kind::kWrite, .block_bytes = kFillBytes, .depth = 8, .sequential = true};
 
 void must(const Result<>& result, const char* what) {
   if (!result) throw Unmeasurable(std::string(what) + ": " + result.error().text);
@@ -88,19 +89,35 @@ void EngineSide::drop_page_cache() const {
   }
 }
 
-Disk EngineSide::make_disk(const std::string& name, std::uint64_t span_bytes) {
+Disk EngineSide::new_disk(const std::string& name, std::uint64_t span_bytes) {
   Disk disk(name, span_bytes);
   must(store_->create_disk(name, span_bytes));
   attach(disk);
+  return disk;
+}
+
+Disk EngineSide::make_disk(const std::string& name, std::uint64_t span_bytes) {
+  Disk disk = new_disk(name, span_bytes);
   fill(disk);
   return disk;
 }
 
-void EngineSide::write_free_space(std::uint64_t bytes) {
-  if (free_written_) return;
-  free_written_ = true;
-  Disk disk = make_disk("written", bytes);
-  remove_disk(disk);
+std::vector<Disk> EngineSide::make_disks_among_each_other(const std::vector<Wish>& wishes) {
+  std::vector<Disk> disks;
+  std::vector<Walk> walks;
+  for (const Wish& wish : wishes) {
+    disks.push_back(new_disk(wish.name, wish.span_bytes));
+    walks.emplace_back(wish.span_bytes, kFillBytes, true, 0);
+  }
+  constexpr std::uint64_t kTurns = 256;
+  for (std::uint64_t turn = 1; turn <= kTurns; ++turn) {
+    for (std::size_t i = 0; i < disks.size(); ++i) {
+      while (walks[i].visited() < walks[i].places() * turn / kTurns)
+        run(disks[i], kFillJob, walks[i], Clock::duration::zero());
+    }
+  }
+  for (Disk& disk : disks) flush(disk);
+  return disks;
 }
 
 void EngineSide::attach(Disk& disk) {
@@ -109,8 +126,7 @@ void EngineSide::attach(Disk& disk) {
 
 void EngineSide::fill(Disk& disk) {
   Walk walk(disk.ledger.span_bytes(), kFillBytes, true, 0);
-  const Job job{.kind = Kind::kWrite, .block_bytes = kFillBytes, .depth = 8, .sequential = true};
-  while (walk.visited() < walk.places()) run(disk, job, walk, std::chrono::milliseconds(100));
+  while (walk.visited() < walk.places()) run(disk, kFillJob, walk, std::chrono::milliseconds(100));
   flush(disk);
 }
 

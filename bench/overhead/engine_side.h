@@ -47,9 +47,13 @@ class EngineSide {
   void drop_page_cache() const;
 
   Disk make_disk(const std::string& name, std::uint64_t span_bytes);  // filled and attached
-  // Sees to it, once, that this much free space was written before, as the raw side's file was: a write into
-  // space that a file system only set aside costs a change of its extents, which the next flush pays for.
-  void write_free_space(std::uint64_t bytes);
+  // Makes such disks, and fills them a little of each in turn, so that each stands all over the space that
+  // they take.
+  struct Wish {
+    std::string name;
+    std::uint64_t span_bytes = 0;
+  };
+  std::vector<Disk> make_disks_among_each_other(const std::vector<Wish>& wishes);
   void attach(Disk& disk);
   void fill(Disk& disk);  // writes all of it, in order
   void flush(Disk& disk);
@@ -72,10 +76,10 @@ class EngineSide {
   [[nodiscard]] std::uint64_t map_bytes() const;
 
  private:
+  Disk new_disk(const std::string& name, std::uint64_t span_bytes);
   void prepare_buffers(const Job& job);
 
   std::string directory_;
-  bool free_written_ = false;
   std::unique_ptr<Reactor> reactor_;
   std::unique_ptr<Store> store_;
   std::vector<AlignedBuffer> buffers_;

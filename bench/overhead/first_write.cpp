@@ -31,7 +31,6 @@ class SnapshotTaker {
 
 void measure_first_writes(Lab& lab, const Promise& promise, Disk& disk) {
   RawSide& raw = lab.raw();
-  lab.write_free_space();
   const Job job{.kind = Kind::kWrite, .depth = 32};
   const std::uint64_t span = disk.ledger.span_bytes();
   Walk engine_walk(span, kBlockBytes, false, lab.seed());
@@ -61,12 +60,14 @@ void fragment(Lab& lab, Disk& disk) {
 }  // namespace
 
 void first_write(Lab& lab) {
+  lab.lay_out();
   Disk disk = lab.engine().make_disk("first", lab.small_bytes());
   measure_first_writes(lab, {.figure = "first-write", .floor = 0.80, .goal = 1.0}, disk);
   lab.engine().remove_disk(disk);
 }
 
 void first_write_fragmented(Lab& lab) {
+  lab.lay_out();
   Disk disk = lab.engine().make_disk("fragmented", lab.small_bytes());
   fragment(lab, disk);
   measure_first_writes(lab, {.figure = "first-write-fragmented", .floor = 0.80, .goal = 1.0}, disk);

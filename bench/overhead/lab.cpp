@@ -36,8 +36,19 @@ bool Lab::time_is_up() const {
   return Clock::now() - start_ > options_.time_limit;
 }
 
+void Lab::lay_out() {
+  if (main_) return;
+  const std::uint64_t size = options_.size_bytes;
+  auto disks = engine().make_disks_among_each_other({{"main", size}, {"free", 3 * size}, {"raw", size}});
+  engine().remove_disk(disks[1]);
+  disks[2].device.reset();
+  const auto pools = engine().must(engine().store().pools());
+  raw_ = std::make_unique<RawSide>(pools.front().path, std::move(disks[2].ledger));
+  main_ = std::make_unique<Disk>(std::move(disks[0]));
+}
+
 RawSide& Lab::raw() {
-  if (!raw_) raw_ = std::make_unique<RawSide>(path("raw"), options_.size_bytes);
+  lay_out();
   return *raw_;
 }
 
@@ -48,12 +59,14 @@ EngineSide& Lab::engine() {
 }
 
 Disk& Lab::disk(std::unique_ptr<Disk>& slot, const std::string& name, std::uint64_t span_bytes) {
+  lay_out();
   if (!slot) slot = std::make_unique<Disk>(engine().make_disk(name, span_bytes));
   return *slot;
 }
 
 Disk& Lab::main_disk() {
-  return disk(main_, "main", options_.size_bytes);
+  lay_out();
+  return *main_;
 }
 
 Disk& Lab::flat_disk() {

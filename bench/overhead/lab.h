@@ -1,4 +1,4 @@
-// Lab: the raw file, the store and the disks that the figures share, each made when first asked for.
+// Lab: the store, the disks and the raw side's blocks that the figures share, each made when first asked for.
 #pragma once
 
 #include <map>
@@ -24,9 +24,12 @@ class Lab {
   [[nodiscard]] bool time_is_up() const;
   [[nodiscard]] std::string path(const std::string& name) const { return directory_ + "/" + name; }
   // A quarter of the main disk: where figures keep several disks or snapshots.
-  // What first writes of all figures together take.
-  void write_free_space() { engine().write_free_space(3 * options_.size_bytes); }
   [[nodiscard]] std::uint64_t small_bytes() const { return options_.size_bytes / 4 >> 20 << 20; }
+  // The main disk, the raw side's blocks and, three times as large, free space that was written before: what
+  // the first writes of all figures together take. A write into space that a file system only set aside costs
+  // a change of its extents, which the next flush pays for. All among each other in the pool's file, so that
+  // every side finds the same device.
+  void lay_out();
 
   RawSide& raw();
   EngineSide& engine();

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "overhead/counters.h"
 
@@ -20,7 +21,8 @@ constexpr unsigned kBatch = 256;
 // start all at once.
 constexpr unsigned kStartAtLeast = 4;
 constexpr unsigned kStartPart = 8;
-constexpr std::uint64_t kFillBytes = std::uint64_t{1} << 20;
+constexpr std::uint64_t kScanBytes = std::uint64_t{1} << 20;
+constexpr std::uint64_t kNowhere = ~std::uint64_t{0};
 
 }  // namespace
 
@@ -37,18 +39,16 @@ struct RawSide::Running {
   std::int32_t error = 0;
 };
 
-RawSide::RawSide(const std::string& path, std::uint64_t size_bytes) : ledger_(size_bytes) {
-  descriptor_ = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_DIRECT | O_CLOEXEC, 0600);
-  if (descriptor_ < 0) throw Unmeasurable(path + ": " + std::strerror(errno));
-  if (const int error = posix_fallocate(descriptor_, 0, static_cast<off_t>(size_bytes)); error != 0)
-    throw Unmeasurable(path + ": " + std::strerror(error));
+RawSide::RawSide(const std::string& pool_file, Ledger ledger) : ledger_(std::move(ledger)) {
+  descriptor_ = open(pool_file.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
+  if (descriptor_ < 0) throw Unmeasurable(pool_file + ": " + std::strerror(errno));
   io_uring_params parameters{};
   parameters.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE;
   parameters.cq_entries = kRingEntries * 8;
   if (const int error = io_uring_queue_init_params(kRingEntries, &ring_, &parameters); error < 0)
     throw Unmeasurable(std::string("no io_uring: ") + std::strerror(-error));
   ring_made_ = true;
-  fill();
+  find_blocks();
 }
 
 RawSide::~RawSide() {
@@ -56,11 +56,35 @@ RawSide::~RawSide() {
   if (descriptor_ >= 0) close(descriptor_);
 }
 
-void RawSide::fill() {
-  Walk walk(ledger_.span_bytes(), kFillBytes, true, 0);
-  const Job job{.kind = Kind::kWrite, .block_bytes = kFillBytes, .depth = 8, .sequential = true};
-  while (walk.visited() < walk.places()) run(job, walk, std::chrono::milliseconds(100));
-  if (fdatasync(descriptor_) != 0) throw Unmeasurable("the raw file can't be synced");
+// By what stands in them: how the engine places blocks is its own business.
+void RawSide::find_blocks() {
+  places_.assign(ledger_.span_bytes() / kBlockBytes, kNowhere);
+  std::uint64_t found = 0;
+  const AlignedBuffer memory(kScanBytes);
+  for (std::uint64_t at = 0; found < places_.size(); at += kScanBytes) {
+    const ssize_t got = pread(descriptor_, memory.data(), kScanBytes, static_cast<off_t>(at));
+    if (got <= 0) throw Unmeasurable("the raw side's blocks are not all in the pool's file");
+    for (std::uint64_t in = 0; in + kBlockBytes <= static_cast<std::uint64_t>(got); in += kBlockBytes) {
+      const auto offset = ledger_.recognize(memory.span().subspan(in, kBlockBytes));
+      if (!offset || places_[*offset / kBlockBytes] != kNowhere) continue;
+      places_[*offset / kBlockBytes] = at + in;
+      ++found;
+    }
+  }
+}
+
+void RawSide::choose_place(Running& running, Slot& slot) const {
+  for (std::uint64_t tried = 0; tried < running.walk.places(); ++tried) {
+    slot.offset_bytes = running.walk.next();
+    if (in_one_piece(slot.offset_bytes, running.job.block_bytes)) return;
+  }
+  throw Unmeasurable("none of the raw side's blocks stand side by side");
+}
+
+bool RawSide::in_one_piece(std::uint64_t offset_bytes, std::uint64_t length_bytes) const {
+  const std::uint64_t first = offset_bytes / kBlockBytes;
+  const std::uint64_t last = first + length_bytes / kBlockBytes - 1;
+  return places_[last] - places_[first] == (last - first) * kBlockBytes;
 }
 
 void RawSide::prepare(unsigned slots, std::uint64_t bytes) {
@@ -81,9 +105,11 @@ void RawSide::submit(Slot& slot) {
   if (slot.syncing) {
     io_uring_prep_fsync(entry, descriptor_, IORING_FSYNC_DATASYNC);
   } else if (slot.reading) {
-    io_uring_prep_read(entry, descriptor_, slot.memory.data(), length, slot.offset_bytes);
+    io_uring_prep_read(entry, descriptor_, slot.memory.data(), length,
+                       places_[slot.offset_bytes / kBlockBytes]);
   } else {
-    io_uring_prep_write(entry, descriptor_, slot.memory.data(), length, slot.offset_bytes);
+    io_uring_prep_write(entry, descriptor_, slot.memory.data(), length,
+                        places_[slot.offset_bytes / kBlockBytes]);
   }
   io_uring_sqe_set_data(entry, &slot);
 }
@@ -92,7 +118,7 @@ void RawSide::begin(Running& running, Slot& slot) {
   const Job& job = running.job;
   slot.reading =
       !slot.probe && (job.kind == Kind::kRead || (job.kind == Kind::kMixed && slot.turn++ % 2 == 0));
-  slot.offset_bytes = running.walk.next();
+  choose_place(running, slot);
   if (!slot.reading) ledger_.stamp(slot.offset_bytes, slot.memory.span());
   if (job.record_latency || slot.probe) slot.start = Clock::now();
   ++running.in_flight;
@@ -158,7 +184,7 @@ Slice RawSide::run(const Job& job, Walk& walk, Clock::duration length) {
     begin_due_probe(running);
   }
   meter.finish();
-  if (running.error != 0) throw Unmeasurable(std::string("the raw file: ") + std::strerror(-running.error));
+  if (running.error != 0) throw Unmeasurable(std::string("the raw side: ") + std::strerror(-running.error));
   return slice;
 }
 
@@ -167,8 +193,9 @@ void RawSide::verify(std::uint64_t samples) {
   const AlignedBuffer memory(kBlockBytes);
   for (std::uint64_t i = 0; i < std::min(samples, walk.places()); ++i) {
     const std::uint64_t at = walk.next();
-    const bool whole = pread(descriptor_, memory.data(), kBlockBytes, static_cast<off_t>(at)) == kBlockBytes;
-    if (!whole || !ledger_.matches(at, memory.span())) throw Unmeasurable("the raw file lost a block");
+    const auto place = static_cast<off_t>(places_[at / kBlockBytes]);
+    const bool whole = pread(descriptor_, memory.data(), kBlockBytes, place) == kBlockBytes;
+    if (!whole || !ledger_.matches(at, memory.span())) throw Unmeasurable("the raw side lost a block");
   }
 }
 

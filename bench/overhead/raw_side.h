@@ -1,7 +1,10 @@
-// RawSide: the yardstick. A written file of the disk's size, O_DIRECT, on a ring set up as the engine's is.
+// RawSide: the yardstick. The blocks of a written disk, straight on the pool's file: O_DIRECT, on a ring set
+// up as the engine's is.
 //
-// It does per request what the engine's side does around the engine: choose a place, stamp a buffer.
-// Threads: the one that made it.
+// The same file, and blocks among those of the disk that it is compared with: a raw file of its own may land
+// where the device is twice as fast, or half. The engine is not asked for that disk any more, so it can't
+// mind that its checksums no longer hold. It does per request what the engine's side does around the engine:
+// choose a place, stamp a buffer. Threads: the one that made it.
 #pragma once
 
 #include <liburing.h>
@@ -17,7 +20,8 @@ namespace coppice::bench {
 
 class RawSide {
  public:
-  RawSide(const std::string& path, std::uint64_t size_bytes);
+  // `pool_file` holds the disk that `ledger` tells of.
+  RawSide(const std::string& pool_file, Ledger ledger);
   ~RawSide();
   RawSide(const RawSide&) = delete;
   RawSide& operator=(const RawSide&) = delete;
@@ -38,7 +42,9 @@ class RawSide {
   };
   struct Running;
 
-  void fill();
+  void find_blocks();
+  [[nodiscard]] bool in_one_piece(std::uint64_t offset_bytes, std::uint64_t length_bytes) const;
+  void choose_place(Running& running, Slot& slot) const;
   void prepare(unsigned slots, std::uint64_t bytes);
   void submit(Slot& slot);
   void begin(Running& running, Slot& slot);
@@ -49,6 +55,7 @@ class RawSide {
   io_uring ring_{};
   bool ring_made_ = false;
   Ledger ledger_;
+  std::vector<std::uint64_t> places_;  // in the file, by the disk's blocks
   std::vector<Slot> slots_;
 };
 

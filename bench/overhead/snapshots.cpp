@@ -38,7 +38,6 @@ Report compare(const std::string& figure, const std::vector<Pair>& pairs, double
 void snapshots_under_load(Lab& lab) {
   Disk& disk = lab.deep_disk(kExisting);
   RawSide& raw = lab.raw();
-  lab.write_free_space();
   const Job job{.kind = Kind::kWrite,
                 .depth = 32,
                 .probe_every = std::chrono::milliseconds(25),
