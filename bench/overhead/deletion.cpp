@@ -41,10 +41,12 @@ class Scene {
     }
     engine.fill(disk_);
     total_ = doomed_.size();
+    lab.detach_all_but(disk_);
   }
   ~Scene() {
     try {
       lab_.engine().remove_disk(disk_);
+      lab_.attach_all();
     } catch (const Unmeasurable&) {
       disk_.device.reset();  // The figure has failed already; the store is thrown away at the end.
     }

@@ -2,11 +2,14 @@
 // also waits for and brings the completions.
 #include <liburing.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <span>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -29,11 +32,37 @@ constexpr unsigned kStartAtLeast = 3;  // the kernel makes no batch of fewer, an
 constexpr unsigned kStartPart = 16;
 constexpr unsigned kStartPartMerged = 4;
 
+// Where one request at a time is made, most of its time is processors that wake up, and what is done about it
+// must not take a processor from the kernel's threads, which complete writes and syncs (docs/performance.md,
+// "One request at a time"):
+// - A sync that is all that is asked of the devices is made by this thread, which has nothing else to do. Not
+//   where syncs take long: what comes meanwhile waits for it. After a long one the next are the kernel's.
+// - While nothing is asked of the devices, and clients have answered soon, the ring is watched for a moment
+//   before this thread sleeps.
+constexpr std::chrono::microseconds kQuickSync{300};
+constexpr unsigned kMostLeftToKernel = 1023;
+constexpr std::chrono::microseconds kWatch{50};
+constexpr std::chrono::microseconds kSoon{100};  // of one that was slept for
+
 // The area of aligned buffers is registered, as the ring's only buffer, when so many transfers were seen: it
 // is all taken into memory then, which is nothing for a command that lists names.
 constexpr unsigned kTransfersToRegister = 1024;
 constexpr int kAreaIndex = 0;
 constexpr unsigned kKnownFiles = 64;
+
+// In contrast to what waits for a client or another thread.
+bool asks_device(const SystemCall& call) {
+  switch (call.kind) {
+    case SystemCall::Kind::kSync:
+    case SystemCall::Kind::kAllocate:
+      return true;
+    case SystemCall::Kind::kRead:
+    case SystemCall::Kind::kWrite:
+      return call.offset != kStreamPosition;
+    default:
+      return false;
+  }
+}
 
 void prepare(io_uring_sqe* entry, const SystemCall& call, bool registered) {
   const auto length = static_cast<unsigned>(call.length);
@@ -91,25 +120,28 @@ class UringBackend final : public Backend {
   }
 
   void submit(SystemCall& call) override {
-    io_uring_sqe* entry = io_uring_get_sqe(&ring_);
-    while (entry == nullptr) {
-      io_uring_submit(&ring_);
-      entry = io_uring_get_sqe(&ring_);
-    }
-    prepare(entry, call, in_registered_area(call));
-    const auto known = std::ranges::find(known_files_, call.descriptor);
-    if (known != known_files_.end()) {
-      entry->fd = static_cast<int>(known - known_files_.begin());
-      entry->flags |= IOSQE_FIXED_FILE;
-    }
-    io_uring_sqe_set_data(entry, &call);
     ++in_flight_;
     if (call.urgent) ++urgent_in_flight_;
-    note_ready(call);
+    if (asks_device(call)) ++asked_of_devices_;
+    if (call.kind == SystemCall::Kind::kSync && asked_of_devices_ == 1) {
+      lone_sync_ = &call;  // perhaps; what is asked until the turn tells
+    } else {
+      enqueue(call);
+    }
   }
 
   void turn(std::optional<std::chrono::nanoseconds> limit) override {
-    enter(done_.empty() ? limit : std::chrono::nanoseconds{0});
+    constexpr std::chrono::nanoseconds kNone{0};
+    if (!done_.empty()) limit = kNone;
+    if (lone_sync_ != nullptr) {
+      const bool idle = !limit || *limit > kNone;
+      if (idle && sync_here()) {
+        limit = kNone;
+      } else {
+        enqueue(*std::exchange(lone_sync_, nullptr));
+      }
+    }
+    enter(limit);
     take_done();
     complete_some();
   }
@@ -139,6 +171,39 @@ class UringBackend final : public Backend {
  private:
   static constexpr int kNoFile = -1;
 
+  void enqueue(SystemCall& call) {
+    io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+    while (entry == nullptr) {
+      io_uring_submit(&ring_);
+      entry = io_uring_get_sqe(&ring_);
+    }
+    prepare(entry, call, in_registered_area(call));
+    const auto known = std::ranges::find(known_files_, call.descriptor);
+    if (known != known_files_.end()) {
+      entry->fd = static_cast<int>(known - known_files_.begin());
+      entry->flags |= IOSQE_FIXED_FILE;
+    }
+    io_uring_sqe_set_data(entry, &call);
+    note_ready(call);
+  }
+
+  // Whether the lone sync was made, and is among what is done.
+  bool sync_here() {
+    if (asked_of_devices_ != 1) return false;
+    if (left_to_kernel_ != 0) {
+      --left_to_kernel_;
+      return false;
+    }
+    if (io_uring_sq_ready(&ring_) != 0) io_uring_submit(&ring_);
+    const auto start = std::chrono::steady_clock::now();
+    lone_sync_->result = fdatasync(lone_sync_->descriptor) == 0 ? 0 : -errno;
+    const bool quick = std::chrono::steady_clock::now() - start < kQuickSync;
+    slow_syncs_ = quick ? 0 : std::min(2 * slow_syncs_ + 1, kMostLeftToKernel);
+    left_to_kernel_ = slow_syncs_;
+    note_done(*std::exchange(lone_sync_, nullptr));
+    return true;
+  }
+
   bool in_registered_area(const SystemCall& call) {
     if (call.kind != SystemCall::Kind::kRead && call.kind != SystemCall::Kind::kWrite) return false;
     const auto* address = static_cast<const std::byte*>(call.address);
@@ -159,6 +224,28 @@ class UringBackend final : public Backend {
   }
 
   void enter(std::optional<std::chrono::nanoseconds> limit) {
+    const bool idle = asked_of_devices_ == 0 && (!limit || limit->count() > 0);
+    if (!idle) return wait(limit);
+    const auto start = std::chrono::steady_clock::now();
+    const bool watch = soon_;
+    soon_ = watch && seen_until(start + std::min<std::chrono::nanoseconds>(kWatch, limit.value_or(kWatch)));
+    if (soon_) return wait(std::chrono::nanoseconds{0});
+    wait(limit);
+    if (!watch) soon_ = std::chrono::steady_clock::now() - start < kSoon;
+  }
+
+  // Yields, for it may be the client that needs this processor.
+  bool seen_until(std::chrono::steady_clock::time_point end) {
+    if (io_uring_sq_ready(&ring_) != 0) io_uring_submit(&ring_);
+    while (io_uring_cq_ready(&ring_) == 0 &&
+           (IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) == 0) {
+      if (std::chrono::steady_clock::now() >= end) return false;
+      std::this_thread::yield();
+    }
+    return true;
+  }
+
+  void wait(std::optional<std::chrono::nanoseconds> limit) {
     if (!limit) {
       io_uring_submit_and_wait(&ring_, 1);
     } else if (limit->count() > 0) {
@@ -179,11 +266,16 @@ class UringBackend final : public Backend {
     for (unsigned i = 0; i < count; ++i) {
       auto* call = static_cast<SystemCall*>(io_uring_cqe_get_data(completions[i]));
       call->result = completions[i]->res;
-      (call->urgent ? urgent_done_ : done_).push_back(call);
+      note_done(*call);
     }
     io_uring_cq_advance(&ring_, count);
-    in_flight_ -= count;
-    urgent_in_flight_ -= static_cast<unsigned>(urgent_done_.size());
+  }
+
+  void note_done(SystemCall& call) {
+    --in_flight_;
+    if (asks_device(call)) --asked_of_devices_;
+    if (call.urgent) --urgent_in_flight_;
+    (call.urgent ? urgent_done_ : done_).push_back(&call);
   }
 
   // An urgent call waits behind a few others, not behind all that completed together.
@@ -233,6 +325,11 @@ class UringBackend final : public Backend {
   io_uring ring_{};
   unsigned in_flight_ = 0;
   unsigned urgent_in_flight_ = 0;
+  unsigned asked_of_devices_ = 0;         // of what is in flight
+  SystemCall* lone_sync_ = nullptr;       // not started yet
+  unsigned slow_syncs_ = 0;               // to leave to the kernel after the next long one: grows with each
+  unsigned left_to_kernel_ = 0;           // … still
+  bool soon_ = false;                     // the last time that only clients were waited for they were quick
   std::vector<SystemCall*> urgent_done_;  // not completed yet
   std::vector<SystemCall*> done_;         // … from completed_ on
   std::size_t completed_ = 0;
