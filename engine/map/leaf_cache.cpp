@@ -19,6 +19,7 @@ constexpr std::size_t kAllocationBytes = 16;  // what the heap adds to each piec
 constexpr std::size_t kChainLooks = 16;
 constexpr std::size_t kChainPart = 8;
 constexpr std::size_t kChainRoom = 4;
+constexpr std::size_t kChainSlack = 4;  // times what it holds, else it gives room back
 constexpr unsigned kEvictSteps = 256;
 
 std::size_t entry_bytes(const Entry& entry) {
@@ -26,6 +27,10 @@ std::size_t entry_bytes(const Entry& entry) {
   if (entry.leaf.heap_bytes() != 0) bytes += entry.leaf.heap_bytes() + kAllocationBytes;
   if (entry.overlay) bytes += sizeof(Overlay) + kAllocationBytes;
   return bytes;
+}
+
+std::size_t chain_bytes(const Chain& chain) {
+  return sizeof(Chain) + chain.capacity() * sizeof(Link) + kAllocationBytes;
 }
 
 bool same_place(const Entry* entry, BranchId branch, LeafIndex leaf) {
@@ -64,7 +69,7 @@ LeafCache::~LeafCache() {
       continue;
     }
     Chain* chain = newest->chain;
-    for (Entry* entry : *chain) pool_.drop(entry);
+    for (const Link& link : *chain) pool_.drop(link.entry);
     chain_pool_.drop(chain);
   }
 }
@@ -81,59 +86,66 @@ std::size_t LeafCache::slot_of(BranchId branch, LeafIndex leaf) const {
   return slot;
 }
 
-std::span<Entry* const> LeafCache::chain(BranchId branch, LeafIndex leaf) const {
-  Entry* const& newest = slots_[slot_of(branch, leaf)];
+std::span<const Link> LeafCache::chain(BranchId branch, LeafIndex leaf, Link& only) const {
+  Entry* newest = slots_[slot_of(branch, leaf)];
   if (newest == nullptr) return {};
-  if (newest->chain == nullptr) return {&newest, 1};
-  return *newest->chain;
+  if (newest->chain != nullptr) return *newest->chain;
+  only = {newest->version, newest};
+  return {&only, 1};
 }
 
 namespace {
 
 // How many of the chain are of the epoch or older. Mostly it is asked for the newest.
-std::size_t up_to(std::span<Entry* const> chain, Epoch epoch) {
-  if (chain.empty() || chain.back()->version <= epoch) return chain.size();
-  const auto newer = std::ranges::upper_bound(chain, epoch, {}, &Entry::version);
+std::size_t up_to(std::span<const Link> chain, Epoch epoch) {
+  if (chain.empty() || chain.back().version <= epoch) return chain.size();
+  const auto newer = std::ranges::upper_bound(chain, epoch, {}, &Link::version);
   return static_cast<std::size_t>(newer - chain.begin());
 }
 
 }  // namespace
 
 Entry* LeafCache::covering(View view, LeafIndex leaf) const {
-  const auto entries = chain(view.branch, leaf);
-  for (std::size_t i = up_to(entries, view.epoch); i-- > 0;) {
-    Entry* entry = entries[i];
+  Link only;
+  const auto links = chain(view.branch, leaf, only);
+  for (std::size_t i = up_to(links, view.epoch); i-- > 0;) {
+    Entry* entry = links[i].entry;
     if (!entry->erased) return view.epoch <= entry->valid_to ? entry : nullptr;
   }
   return nullptr;
 }
 
 Entry* LeafCache::newest_version(View view, LeafIndex leaf) const {
-  const auto entries = chain(view.branch, leaf);
-  for (std::size_t i = up_to(entries, view.epoch); i-- > 0;) {
-    if (entries[i]->is_version()) return entries[i];
+  Link only;
+  const auto links = chain(view.branch, leaf, only);
+  for (std::size_t i = up_to(links, view.epoch); i-- > 0;) {
+    if (links[i].entry->is_version()) return links[i].entry;
   }
   return nullptr;
 }
 
 Entry* LeafCache::next_version(View view, LeafIndex leaf) const {
-  const auto entries = chain(view.branch, leaf);
-  const auto newer = entries.subspan(up_to(entries, view.epoch));
-  const auto found = std::ranges::find_if(newer, &Entry::is_version);
-  return found == newer.end() ? nullptr : *found;
+  Link only;
+  const auto links = chain(view.branch, leaf, only);
+  for (const Link& link : links.subspan(up_to(links, view.epoch))) {
+    if (link.entry->is_version()) return link.entry;
+  }
+  return nullptr;
 }
 
 Entry* LeafCache::exact(const LeafKey& key) const {
-  const auto entries = chain(key.branch, key.leaf);
-  const std::size_t older = up_to(entries, key.version);
+  Link only;
+  const auto links = chain(key.branch, key.leaf, only);
+  const std::size_t older = up_to(links, key.version);
   if (older == 0) return nullptr;
-  Entry* entry = entries[older - 1];
-  return entry->version == key.version && !entry->inherited ? entry : nullptr;
+  const Link& link = links[older - 1];
+  return link.version == key.version && !link.entry->inherited ? link.entry : nullptr;
 }
 
 Entry* LeafCache::inherited(BranchId branch, LeafIndex leaf) const {
-  const auto entries = chain(branch, leaf);
-  return !entries.empty() && entries.front()->inherited ? entries.front() : nullptr;
+  Link only;
+  const auto links = chain(branch, leaf, only);
+  return !links.empty() && links.front().entry->inherited ? links.front().entry : nullptr;
 }
 
 Entry* LeafCache::insert(Made made) {
@@ -155,27 +167,35 @@ void LeafCache::add_to_chain(Entry*& slot, Entry* entry) {
   if (slot->chain == nullptr) {
     slot->chain = chain_pool_.make().release();
     slot->chain->reserve(kChainRoom);
-    slot->chain->push_back(slot);
+    slot->chain->push_back({slot->version, slot});
+    resident_bytes_ += chain_bytes(*slot->chain);
   }
-  Chain& entries = *slot->chain;
-  entry->chain = &entries;
-  const auto place = static_cast<std::ptrdiff_t>(up_to(entries, entry->version));
-  entries.insert(entries.begin() + place, entry);
-  slot = entries.back();
+  Chain& links = *slot->chain;
+  entry->chain = &links;
+  resident_bytes_ -= chain_bytes(links);
+  const auto place = static_cast<std::ptrdiff_t>(up_to(links, entry->version));
+  links.insert(links.begin() + place, {entry->version, entry});
+  resident_bytes_ += chain_bytes(links);
+  slot = links.back().entry;
 }
 
 // Behind what has left it.
 void LeafCache::settle_chain(std::size_t slot, Chain& chain) {
   if (chain.size() > 1) {
-    slots_[slot] = chain.back();
+    slots_[slot] = chain.back().entry;
+    if (chain.size() >= chain.capacity() / kChainSlack) return;
+    resident_bytes_ -= chain_bytes(chain);
+    chain.shrink_to_fit();
+    resident_bytes_ += chain_bytes(chain);
     return;
   }
   if (chain.empty()) {
     free_slot(slot);
   } else {
-    slots_[slot] = chain.back();
-    chain.back()->chain = nullptr;
+    slots_[slot] = chain.back().entry;
+    slots_[slot]->chain = nullptr;
   }
+  resident_bytes_ -= chain_bytes(chain);
   chain_pool_.drop(&chain);
 }
 
@@ -184,10 +204,10 @@ void LeafCache::remove(Entry* entry) {
   if (entry->chain == nullptr) {
     free_slot(slot);
   } else {
-    Chain& entries = *entry->chain;
-    const auto place = std::ranges::lower_bound(entries, entry->version, {}, &Entry::version);
-    entries.erase(std::find(place, entries.end(), entry));
-    settle_chain(slot, entries);
+    Chain& links = *entry->chain;
+    const auto place = std::ranges::lower_bound(links, entry->version, {}, &Link::version);
+    links.erase(std::find_if(place, links.end(), [entry](const Link& link) { return link.entry == entry; }));
+    settle_chain(slot, links);
   }
   let_go(entry);
 }
@@ -252,11 +272,11 @@ bool LeafCache::evict_from_chain(std::size_t slot, Chain& chain) {
   std::size_t looks = std::max(kChainLooks, chain.size() / kChainPart);
   std::size_t kept = 0;
   std::size_t at = 0;
-  for (; at < chain.size() && looks != 0 && chain[at]->pins == 0; ++at) {
-    Entry* entry = chain[at];
+  for (; at < chain.size() && looks != 0 && chain[at].entry->pins == 0; ++at) {
+    Entry* entry = chain[at].entry;
     if (!entry->overlay) --looks;
     if (entry->overlay || std::exchange(entry->referenced, false)) {
-      chain[kept++] = entry;
+      chain[kept++] = chain[at];
     } else {
       let_go(entry);
     }

@@ -59,8 +59,8 @@ class LeafCache {
                                     LeafIndex leaf) const;  // its slot, or the free one for it
   void grow();
   void free_slot(std::size_t slot);
-  // Valid until an entry comes or goes.
-  [[nodiscard]] std::span<Entry* const> chain(BranchId branch, LeafIndex leaf) const;
+  // Valid until an entry comes or goes. `only`: room for the link of one that stands alone.
+  [[nodiscard]] std::span<const Link> chain(BranchId branch, LeafIndex leaf, Link& only) const;
   void add_to_chain(Entry*& slot, Entry* entry);
   void settle_chain(std::size_t slot, Chain& chain);
   void let_go(Entry* entry);

@@ -27,7 +27,13 @@ struct Overlay {
 };
 
 struct Entry;
-using Chain = std::vector<Entry*>;
+// The version, which never changes, stands beside the pointer: a look-up among thousands reads one array and
+// not an entry for each step.
+struct Link {
+  Epoch version;
+  Entry* entry = nullptr;
+};
+using Chain = std::vector<Link>;
 
 struct Entry final : CachedLeaf {
   Epoch valid_to;

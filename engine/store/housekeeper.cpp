@@ -17,7 +17,7 @@ constexpr std::chrono::nanoseconds kLeastRest = std::chrono::microseconds(1);
 constexpr std::chrono::nanoseconds kMostRest = std::chrono::milliseconds(50);
 // While guests are at work a sweep has a sixteenth of the time (docs/performance.md, "Deletion beside a
 // guest"), a quarter if a verb waits for its end.
-constexpr int kRestPerStep = 15;
+constexpr int kRestPerStep = 31;
 constexpr int kRestWaitedFor = 3;
 
 }  // namespace
