@@ -46,7 +46,6 @@ class Scene {
   ~Scene() {
     try {
       lab_.engine().remove_disk(disk_);
-      lab_.attach_all();
     } catch (const Unmeasurable&) {
       disk_.device.reset();  // The figure has failed already; the store is thrown away at the end.
     }

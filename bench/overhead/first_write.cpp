@@ -1,4 +1,4 @@
-// Each block's first write after a snapshot, beside random writes of the raw file. Before every slice of the
+// Each block's first write after a snapshot, beside random writes of the raw side. Before every slice of the
 // engine a snapshot is taken, outside the time; a slice comes to no block twice.
 #include "overhead/figures.h"
 #include "overhead/pairs.h"

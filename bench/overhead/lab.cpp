@@ -61,12 +61,12 @@ EngineSide& Lab::engine() {
 Disk& Lab::disk(std::unique_ptr<Disk>& slot, const std::string& name, std::uint64_t span_bytes) {
   lay_out();
   if (!slot) slot = std::make_unique<Disk>(engine().make_disk(name, span_bytes));
+  if (!slot->device) engine().attach(*slot);
   return *slot;
 }
 
 Disk& Lab::main_disk() {
-  lay_out();
-  return *main_;
+  return disk(main_, "main", options_.size_bytes);
 }
 
 Disk& Lab::flat_disk() {

@@ -39,8 +39,8 @@ Options parse_options(int argc, char** argv) {
   CLI::App app("The engine beside the raw device, in alternating slices of one process");
   auto* pairs = app.add_option("--pairs", options.pairs, "slices of each side (default 24)");
   auto* slice_option = app.add_option("--slice-ms", slice_ms, "length of a slice (default 250)");
-  auto* size_option = app.add_option("--size", size, "of the main disk and the raw file (default 4G)");
-  app.add_option("--dir", options.directory, "where store and raw file go (default: beside the program)");
+  auto* size_option = app.add_option("--size", size, "of the main disk and of the raw side (default 4G)");
+  app.add_option("--dir", options.directory, "where the store goes (default: beside the program)");
   app.add_option("--only", options.only, "figures, with commas")->delimiter(',');
   app.add_option("--long-seconds", long_seconds, "at most, for each long run; 0: none (default 75)");
   app.add_option("--minutes", minutes, "after these, no long run and no figure is started (default 38)");

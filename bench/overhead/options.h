@@ -9,7 +9,7 @@
 namespace coppice::bench {
 
 struct Options {
-  std::uint64_t size_bytes = std::uint64_t{4} << 30;  // of the main disk and the raw file
+  std::uint64_t size_bytes = std::uint64_t{4} << 30;  // of the main disk and of the raw side
   unsigned pairs = 24;
   std::chrono::milliseconds slice{250};
   std::chrono::seconds long_limit{75};  // of one long run

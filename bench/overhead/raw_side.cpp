@@ -161,6 +161,8 @@ void RawSide::begin_due_probe(Running& running) {
 }
 
 Slice RawSide::run(const Job& job, Walk& walk, Clock::duration length) {
+  // Of a larger one only the ends are known to stand where they should.
+  if (job.writes() && job.block_bytes != kBlockBytes) throw Unmeasurable("the raw side writes single blocks");
   const unsigned slots = job.depth + (job.probe_every.count() != 0 ? 1 : 0);
   if (!slots_.empty() && slots_.front().memory.size() != job.block_bytes) slots_.clear();
   prepare(slots, job.block_bytes);

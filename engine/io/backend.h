@@ -23,7 +23,8 @@ class Backend {
   virtual void know_file(int descriptor) { (void)descriptor; }
   virtual void forget_file(int descriptor) { (void)descriptor; }
   // Starts what was submitted, waits for a completion at most that long (forever without a limit), and
-  // completes what is done, a bounded number of calls.
+  // completes what is done, a bounded number of calls. A sync that is the only call to a device may be made
+  // here, and is waited for however long it takes.
   virtual void turn(std::optional<std::chrono::nanoseconds> limit) = 0;
 };
 

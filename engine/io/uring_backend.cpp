@@ -36,7 +36,8 @@ constexpr unsigned kStartPartMerged = 4;
 // must not take a processor from the kernel's threads, which complete writes and syncs (docs/performance.md,
 // "One request at a time"):
 // - A sync that is all that is asked of the devices is made by this thread, which has nothing else to do. Not
-//   where syncs take long: what comes meanwhile waits for it. After a long one the next are the kernel's.
+//   where syncs take long: what comes meanwhile waits for it. After a long one the next are the kernel's, and
+//   fewer again as those made here are quick.
 // - While nothing is asked of the devices, and clients have answered soon, the ring is watched for a moment
 //   before this thread sleeps.
 constexpr std::chrono::microseconds kQuickSync{300};
@@ -187,9 +188,15 @@ class UringBackend final : public Backend {
     note_ready(call);
   }
 
-  // Whether the lone sync was made, and is among what is done.
+  // Something has completed, or will when the kernel is entered.
+  bool something_came() {
+    constexpr unsigned kCame = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
+    return io_uring_cq_ready(&ring_) != 0 || (IO_URING_READ_ONCE(*ring_.sq.kflags) & kCame) != 0;
+  }
+
+  // Whether the lone sync was made, and is among what is done. Not where a client waits for this thread.
   bool sync_here() {
-    if (asked_of_devices_ != 1) return false;
+    if (asked_of_devices_ != 1 || something_came()) return false;
     if (left_to_kernel_ != 0) {
       --left_to_kernel_;
       return false;
@@ -198,7 +205,7 @@ class UringBackend final : public Backend {
     const auto start = std::chrono::steady_clock::now();
     lone_sync_->result = fdatasync(lone_sync_->descriptor) == 0 ? 0 : -errno;
     const bool quick = std::chrono::steady_clock::now() - start < kQuickSync;
-    slow_syncs_ = quick ? 0 : std::min(2 * slow_syncs_ + 1, kMostLeftToKernel);
+    slow_syncs_ = quick ? slow_syncs_ / 2 : std::min(2 * slow_syncs_ + 1, kMostLeftToKernel);
     left_to_kernel_ = slow_syncs_;
     note_done(*std::exchange(lone_sync_, nullptr));
     return true;
@@ -224,25 +231,21 @@ class UringBackend final : public Backend {
   }
 
   void enter(std::optional<std::chrono::nanoseconds> limit) {
-    const bool idle = asked_of_devices_ == 0 && (!limit || limit->count() > 0);
-    if (!idle) return wait(limit);
+    if (asked_of_devices_ != 0 || limit == std::chrono::nanoseconds{0}) return wait(limit);
     const auto start = std::chrono::steady_clock::now();
-    const bool watch = soon_;
-    soon_ = watch && seen_until(start + std::min<std::chrono::nanoseconds>(kWatch, limit.value_or(kWatch)));
-    if (soon_) return wait(std::chrono::nanoseconds{0});
+    if (soon_) {
+      watch_until(start + std::min<std::chrono::nanoseconds>(kWatch, limit.value_or(kWatch)));
+      soon_ = something_came();
+      return wait(soon_ || limit ? std::chrono::nanoseconds{0} : limit);
+    }
     wait(limit);
-    if (!watch) soon_ = std::chrono::steady_clock::now() - start < kSoon;
+    soon_ = something_came() && std::chrono::steady_clock::now() - start < kSoon;
   }
 
   // Yields, for it may be the client that needs this processor.
-  bool seen_until(std::chrono::steady_clock::time_point end) {
+  void watch_until(std::chrono::steady_clock::time_point end) {
     if (io_uring_sq_ready(&ring_) != 0) io_uring_submit(&ring_);
-    while (io_uring_cq_ready(&ring_) == 0 &&
-           (IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) == 0) {
-      if (std::chrono::steady_clock::now() >= end) return false;
-      std::this_thread::yield();
-    }
-    return true;
+    while (!something_came() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
   }
 
   void wait(std::optional<std::chrono::nanoseconds> limit) {

@@ -16,7 +16,7 @@ constexpr std::uint64_t kStepRecordBytes =
     1024 + Reclaimer::kMostLeavesPerStep * (32 + kLeafBlocks * 16) + 2048;
 constexpr std::uint64_t kCopyBytes = 64;
 // What is brought into memory together.
-constexpr std::size_t kStepsAhead = 4;
+constexpr std::size_t kStepsAhead = 8;
 // Of a step beside guests, so that none holds them up for long. One that commits waits for the device, and
 // takes along what it can.
 constexpr std::size_t kLeavesBesideGuests = 2;
@@ -141,7 +141,6 @@ Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop, const Pace& pace) {
     if (!changes) co_return std::unexpected(changes.error());
     if (changes->empty()) break;
     co_await prefetch(id, *changes);
-    co_await pace();
     const auto end = leaves_tree ? std::optional(cursor.position()) : std::nullopt;
     auto stepped = co_await steps(id, *changes, end, stop, pace);
     if (!stepped) co_return stepped;

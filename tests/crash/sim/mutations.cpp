@@ -72,7 +72,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kLostFreesAnywhere, "lost-frees-anywhere", "--scene replaced"},
     {Mutation::kSweepNotResumed, "sweep-not-resumed", "--scene sweep"},
     {Mutation::kReclaimedStaysCharged, "reclaimed-stays-charged"},
-    {Mutation::kAdmittedForgotten, "admitted-forgotten"},
+    {Mutation::kAdmittedForgotten, "admitted-forgotten", "--scene quota"},
     {Mutation::kScheduleNotedFirst, "schedule-noted-first", "--scene schedule"},
     {Mutation::kShorterOverHead, "shorter-over-head", "--scene overtaken"},
     {Mutation::kSettledEarly, "settled-early", "--scene settled"},

@@ -205,6 +205,7 @@ class Session {
   Task<void> play_restored();
   Task<void> before_failed_sync();
   Task<void> play_untold();
+  Task<void> play_quota();
   Task<void> play_unwritten();
 
   // Control.

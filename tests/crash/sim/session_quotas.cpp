@@ -2,6 +2,8 @@
 // there.
 #include <fmt/format.h>
 
+#include <array>
+
 #include "session.h"
 #include "tree/fate.h"
 
@@ -63,6 +65,23 @@ Task<void> Session::check_quota(DiskModel& disk) {
                                 disk.quota_bytes, *disk.quota_over));
   }
   disk.quota_over = charged;
+}
+
+// Two writes are under way at once, and the disk may take one block more.
+Task<void> Session::play_quota() {
+  constexpr std::uint64_t kLimit = 5 * kBlockBytes;
+  co_await scene_disk("x", 64);
+  co_await scene_write("x", 0, 4);
+  co_await scene_settled();
+  DiskModel& disk = *shared_.oracle.disks["x"];
+  auto set = co_await process_.store->set_quota("x", kLimit);
+  if (set) note_quota(disk, kLimit);
+  co_await check_quota(disk);
+  shared_.at_stake = true;
+  for (const std::uint64_t block : std::to_array<std::uint64_t>({8, 16})) beside(scene_write("x", block, 1));
+  while (tasks_ != 0) co_await sleep_for(process_.scheduler, std::chrono::microseconds(1));
+  co_await check_quota(disk);
+  co_await sleep_for(process_.scheduler, std::chrono::microseconds(200));
 }
 
 // Counted block by block, beside what was added up since the disk was opened. Behind the reclaimer.

@@ -14,7 +14,7 @@ using std::chrono::microseconds;
 
 const Scene* find_scene(std::string_view name) {
   using S = Session;
-  static constexpr std::array<Scene, 30> kScenes = {{
+  static constexpr std::array<Scene, 31> kScenes = {{
       {.name = "sweep", .play = &S::play_sweep},
       {.name = "suspects", .play = &S::play_suspects, .phases = 2},
       {.name = "marks", .play = &S::play_marks},
@@ -36,6 +36,7 @@ const Scene* find_scene(std::string_view name) {
       {.name = "early", .play = &S::play_early},
       {.name = "reader", .play = &S::play_reader},
       {.name = "kept", .play = &S::play_kept},
+      {.name = "quota", .play = &S::play_quota},
       {.name = "flatten", .play = &S::play_flatten},
       {.name = "schedule", .play = &S::play_schedule, .crash = Crash::kKill},
       {.name = "fence", .play = &S::play_fence},

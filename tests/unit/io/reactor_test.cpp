@@ -5,6 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cerrno>
 #include <cstring>
@@ -465,6 +466,77 @@ Task<std::vector<int>> step_in_between(Scheduler& scheduler) {
   spawn(take_in_turn(mutex, 2, order, latch));
   co_await latch;
   co_return order;
+}
+
+Reactor::Awaiter sync(Reactor& reactor, int descriptor) {
+  SystemCall call;
+  call.kind = SystemCall::Kind::kSync;
+  call.urgent = true;
+  call.descriptor = descriptor;
+  return {reactor, call};
+}
+
+Task<void> sync_and_note(Reactor& reactor, int descriptor, std::vector<std::int32_t>& results, Latch& latch) {
+  results.push_back(co_await sync(reactor, descriptor));
+  latch.arrive();
+}
+
+// A pipe can't be synced. With others in flight a sync is the kernel's, alone the reactor's.
+Task<std::vector<std::int32_t>> sync_alone_and_together(Reactor& reactor, int file, int pipe) {
+  std::vector<std::int32_t> results;
+  for (const int descriptor : {file, pipe}) {
+    Latch alone(1);
+    spawn(sync_and_note(reactor, descriptor, results, alone));
+    co_await alone;
+    Latch together(4);
+    std::vector<std::int32_t> mixed;
+    for (const int each : {descriptor, pipe, file, descriptor})
+      spawn(sync_and_note(reactor, each, mixed, together));
+    co_await together;
+    std::ranges::sort(mixed);
+    results.insert(results.end(), mixed.begin(), mixed.end());
+  }
+  co_return results;
+}
+
+TEST_CASE("a sync says what became of it, alone and among others") {
+  auto reactor = make_reactor();
+  FILE* file = std::tmpfile();
+  REQUIRE(file != nullptr);
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  const std::vector<std::int32_t> good_and_bad{0, -EINVAL, 0, 0, 0, -EINVAL, -EINVAL, -EINVAL, -EINVAL, 0};
+  CHECK(reactor->run(sync_alone_and_together(*reactor, fileno(file), ends[1])) == good_and_bad);
+  for (const int end : ends) close(end);
+  std::fclose(file);
+}
+
+// The reactor may watch for what comes soon, or sleep: nothing is lost between the two.
+Task<int> bounce(Reactor& reactor, int socket, int times, std::chrono::microseconds pause) {
+  std::byte byte{0};
+  for (int i = 0; i < times; ++i) {
+    if (co_await reactor.receive(socket, std::span(&byte, 1)) != 1) co_return i;
+    if (pause.count() != 0) co_await sleep_for(reactor, pause);
+    if (co_await reactor.send(socket, std::span<const std::byte>(&byte, 1)) != 1) co_return i;
+  }
+  co_return times;
+}
+
+TEST_CASE("clients that answer at once, late, and at once again are all heard") {
+  auto reactor = make_reactor();
+  const SocketPair pair;
+  constexpr int kTimes = 400;
+  std::thread client([end = pair.right] {
+    char byte = 0;
+    for (int i = 0; i < 2 * kTimes; ++i) {
+      if (i % 100 < 5) std::this_thread::sleep_for(2ms);
+      if (write(end, &byte, 1) != 1 || read(end, &byte, 1) != 1) return;
+    }
+  });
+  CHECK(reactor->run(bounce(*reactor, pair.left, kTimes, 0us)) == kTimes);
+  CHECK(reactor->run(bounce(*reactor, pair.left, kTimes, 20us)) == kTimes);
+  shutdown(pair.left, SHUT_RDWR);
+  client.join();
 }
 
 TEST_CASE("a mutex goes to the one that waits, not to one that comes at the right moment") {
