@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "coppice/next_turn.h"
 #include "fuse/operations.h"
 
 #define FUSE_USE_VERSION 35
@@ -39,14 +40,6 @@ void keep_what_is_said(fuse_log_level, const char* format, va_list arguments) {
   g_said += line;
   while (!g_said.empty() && (g_said.back() == '\n' || g_said.back() == ' ')) g_said.pop_back();
 }
-
-// Resumes from the loop, behind what the requests so far have submitted.
-struct NextTurn {
-  Scheduler& scheduler;
-  [[nodiscard]] bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> handle) const { scheduler.post(handle); }
-  void await_resume() const noexcept {}
-};
 
 // libfuse splits options at commas.
 std::string escaped(const std::string& text) {

@@ -1,6 +1,6 @@
-// What the engine keeps in memory for a contiguous disk, from the heap's growth as the second half of the
-// main disk is brought in (fixed costs are paid by then), scaled to a TiB. And that 64 MiB of cache are
-// enough.
+// What the engine keeps in memory for a contiguous disk, from the heap's growth as the second half of a disk
+// that is alone in its store is brought in (fixed costs are paid by then), scaled to a TiB. And that 64 MiB
+// of cache are enough.
 #include <malloc.h>
 #include <unistd.h>
 
@@ -38,9 +38,8 @@ void touch(EngineSide& engine, Disk& disk, Walk& walk, std::uint64_t until) {
 }  // namespace
 
 void memory(Lab& lab) {
-  EngineSide& engine = lab.engine();
-  Disk& disk = lab.main_disk();
-  lab.detach_all_but(disk);
+  EngineSide engine(lab.path("memory"));
+  Disk disk = engine.make_disk("disk", lab.options().size_bytes);
   engine.reopen(std::uint64_t{4} << 30, {&disk});
   Walk walk(disk.ledger.span_bytes(), kLeafBlocks * kBlockBytes, true, 0);
   touch(engine, disk, walk, walk.places() / 2);
@@ -60,8 +59,7 @@ void memory(Lab& lab) {
   report.value = per_tib;
   report.columns["resident_mib_at_64_mib_cache"] = resident_mib();
   lab.report(report);
-  engine.reopen(kDefaultCacheBytes, {&disk});
-  lab.attach_all();
+  engine.remove_disk(disk);
 }
 
 }  // namespace coppice::bench

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "coppice/next_turn.h"
 #include "map/leaf_map_impl.h"
 
 namespace coppice {
@@ -113,6 +114,8 @@ Task<void> LeafMap::Impl::visit(View view, std::span<const Change> leaves) {
     cache.release(each.base);
   }
   cache.evict_to_limit();
+  // What is done with them comes behind a guest's request that waits by now.
+  co_await NextTurn{scheduler};
 }
 
 // Lays memory over what was read: at each level the newest version counts, wherever it is. Pins the result.

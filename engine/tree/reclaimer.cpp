@@ -16,7 +16,7 @@ constexpr std::uint64_t kStepRecordBytes =
     1024 + Reclaimer::kMostLeavesPerStep * (32 + kLeafBlocks * 16) + 2048;
 constexpr std::uint64_t kCopyBytes = 64;
 // What is brought into memory together.
-constexpr std::size_t kStepsAhead = 8;
+constexpr std::size_t kStepsAhead = 4;
 // Of a step beside guests, so that none holds them up for long. One that commits waits for the device, and
 // takes along what it can.
 constexpr std::size_t kLeavesBesideGuests = 2;
