@@ -68,7 +68,8 @@ class Files(MountedTest):
             return [loop for loop in found if (loop["back-file"] or "").startswith("/snapshots/")]
         wait_until(lambda: not loops(), "a loop device stays")
         with open("/proc/self/mounts") as table:
-            self.assertEqual(sum("fuse.coppice" in line for line in table), 1)
+            mine = [line for line in table if "fuse.coppice" in line and self.store.folder in line]
+        self.assertEqual(len(mine), 1, mine)
 
     def one(self, kind):
         name = self.make(kind)
