@@ -129,14 +129,13 @@ class Writer(threading.Thread):
     def __init__(self, point, number):
         super().__init__()
         self.point, self.chance, self.synced = point, random.Random(number), {}
-        self.number = number
 
     def run(self):
         count = 0
         folder = os.open(self.point, os.O_RDONLY)
         try:
             while True:
-                name = f"f{self.number}-{count % 400}"
+                name = f"f{count % 400}"  # the same in each round, so that the disk does not fill up
                 data = self.chance.randbytes(self.chance.choice((100, 4096, 70_000, 400_000)))
                 self.synced.pop(name, None)
                 with open(f"{self.point}/{name}", "wb", buffering=0) as file:
