@@ -15,8 +15,8 @@ namespace {
 constexpr std::size_t kLeavesAtOnce = 64;
 constexpr std::chrono::nanoseconds kLeastRest = std::chrono::microseconds(1);
 constexpr std::chrono::nanoseconds kMostRest = std::chrono::milliseconds(50);
-// While guests are at work a sweep has a thirty-second part of the time (docs/performance.md, "Deletion beside a
-// guest"), a quarter if a verb waits for its end.
+// While guests are at work a sweep has a thirty-second part of the time (docs/performance.md, "Deletion
+// beside a guest"), a quarter if a verb waits for its end.
 constexpr int kRestPerStep = 31;
 constexpr int kRestWaitedFor = 3;
 
