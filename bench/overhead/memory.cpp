@@ -59,7 +59,6 @@ void memory(Lab& lab) {
   report.value = per_tib;
   report.columns["resident_mib_at_64_mib_cache"] = resident_mib();
   lab.report(report);
-  engine.remove_disk(disk);
 }
 
 }  // namespace coppice::bench
