@@ -28,21 +28,11 @@ Task<Outcome<Json>> Dispatcher::info(Call call) {
   if (!valid) co_return std::unexpected(valid.error());
   auto node = co_await store_.info(spec);
   if (!node) co_return std::unexpected(node.error());
-  auto nodes = co_await store_.tree(spec.disk);
-  if (!nodes) co_return std::unexpected(nodes.error());
   Json document = node_to_json(*node);
   const bool changes_only = node->kind == NodeInfo::Kind::kChanges;
   if (!changes_only) document["kind"] = spec.is_snapshot() ? "snapshot" : "disk";
-  document["continues"] = nullptr;  // the name of the parent, which is what a person knows it by
-  // As the tree tells it: there bookmarks are parents, too.
-  std::uint64_t parent = node->parent;
-  for (const auto& other : *nodes) {
-    if (other.id == node->id) parent = other.parent;
-  }
-  document["parent"] = parent;
-  for (const auto& other : *nodes) {
-    if (other.id == parent) document["continues"] = node_to_json(other)["name"];
-  }
+  // The name of the parent, which is what a person knows it by.
+  document["continues"] = node->continues.empty() ? Json() : Json(node->continues);
   bool read_only = spec.is_snapshot() || !store_.read_only().empty();
   document["attached"] = Json::array();
   if (!spec.is_snapshot()) {

@@ -35,12 +35,13 @@ Outcome<GuestPlace> place_with_path(const std::string& text, const char* verb) {
   return refuse(ErrorKind::kInvalid, "files " + std::string(verb) + " needs a path: " + text + ":/PATH");
 }
 
-Outcome<int> list_volumes(const GuestPlace& place, const Options& options, const OwnTree& tree,
-                          Context& context) {
+Outcome<int> list_volumes(const GuestPlace& place, const Options& options, OwnTree& tree, Context& context) {
   auto image = tree.open(place.snapshot);
   if (!image) return std::unexpected(image.error());
   if (options.wanted.engine == "guestfs") {
-    auto listed = list_by_guest(image->get());
+    auto shown = tree.show_at(context.store);
+    if (!shown) return std::unexpected(shown.error());
+    auto listed = list_by_guest(tree.path_of(place.snapshot));
     if (!listed) return std::unexpected(listed.error());
     return kYes;
   }

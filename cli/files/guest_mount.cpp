@@ -1,8 +1,6 @@
 #include "cli/files/guest_mount.h"
 
 #include <fcntl.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -21,12 +19,6 @@ namespace coppice::cli {
 namespace {
 
 constexpr std::chrono::milliseconds kLookInterval{50};
-constexpr mode_t kFolderMode = 0700;
-
-// Of this process, whose children of the same user may open it.
-std::string path_of(int image) {
-  return "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(image);
-}
 
 Outcome<> need(const std::string& program, const char* package) {
   if (is_installed(program)) return {};
@@ -34,15 +26,6 @@ Outcome<> need(const std::string& program, const char* package) {
       ErrorKind::kUnsupported,
       program + " is not installed: 'apt install " + package +
           " linux-image-amd64' (this file system is read by libguestfs, which boots a small machine)");
-}
-
-Outcome<> make_place(const std::string& hidden) {
-  const bool good = unshare(CLONE_NEWNS) == 0 &&
-                    mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-                    mount("none", hidden.c_str(), "tmpfs", 0, nullptr) == 0;
-  // A second one finds the place made.
-  if (good) return {};
-  return refuse(ErrorKind::kIo, std::string("making a place to mount on: ") + std::strerror(errno));
 }
 
 dev_t device_under(const std::string& path) {
@@ -56,11 +39,11 @@ std::string guest_device_of(const Volume& volume) {
   return volume.partition == 0 ? "/dev/sda" : "/dev/sda" + std::to_string(volume.partition);
 }
 
-Outcome<> list_by_guest(int image) {
+Outcome<> list_by_guest(const std::string& image) {
   auto there = need("guestfish", "guestfish");
   if (!there) return there;
   setenv("LIBGUESTFS_BACKEND", "direct", 0);
-  const std::vector<std::string> words{"guestfish", "--ro", "--format=raw",    "-a", path_of(image),
+  const std::vector<std::string> words{"guestfish", "--ro", "--format=raw",    "-a", image,
                                        "run",       ":",    "list-filesystems"};
   auto child = start_child(words, {});
   if (!child) return std::unexpected(child.error());
@@ -70,18 +53,18 @@ Outcome<> list_by_guest(int image) {
                 "guestfish ended with code " + std::to_string(code) + ", what it said is above");
 }
 
-Outcome<GuestMount> GuestMount::make(int image, const std::string& device, const std::string& hidden) {
+Outcome<GuestMount> GuestMount::make(const std::string& image, const std::string& device,
+                                     const std::string& place) {
   auto there = need("guestmount", "guestmount");
   if (!there) return std::unexpected(there.error());
-  auto place = make_place(hidden);
-  if (!place) return std::unexpected(place.error());
-  const std::string point = hidden + "/guest";
-  mkdir(point.c_str(), kFolderMode);
+  std::string point = place + "/guest-XXXXXX";
+  if (mkdtemp(point.data()) == nullptr)
+    return refuse(ErrorKind::kIo, std::string("making a place to mount on: ") + std::strerror(errno));
   setenv("LIBGUESTFS_BACKEND", "direct", 0);
-  auto child = start_child(
-      {"guestmount", "--no-fork", "--ro", "--format=raw", "-a", path_of(image), "-m", device, point}, {});
+  auto child =
+      start_child({"guestmount", "--no-fork", "--ro", "--format=raw", "-a", image, "-m", device, point}, {});
   if (!child) return std::unexpected(child.error());
-  const dev_t before = device_under(hidden);
+  const dev_t before = device_under(place);
   while (device_under(point) == before) {
     if (waitpid(*child, nullptr, WNOHANG) == *child)
       return refuse(ErrorKind::kIo, "libguestfs could not mount " + device + ", what it said is above");

@@ -14,9 +14,10 @@ namespace coppice::cli {
 
 class GuestMount {
  public:
-  // `hidden` is a folder that this process needs no more: what is mounted is mounted over it, where only this
-  // process sees it. `device` is what libguestfs calls the volume: /dev/sda2, /dev/vg/lv.
-  static Outcome<GuestMount> make(int image, const std::string& device, const std::string& hidden);
+  // `image` is an absolute path, for libguestfs takes no other; the mount stands in a folder of its own in
+  // `place`. `device` is what libguestfs calls the volume: /dev/sda2, /dev/vg/lv.
+  static Outcome<GuestMount> make(const std::string& image, const std::string& device,
+                                  const std::string& place);
   GuestMount(GuestMount&& other) noexcept
       : root_(std::move(other.root_)), child_(std::exchange(other.child_, 0)) {}
   GuestMount& operator=(GuestMount&&) = delete;
@@ -33,6 +34,6 @@ class GuestMount {
 
 std::string guest_device_of(const Volume& volume);
 // What libguestfs finds in the image, volumes of LVM too: a line each, "/dev/vg/lv: ext4".
-Outcome<> list_by_guest(int image);
+Outcome<> list_by_guest(const std::string& image);
 
 }  // namespace coppice::cli

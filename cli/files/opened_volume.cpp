@@ -22,7 +22,7 @@ Outcome<> check_wanted(const Wanted& wanted) {
   return {};
 }
 
-Outcome<OpenedVolume> open_volume(const OwnTree& tree, const Spec& snapshot, const Wanted& wanted,
+Outcome<OpenedVolume> open_volume(OwnTree& tree, const Spec& snapshot, const Wanted& wanted,
                                   const std::string& store) {
   auto image = tree.open(snapshot);
   if (!image) return std::unexpected(image.error());
@@ -55,7 +55,9 @@ Outcome<OpenedVolume> open_volume(const OwnTree& tree, const Spec& snapshot, con
   } else if (wanted.engine == "loop") {
     return refuse(ErrorKind::kUnsupported, "--engine loop: " + why_not);
   }
-  auto guest = GuestMount::make(opened.image.get(), device, store);
+  auto shown = tree.show_at(store);
+  if (!shown) return std::unexpected(shown.error());
+  auto guest = GuestMount::make(tree.path_of(snapshot), device, store);
   if (!guest) return refuse(guest.error().kind, snapshot.text() + ": " + guest.error().message);
   opened.guest.emplace(std::move(*guest));
   return opened;

@@ -31,7 +31,7 @@ struct OpenedVolume {
 };
 
 // `store` is its folder, which may be hidden from this process by it. The tree outlives what is opened.
-Outcome<OpenedVolume> open_volume(const OwnTree& tree, const Spec& snapshot, const Wanted& wanted,
+Outcome<OpenedVolume> open_volume(OwnTree& tree, const Spec& snapshot, const Wanted& wanted,
                                   const std::string& store);
 
 }  // namespace coppice::cli

@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -21,7 +23,12 @@ namespace {
 
 constexpr std::uint64_t kCacheBytes = std::uint64_t{64} << 20;
 constexpr mode_t kMode = 0600;
+constexpr mode_t kFolderMode = 0700;
 constexpr const char* kDevice = "/dev/fuse";
+
+std::string in_tree(const Spec& snapshot) {
+  return "snapshots/" + snapshot.disk + "/" + snapshot.snapshot;
+}
 
 std::unexpected<Failure> system_failure(const std::string& what) {
   return refuse(ErrorKind::kIo, what + ": " + std::strerror(errno));
@@ -116,17 +123,35 @@ Outcome<OwnTree> OwnTree::make(const std::string& store, OpenMode mode) {
 }
 
 OwnTree::~OwnTree() {
+  if (!path_.empty()) umount2(path_.c_str(), MNT_DETACH);
   root_.reset();
   if (daemon_ > 0) waitpid(daemon_, nullptr, 0);
 }
 
 Outcome<UniqueFd> OwnTree::open(const Spec& snapshot) const {
-  const std::string path = "snapshots/" + snapshot.disk + "/" + snapshot.snapshot;
-  UniqueFd image(openat(root_.get(), path.c_str(), O_RDWR | O_CLOEXEC));
+  UniqueFd image(openat(root_.get(), in_tree(snapshot).c_str(), O_RDWR | O_CLOEXEC));
   if (image.valid()) return image;
   if (errno == ENOENT)
     return refuse(ErrorKind::kNotFound, snapshot.text() + " is not there: 'coppice ls' lists what is");
   return system_failure("opening " + snapshot.text());
+}
+
+Outcome<> OwnTree::show_at(const std::string& hidden) {
+  if (!path_.empty()) return {};
+  std::error_code none;
+  const std::string folder = std::filesystem::absolute(hidden, none).string();
+  const std::string path = folder + "/tree";
+  const bool good =
+      !none && unshare(CLONE_NEWNS) == 0 && mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+      mount("none", folder.c_str(), "tmpfs", 0, nullptr) == 0 && mkdir(path.c_str(), kFolderMode) == 0 &&
+      move_mount(root_.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH) == 0;
+  if (!good) return system_failure("making a place to mount on");
+  path_ = path;
+  return {};
+}
+
+std::string OwnTree::path_of(const Spec& snapshot) const {
+  return path_ + "/" + in_tree(snapshot);
 }
 
 }  // namespace coppice::cli

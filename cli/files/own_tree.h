@@ -23,19 +23,28 @@ class OwnTree {
  public:
   static Outcome<OwnTree> make(const std::string& store, OpenMode mode);
   OwnTree(OwnTree&& other) noexcept
-      : root_(std::move(other.root_)), daemon_(std::exchange(other.daemon_, 0)) {}
+      : root_(std::move(other.root_)),
+        daemon_(std::exchange(other.daemon_, 0)),
+        path_(std::exchange(other.path_, {})) {}
   OwnTree& operator=(OwnTree&&) = delete;
   // Waits until a daemon of its own has given the store back. Nothing of the tree may be open.
   ~OwnTree();
 
   // To be read and written.
   [[nodiscard]] Outcome<UniqueFd> open(const Spec& snapshot) const;
+  // Gives the tree a path in a folder `hidden` that this process needs no more, for programs that take no
+  // descriptor: mounted over it, where only this process and those that it starts from now on see it. Other
+  // mounts may be made beside it, below `hidden`.
+  Outcome<> show_at(const std::string& hidden);
+  // Behind show_at().
+  [[nodiscard]] std::string path_of(const Spec& snapshot) const;
 
  private:
   OwnTree(UniqueFd root, pid_t daemon) : root_(std::move(root)), daemon_(daemon) {}
 
   UniqueFd root_;
-  pid_t daemon_;  // 0: another's
+  pid_t daemon_;      // 0: another's
+  std::string path_;  // empty: it has none
 };
 
 }  // namespace coppice::cli

@@ -212,10 +212,60 @@ std::unexpected<Error> unmapped(Parts& parts, BlockIndex first, const Error& err
 
 }  // namespace
 
+namespace {
+
+// A long read is taken in slices, a few at a time: one is verified, out of a processor's own cache, while the
+// others are on their way.
+constexpr std::size_t kSliceBytes = std::size_t{256} << 10;
+constexpr std::size_t kSlicesAtOnce = 8;
+
+struct Slices {
+  Parts& parts;
+  View view;
+  BlockIndex first;
+  std::span<std::byte> into;
+  Mismatch& mismatch;
+  std::size_t next = 0;  // bytes; what lies below was begun
+  Latch latch = Latch();
+  Result<> done = {};
+};
+
+Task<void> read_slices(Slices& all) {
+  while (all.next < all.into.size() && all.done) {
+    const BlockIndex first = all.first.next(all.next / kBlockBytes);
+    const auto into = all.into.subspan(all.next, std::min(kSliceBytes, all.into.size() - all.next));
+    all.next += into.size();
+    Mismatch mismatch;
+    auto read = co_await read_pieces(all.parts, all.view, first, into, mismatch);
+    if (read || !all.done) continue;
+    all.done = read;
+    all.mismatch = mismatch;
+  }
+  all.latch.arrive();
+}
+
+Task<Result<>> read_in_slices(Parts& parts, View view, BlockIndex first, std::span<std::byte> into,
+                              Mismatch& mismatch) {
+  Slices all{parts, view, first, into, mismatch};
+  const std::size_t count = (into.size() + kSliceBytes - 1) / kSliceBytes;
+  const auto at_once = static_cast<std::uint32_t>(std::min(kSlicesAtOnce, count));
+  all.latch.add(at_once);
+  for (std::uint32_t i = 0; i < at_once; ++i) spawn(read_slices(all));
+  co_await all.latch;
+  co_return all.done;
+}
+
+}  // namespace
+
 Task<Result<>> read_view(Parts& parts, View view, BlockIndex first, std::span<std::byte> into,
                          Mismatch& mismatch) {
   const std::uint64_t ticket = parts.pending.begin_read();
-  auto read = co_await read_pieces(parts, view, first, into, mismatch);
+  Result<> read;
+  if (into.size() <= kSliceBytes) {
+    read = co_await read_pieces(parts, view, first, into, mismatch);
+  } else {
+    read = co_await read_in_slices(parts, view, first, into, mismatch);
+  }
   parts.pending.end_read(ticket);
   co_return read;
 }

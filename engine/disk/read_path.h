@@ -10,7 +10,7 @@
 namespace coppice {
 
 // Whole blocks into 4 KiB aligned memory, as seen from `view`. A checksum that does not match is kCorrupt;
-// `mismatch` then holds the first such block of the disk and its address.
+// `mismatch` then holds such a block of the disk and its address.
 struct Mismatch {
   BlockIndex block;
   PhysicalBlock address;

@@ -49,9 +49,11 @@ bool LeafMap::collect_dirty(MetaBatch& into, std::size_t max_bytes) {
   return some;
 }
 
-void LeafMap::collect_deleted(MetaBatch& into) {
-  for (const LeafKey& key : std::exchange(impl_->round_erased, {})) {
-    Entry* entry = impl_->cache.exact(key);
+bool LeafMap::collect_deleted(MetaBatch& into, std::size_t max_entries) {
+  std::vector<LeafKey>& keys = impl_->round_erased;
+  for (; !keys.empty(); keys.pop_back()) {
+    if (max_entries-- == 0) return true;
+    Entry* entry = impl_->cache.exact(keys.back());
     // Written again since, or gone with its branch.
     if (entry == nullptr || !entry->erased || !entry->overlay || !entry->overlay->pending) continue;
     impl_->collect_entry(entry, into);
@@ -62,6 +64,7 @@ void LeafMap::collect_deleted(MetaBatch& into) {
     into.erase_range(Family::kChange, encode_key(ChangeKey{branch, Epoch{}, LeafIndex{}}),
                      encode_key(ChangeKey{branch.next(), Epoch{}, LeafIndex{}}));
   }
+  return false;
 }
 
 void LeafMap::Impl::collect_entry(Entry* entry, MetaBatch& into) {
@@ -87,27 +90,30 @@ void LeafMap::Impl::collect_changes(Entry* entry, MetaBatch& into) {
   overlay.collected_mask |= std::exchange(overlay.pending_mask, 0);
 }
 
-void LeafMap::collected_written() {
-  if (impl_->collected.empty()) return;
-  impl_->written.push_back({impl_->next_ticket, std::exchange(impl_->collected, {})});
-  impl_->settle();
+bool LeafMap::collected_written(std::size_t max_entries) {
+  if (!impl_->collected.empty())
+    impl_->written.push_back({impl_->next_ticket, std::exchange(impl_->collected, {})});
+  return impl_->settle(max_entries);
 }
 
 // A store that stopped leaves batches unwritten; what only they hold goes with them.
 LeafMap::Impl::~Impl() {
   open_reads.clear();
   written.push_back({next_ticket, std::move(collected)});
-  settle();
+  settle(SIZE_MAX);
 }
 
-// Lets go of what every read from now on will see.
-void LeafMap::Impl::settle() {
+bool LeafMap::Impl::settle(std::size_t max_entries) {
   while (!written.empty() && (open_reads.empty() || *open_reads.begin() >= written.front().ticket)) {
-    const Written done = std::move(written.front());
+    std::vector<Entry*>& entries = written.front().entries;
+    for (; !entries.empty(); entries.pop_back()) {
+      if (max_entries-- == 0) return true;
+      settle_entry(entries.back());
+    }
     written.pop_front();
-    for (Entry* entry : done.entries) settle_entry(entry);
     cache.evict_to_limit();
   }
+  return false;
 }
 
 void LeafMap::Impl::settle_entry(Entry* entry) {

@@ -115,9 +115,12 @@ class LeafMap {
   bool collect_dirty(MetaBatch& into, std::size_t max_bytes);
   // What was deleted - versions, branches - before the round began. To be written in one batch with the new
   // start of redo, when all that collect_dirty() gave is written: redo from the old start still finds what
-  // newer versions were copied from, redo from the new one no longer needs it.
-  void collect_deleted(MetaBatch& into);
-  void collected_written();
+  // newer versions were copied from, redo from the new one no longer needs it. True: there is more to collect
+  // into the same batch; what is edited in between is not in it.
+  bool collect_deleted(MetaBatch& into, std::size_t max_entries = SIZE_MAX);
+  // Lets go of what every read from now on will see in the store, and of no more than so many entries. True:
+  // more can go, at the next call.
+  bool collected_written(std::size_t max_entries = SIZE_MAX);
   [[nodiscard]] std::size_t dirty_bytes() const;
   [[nodiscard]] std::size_t resident_bytes() const;
 

@@ -80,13 +80,15 @@ struct LeafMap::Impl {
                 std::vector<StoredLeaf>& rows) const;
 
   // --- checkpoint
+  // What the end of a read lets go of; the rest waits for the next one, or the next batch.
+  static constexpr std::size_t kSettledByRead = 256;
   // A background read on its way. While it lives, what it may have missed stays in memory.
   class Reading {
    public:
     explicit Reading(Impl& map) : map_(map), ticket_(map.next_ticket++) { map_.open_reads.insert(ticket_); }
     ~Reading() {
       map_.open_reads.erase(ticket_);
-      map_.settle();
+      map_.settle(kSettledByRead);
     }
     Reading(const Reading&) = delete;
     Reading& operator=(const Reading&) = delete;
@@ -101,7 +103,8 @@ struct LeafMap::Impl {
   };
   void collect_entry(Entry* entry, MetaBatch& into);
   void collect_changes(Entry* entry, MetaBatch& into);
-  void settle();
+  // True: the number was too small for all that can go.
+  bool settle(std::size_t max_entries);
   void settle_entry(Entry* entry);
 
   std::vector<BranchId> drops;  // not yet collected

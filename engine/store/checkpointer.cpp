@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/mutation.h"
+#include "coppice/next_turn.h"
 #include "layout/tree_values.h"
 
 namespace coppice {
@@ -12,6 +13,7 @@ namespace {
 
 constexpr std::size_t kBatchBytes = std::size_t{8} << 20;
 constexpr std::size_t kPagesAtOnce = 512;
+constexpr std::size_t kEntriesAtOnce = 256;
 constexpr std::chrono::milliseconds kSpaceRetry{500};
 
 }  // namespace
@@ -63,7 +65,7 @@ Task<Result<>> Checkpointer::checkpoint(Order order) {
 // the base of a newer version that it makes again; redo from the new one finds that version.
 Task<Result<>> Checkpointer::write_start(JournalPoint start) {
   MetaBatch last;
-  parts_.map.collect_deleted(last);
+  while (parts_.map.collect_deleted(last, kEntriesAtOnce)) co_await NextTurn{parts_.scheduler};
   last.put(Family::kMeta, std::string(kAppliedKey),
            encode(AppliedValue{start.sequence, start.hash, start.ring_offset, start.position}));
   // As long as granules are suspect it must be known whose blocks are excused: the nodes of that time may go.
@@ -77,7 +79,7 @@ Task<Result<>> Checkpointer::write_start(JournalPoint start) {
   if (written && !mutated(Mutation::kCopyBehindStart)) written = co_await copy_.append(last, start.sequence);
   if (!written) co_return written;
   written = co_await write_batch(last, !mutated(Mutation::kAppliedNotSynced));
-  parts_.map.collected_written();
+  co_await let_go_of_collected();
   if (written && mutated(Mutation::kCopyBehindStart)) {
     written = co_await parts_.pool.write_superblocks(
         {false, parts_.pool.superblock().open_generation, start.sequence + 1});
@@ -103,7 +105,7 @@ Task<Result<>> Checkpointer::write_map() {
     written = co_await copy_.append(batch, 0);
     if (!written) co_return written;
     written = co_await write_batch(batch, false);
-    parts_.map.collected_written();
+    co_await let_go_of_collected();
     if (!written) co_return written;
   }
   co_return Result<>{};
@@ -138,6 +140,11 @@ Task<Result<>> Checkpointer::write_pages() {
     if (!written) co_return written;
   }
   co_return Result<>{};
+}
+
+// Behind the deletion of many snapshots it is a hundred thousand and more; guests have their turn in between.
+Task<void> Checkpointer::let_go_of_collected() {
+  while (parts_.map.collected_written(kEntriesAtOnce)) co_await NextTurn{parts_.scheduler};
 }
 
 Task<Result<>> Checkpointer::write_batch(const MetaBatch& batch, bool sync) {

@@ -36,6 +36,7 @@ class Checkpointer {
   Task<Result<>> write_map();
   Task<Result<>> write_start(JournalPoint start);
   Task<Result<>> write_pages();
+  Task<void> let_go_of_collected();
   Task<Result<>> write_batch(const MetaBatch& batch, bool sync);
 
   Parts& parts_;

@@ -74,9 +74,7 @@ Task<Result<>> Housekeeper::reclaimed() {
   const Tree& tree = engine_.tree();
   // A dead node that a scrub still keeps is work to come.
   const auto kept = [&tree] {
-    return std::ranges::any_of(tree.nodes(), [](const auto& entry) {
-      return entry.second.value.state == NodeState::kDead && entry.second.keeps != 0;
-    });
+    return std::ranges::any_of(tree.dead_nodes(), [&tree](NodeId id) { return tree.node(id)->keeps != 0; });
   };
   while (reclaim_status_ && (engine_.reclaimer().has_work() || kept())) co_await reclaimed_.wait();
   co_return reclaim_status_;

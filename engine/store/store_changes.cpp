@@ -181,7 +181,7 @@ Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, SnapshotOptions 
     auto applied = tree.apply(fork.edits);
     if (!applied) status = applied;
     // Dead and without a name until all is in it; the reclaimer keeps its hands off.
-    tree.node(fork.node)->pending = true;
+    tree.set_pending(fork.node, true);
     nodes.push_back(fork.node);
     open_heads.emplace_back(engine_->head(head, spec.disk), closing);
     if (mutated(Mutation::kGroupInTurn)) (void)co_await parts.journal.commit(parts.journal.staged());
@@ -199,7 +199,7 @@ Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, SnapshotOptions 
   const std::uint64_t position = parts.journal.stage(names);
   auto applied = tree.apply(names.edits);
   if (!applied) status = applied;
-  for (const NodeId node : nodes) tree.node(node)->pending = false;
+  for (const NodeId node : nodes) tree.set_pending(node, false);
   if (!status) co_return refuse(status.error(), object);
   auto finished = co_await finish(position, object);
   co_return finished;

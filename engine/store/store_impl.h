@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "coppice/store.h"
+#include "store/allocated_counts.h"
 #include "store/attachment_gate.h"
 #include "store/engine.h"
 #include "store/housekeeper.h"
@@ -181,6 +182,7 @@ class StoreImpl final : public Store {
   [[nodiscard]] NodeId bookmark(const Spec& spec) const;
   Outcome<> check_bookmark_removal(NodeId id, const Spec& spec) const;
   NodeInfo describe_bookmark(NodeId id) const;
+  Task<Outcome<NodeInfo>> with_woven_parent(NodeInfo info, std::string disk);
   void weave_bookmarks(std::optional<DiskId> only, std::vector<NodeInfo>& nodes) const;
   std::unique_ptr<BlockDevice> open_bookmark(NodeId bookmark, Holder holder);
   // What a diff begins at; it stays as long as the pin is held.
@@ -262,6 +264,7 @@ class StoreImpl final : public Store {
   Scheduler& scheduler_;
   std::unique_ptr<Engine> engine_;
   Housekeeper housekeeper_;
+  AllocatedCounts allocated_counts_;
   AsyncMutex verbs_;
   // Held by whoever changes what is in the trash, or needs it to stay. Taken behind verbs_, and never held
   // while a writer is waited for: a writer that finds the pool full waits for it.

@@ -16,6 +16,7 @@ StoreImpl::StoreImpl(Scheduler& scheduler, std::unique_ptr<Engine> engine, House
     : scheduler_(scheduler),
       engine_(std::move(engine)),
       housekeeper_(scheduler, *engine_, options),
+      allocated_counts_(engine_->tree(), engine_->parts()),
       verbs_(scheduler),
       trash_lock_(scheduler),
       wall_clock_(std::move(options.wall_clock)),
@@ -118,10 +119,36 @@ Task<Outcome<std::vector<NodeInfo>>> StoreImpl::tree(std::optional<std::string> 
 }
 
 Task<Outcome<NodeInfo>> StoreImpl::info(Spec spec) {
-  if (const NodeId id = bookmark(spec); id.value != 0) co_return describe_bookmark(id);
-  auto node = require_node(spec);
-  if (!node) co_return std::unexpected(node.error());
-  co_return describe(**node);
+  const Tree& tree = engine_->tree();
+  NodeInfo info;
+  if (const NodeId id = bookmark(spec); id.value != 0) {
+    info = describe_bookmark(id);
+  } else {
+    auto node = require_node(spec);
+    if (!node) co_return std::unexpected(node.error());
+    info = describe(**node);
+  }
+  if (!tree.bookmarks().empty()) co_return co_await with_woven_parent(std::move(info), spec.disk);
+  const TreeNode* above = tree.node(NodeId{info.parent});
+  while (above != nullptr && above->value.state != NodeState::kSnapshot)
+    above = tree.node(above->value.parent);
+  if (above != nullptr)
+    info.continues = Spec{tree.disk(above->value.disk)->value.name, above->value.name}.text();
+  co_return info;
+}
+
+// Where bookmarks are parents, too.
+Task<Outcome<NodeInfo>> StoreImpl::with_woven_parent(NodeInfo info, std::string disk) {
+  auto nodes = co_await tree(std::move(disk));
+  if (!nodes) co_return std::unexpected(nodes.error());
+  const auto by_id = [&](std::uint64_t id) { return std::ranges::find(*nodes, id, &NodeInfo::id); };
+  const auto self = by_id(info.id);
+  if (self == nodes->end()) co_return info;
+  info.parent = self->parent;
+  auto above = by_id(info.parent);
+  while (above != nodes->end() && above->snapshot.empty()) above = by_id(above->parent);
+  if (above != nodes->end()) info.continues = Spec{above->disk, above->snapshot}.text();
+  co_return info;
 }
 
 Task<Outcome<RemovalPreview>> StoreImpl::preview_removal(std::vector<Spec> specs, bool with_snapshots,

@@ -145,9 +145,14 @@ Task<Outcome<>> StoreImpl::do_remove(std::vector<Spec> specs, bool with_snapshot
 // Nodes that are no longer there when it comes to it are left out.
 Task<Outcome<>> StoreImpl::kill(std::vector<NodeId> nodes, std::string object, std::set<NodeId> bookmarks) {
   const Tree& tree = engine_->tree();
+  // A disk takes its own along.
+  std::set<DiskId> disks;
+  for (const NodeId id : nodes) {
+    const TreeNode* node = tree.node(id);
+    if (node != nullptr && node->value.state == NodeState::kHead) disks.insert(node->value.disk);
+  }
   for (const auto& [id, value] : tree.bookmarks()) {
-    const NodeId head = tree.disk(value.disk) == nullptr ? NodeId{0} : tree.disk(value.disk)->value.head;
-    if (std::ranges::find(nodes, head) != nodes.end()) bookmarks.insert(id);
+    if (disks.contains(value.disk)) bookmarks.insert(id);
   }
   const auto plan = [&] {
     Tree::Edits edits;

@@ -116,10 +116,7 @@ bool Reclaimer::child_is_settled(const TreeNode& node) const {
 
 // One that is still waiting for writes that began before it is not among them; nor are those behind it.
 Task<Result<>> Reclaimer::settle() {
-  NodeId end = tree_.next_node();
-  for (const auto& [id, node] : tree_.nodes()) {
-    if (node.pending) end = std::min(end, id);
-  }
+  const NodeId end = tree_.first_pending();
   co_await journal_.early_finished();
   auto done = co_await journal_.commit(journal_.staged());
   if (done) settled_ = end;

@@ -78,19 +78,7 @@ void Tree::note_epoch(Epoch epoch) {
 }
 
 Result<> Tree::apply_one(const MetaEdit& edit) {
-  if (auto id = id_of_key(edit.key, kBranchPrefix)) {
-    if (edit.erase) {
-      branches_.erase(BranchId{*id});
-      branch_disks_.erase(BranchId{*id});
-      return {};
-    }
-    auto value = decode_branch(edit.value);
-    if (!value) return damaged();
-    push_past(counters_.next_branch, *id);
-    note_epoch(std::max(value->current, value->fork_epoch));
-    branches_[BranchId{*id}] = *value;
-    return {};
-  }
+  if (auto id = id_of_key(edit.key, kBranchPrefix)) return apply_branch(BranchId{*id}, edit);
   if (auto id = id_of_key(edit.key, kNodePrefix)) {
     if (edit.erase) {
       erase_node(NodeId{*id});
@@ -112,10 +100,7 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
     return apply_value(bases_, BranchId{*id}, edit, decode_base);
   if (auto id = id_of_key(edit.key, kQuotaPrefix))
     return apply_value(quotas_, DiskId{*id}, edit, decode_quota);
-  if (auto id = id_of_key(edit.key, kBookmarkPrefix)) {
-    push_past(counters_.next_node, *id);
-    return apply_value(bookmarks_, NodeId{*id}, edit, decode_bookmark);
-  }
+  if (auto id = id_of_key(edit.key, kBookmarkPrefix)) return apply_bookmark(NodeId{*id}, edit);
   if (edit.key == kCountersKey) {
     auto value = decode_counters(edit.value);
     if (!value) return damaged();
@@ -126,6 +111,44 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
     return {};
   }
   return damaged();
+}
+
+void Tree::leave_branch(BranchId branch) {
+  const auto place = branch_uses_.find(branch);
+  if (place == branch_uses_.end()) return;
+  if (--place->second == 0) branch_uses_.erase(place);
+}
+
+Result<> Tree::apply_branch(BranchId id, const MetaEdit& edit) {
+  const auto old = branches_.find(id);
+  if (old != branches_.end()) leave_branch(old->second.parent);
+  if (edit.erase) {
+    branches_.erase(id);
+    branch_disks_.erase(id);
+    return {};
+  }
+  auto value = decode_branch(edit.value);
+  if (!value) return damaged();
+  push_past(counters_.next_branch, id.value);
+  note_epoch(std::max(value->current, value->fork_epoch));
+  branches_[id] = *value;
+  use_branch(value->parent);
+  return {};
+}
+
+Result<> Tree::apply_bookmark(NodeId id, const MetaEdit& edit) {
+  push_past(counters_.next_node, id.value);
+  const bool holds = !mutated(Mutation::kBookmarkHoldsNothing);
+  if (const auto old = bookmarks_.find(id); old != bookmarks_.end()) {
+    bookmark_names_.erase({old->second.disk, old->second.name});
+    if (holds) leave_branch(old->second.branch);
+  }
+  auto applied = apply_value(bookmarks_, id, edit, decode_bookmark);
+  if (const auto now = bookmarks_.find(id); now != bookmarks_.end()) {
+    bookmark_names_[{now->second.disk, now->second.name}] = id;
+    if (holds) use_branch(now->second.branch);
+  }
+  return applied;
 }
 
 Result<> Tree::apply_disk(DiskId id, const MetaEdit& edit) {
@@ -181,6 +204,12 @@ void Tree::put_node(NodeId id, const NodeValue& value) {
     }
   }
   const bool new_parent = is_new || node.value.parent != value.parent;
+  if (node.value.branch != value.branch) {
+    leave_branch(node.value.branch);
+    use_branch(value.branch);
+  }
+  drop_from_disk(node.value, id);
+  if (value.state != NodeState::kDead) disk_nodes_[value.disk].insert(id);
   node.id = id;
   node.value = value;
   branch_disks_[value.branch] = value.disk;
@@ -194,12 +223,31 @@ void Tree::put_node(NodeId id, const NodeValue& value) {
   }
 }
 
+void Tree::drop_from_disk(const NodeValue& value, NodeId id) {
+  const auto place = disk_nodes_.find(value.disk);
+  if (place == disk_nodes_.end()) return;
+  place->second.erase(id);
+  if (place->second.empty()) disk_nodes_.erase(place);
+}
+
+void Tree::set_pending(NodeId id, bool pending) {
+  node(id)->pending = pending;
+  if (pending) {
+    pending_.insert(id);
+  } else {
+    pending_.erase(id);
+  }
+}
+
 void Tree::erase_node(NodeId id) {
   auto place = nodes_.find(id);
   if (place == nodes_.end()) return;
   dead_.erase(id);
   const NodeValue& value = place->second.value;
   if (value.state == NodeState::kSnapshot) snapshot_names_.erase({value.disk, value.name});
+  leave_branch(value.branch);
+  drop_from_disk(value, id);
+  pending_.erase(id);
   auto parent = nodes_.find(value.parent);
   if (parent != nodes_.end()) std::erase(parent->second.children, id);
   nodes_.erase(place);
@@ -324,9 +372,8 @@ BranchId Tree::birthplace(BranchId branch, Epoch birth) const {
 }
 
 NodeId Tree::find_bookmark(DiskId disk, const std::string& name) const {
-  const auto found = std::ranges::find_if(
-      bookmarks_, [&](const auto& entry) { return entry.second.disk == disk && entry.second.name == name; });
-  return found == bookmarks_.end() ? NodeId{0} : found->first;
+  const auto place = bookmark_names_.find({disk, name});
+  return place == bookmark_names_.end() ? NodeId{0} : place->second;
 }
 
 bool Tree::snapshot_name_taken(DiskId disk, const std::string& name) const {
@@ -334,11 +381,9 @@ bool Tree::snapshot_name_taken(DiskId disk, const std::string& name) const {
 }
 
 std::vector<NodeId> Tree::nodes_of(DiskId disk) const {
-  std::vector<NodeId> found;
-  for (const auto& [id, node] : nodes_) {
-    if (node.value.disk == disk && node.value.state != NodeState::kDead) found.push_back(id);
-  }
-  return found;
+  const auto place = disk_nodes_.find(disk);
+  if (place == disk_nodes_.end()) return {};
+  return {place->second.begin(), place->second.end()};
 }
 
 View Tree::view_of(const TreeNode& node) const {

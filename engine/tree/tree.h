@@ -26,7 +26,7 @@ struct TreeNode {
   NodeId id;
   NodeValue value;
   std::vector<NodeId> children;
-  // Not durable: the snapshot that makes it is still under way; leave it alone.
+  // Not durable: the snapshot that makes it is still under way; leave it alone. Tree::set_pending.
   bool pending = false;
   // Not durable: diffs that read it; it can't be removed meanwhile.
   std::uint32_t pins = 0;
@@ -110,6 +110,10 @@ class Tree final : public BranchParents {
   [[nodiscard]] std::vector<Stretch> path(View from, Epoch after) const;
   // Where the paths of two views meet: the newest point that is on both. Epoch 0: nowhere.
   [[nodiscard]] View meeting_point(View a, View b) const;
+  // A node's `pending`.
+  void set_pending(NodeId node, bool pending);
+  // The oldest node that is pending, else the next one to be made.
+  [[nodiscard]] NodeId first_pending() const { return pending_.empty() ? next_node() : *pending_.begin(); }
   // Of them, too, some may be needed for a while.
   [[nodiscard]] const std::set<NodeId>& dead_nodes() const { return dead_; }
 
@@ -169,13 +173,19 @@ class Tree final : public BranchParents {
   Result<> apply_one(const MetaEdit& edit);
   Result<> apply_disk(DiskId id, const MetaEdit& edit);
   Result<> apply_trash(DiskId id, const MetaEdit& edit);
+  Result<> apply_branch(BranchId id, const MetaEdit& edit);
+  Result<> apply_bookmark(NodeId id, const MetaEdit& edit);
   void add_name(DiskId id);
   void drop_name(DiskId id);
   void put_node(NodeId id, const NodeValue& value);
   void erase_node(NodeId id);
-  [[nodiscard]] bool branch_needed(BranchId branch, NodeId without_node, const std::vector<BranchId>& gone,
-                                   const std::set<NodeId>& without_bookmarks = {}) const;
-  void drop_branch(BranchId branch, std::vector<BranchId>& dropped, Edits& edits) const;
+  void drop_from_disk(const NodeValue& value, NodeId id);
+  void use_branch(BranchId branch) { ++branch_uses_[branch]; }
+  void leave_branch(BranchId branch);
+  // How much of what uses a branch is about to go.
+  using Leaving = std::unordered_map<BranchId, std::size_t>;
+  // With those that it came from and that nothing else uses. A base goes with its root branch.
+  void drop_unused(BranchId branch, Leaving& leaving, std::vector<BranchId>& dropped, Edits& edits) const;
 
   std::map<BranchId, BranchValue> branches_;
   std::map<NodeId, TreeNode> nodes_;
@@ -190,6 +200,10 @@ class Tree final : public BranchParents {
   std::unordered_map<BranchId, DiskId> branch_disks_;   // of branches that had a node since the open
   std::unordered_map<std::string, DiskId> disk_names_;  // not of what is in the trash
   std::map<std::pair<DiskId, std::string>, NodeId> snapshot_names_;
+  std::map<std::pair<DiskId, std::string>, NodeId> bookmark_names_;
+  std::unordered_map<DiskId, std::set<NodeId>> disk_nodes_;  // live ones
+  std::unordered_map<BranchId, std::size_t> branch_uses_;    // by nodes, bookmarks and branches
+  std::set<NodeId> pending_;
   CountersValue counters_{Epoch{1}, BranchId{1}, NodeId{1}, DiskId{1}};
   std::set<std::string> dirty_;
   std::uint64_t changes_ = 1;

@@ -190,19 +190,16 @@ Tree::Edits Tree::plan_cursor(NodeId id, LeafIndex reclaimed_up_to) const {
   return {put(node_key(id), encode(value))};
 }
 
-bool Tree::branch_needed(BranchId branch, NodeId without_node, const std::vector<BranchId>& gone,
-                         const std::set<NodeId>& without_bookmarks) const {
-  const bool has_node = std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
-    return entry.second.value.branch == branch && entry.first != without_node;
-  });
-  if (has_node) return true;
-  const bool has_bookmark = std::ranges::any_of(bookmarks_, [&](const auto& entry) {
-    return entry.second.branch == branch && !without_bookmarks.contains(entry.first);
-  });
-  if (has_bookmark && !mutated(Mutation::kBookmarkHoldsNothing)) return true;
-  return std::any_of(branches_.begin(), branches_.end(), [&](const auto& entry) {
-    return entry.second.parent == branch && std::find(gone.begin(), gone.end(), entry.first) == gone.end();
-  });
+void Tree::drop_unused(BranchId branch, Leaving& leaving, std::vector<BranchId>& dropped,
+                       Edits& edits) const {
+  for (; branches_.contains(branch); branch = branches_.at(branch).parent) {
+    ++leaving[branch];
+    const auto uses = branch_uses_.find(branch);
+    if (uses != branch_uses_.end() && uses->second > leaving[branch]) return;
+    dropped.push_back(branch);
+    edits.push_back(erase(branch_key(branch)));
+    if (bases_.contains(branch)) edits.push_back(erase(base_key(branch)));
+  }
 }
 
 Tree::Edits Tree::plan_quota(DiskId id, const QuotaValue& quota) const {
@@ -220,26 +217,12 @@ Tree::Edits Tree::plan_bookmark(NodeId id) const {
   return {put(bookmark_key(id), encode(value))};
 }
 
-// A base goes with its root branch.
-void Tree::drop_branch(BranchId branch, std::vector<BranchId>& dropped, Edits& edits) const {
-  dropped.push_back(branch);
-  edits.push_back(erase(branch_key(branch)));
-  if (bases_.contains(branch)) edits.push_back(erase(base_key(branch)));
-}
-
 Tree::Edits Tree::plan_drop_bookmarks(const std::set<NodeId>& ids) const {
   Edits edits;
   std::vector<BranchId> dropped;
+  Leaving leaving;
   for (const NodeId id : ids) edits.push_back(erase(bookmark_key(id)));
-  for (const NodeId id : ids) {
-    BranchId branch = bookmarks_.at(id).branch;
-    while (branch.value != 0 && branches_.contains(branch) &&
-           std::ranges::find(dropped, branch) == dropped.end() &&
-           !branch_needed(branch, NodeId{0}, dropped, ids)) {
-      drop_branch(branch, dropped, edits);
-      branch = branches_.at(branch).parent;
-    }
-  }
+  for (const NodeId id : ids) drop_unused(bookmarks_.at(id).branch, leaving, dropped, edits);
   return edits;
 }
 
@@ -252,11 +235,8 @@ Tree::Edits Tree::plan_remove_node(NodeId id, std::vector<BranchId>& dropped) co
     edits.push_back(put(node_key(child_id), encode(child)));
   }
   edits.push_back(erase(node_key(id)));
-  BranchId branch = leaving.value.branch;
-  while (branch.value != 0 && !branch_needed(branch, id, dropped)) {
-    drop_branch(branch, dropped, edits);
-    branch = branches_.at(branch).parent;
-  }
+  Leaving going;
+  drop_unused(leaving.value.branch, going, dropped, edits);
   return edits;
 }
 

@@ -276,6 +276,18 @@ void World::check_extents() {
   }
   expect(at == range.offset + range.length || found.size() == limit,
          what + ": ends early at " + std::to_string(at));
+  if (range.length == content.size_bytes() && at == content.size_bytes()) check_allocated(node, found);
+}
+
+// Counted by what changed since one that it continues from, and by itself.
+void World::check_allocated(const ModelNode& node, const std::vector<Extent>& extents) {
+  std::uint64_t bytes = 0;
+  for (const Extent& extent : extents) bytes += extent.allocated ? extent.length_bytes : 0;
+  const auto told = run(store_->allocated(node.spec(), std::chrono::minutes(1)));
+  require(told, "allocated of " + node.spec().text());
+  expect(told->exact && told->bytes == bytes, node.spec().text() + ": " + std::to_string(bytes) +
+                                                  " bytes are allocated, and it says " +
+                                                  std::to_string(told->bytes));
 }
 
 }  // namespace coppice::test

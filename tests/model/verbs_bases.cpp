@@ -39,6 +39,12 @@ void World::create_over() {
   Content content(size);
   for (std::uint64_t block = 0; block < std::min<std::uint64_t>(content.blocks(), base_.size()); ++block)
     content.set_block(block, base_[block]);
+  // Behind its end a disk holds nothing, whatever the base has there.
+  if (const std::uint64_t left = size % kBlockBytes; left != 0 && base_.size() >= content.blocks()) {
+    auto last = std::make_shared<Version>(*base_[content.blocks() - 1]);
+    std::ranges::fill(std::span(last->bytes).subspan(left), std::byte{0});
+    content.set_block(content.blocks() - 1, std::move(last));
+  }
   heads_[name] = add_node({0, name, "", std::move(content), ++last_base_});
 }
 

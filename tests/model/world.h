@@ -115,6 +115,7 @@ class World {
   void requests_apart();
   void requests_overlapping();
   void check_extents();
+  void check_allocated(const ModelNode& node, const std::vector<Extent>& extents);
   void verify_content(BlockDevice& device, const Content& content, const std::string& what);
   void verify_node(int node);
 

@@ -179,6 +179,8 @@ struct NodeInfo {
   std::int64_t expires_unix_ms = 0;   // 0: never
   bool scheduled = false;             // made by its disk's schedule, and removed by it
   std::optional<BaseInfo> base = {};  // of the tree that it belongs to
+  // Told by info() only: the snapshot that it continues from, the nearest that was not deleted. Empty: none.
+  std::string continues = {};
 };
 
 // What several take together, each block counted once.

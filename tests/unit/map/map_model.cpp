@@ -265,14 +265,14 @@ Task<void> MapModel::checkpoint(std::size_t max_bytes) {
     auto written = co_await in_background(scheduler_, [&] { return meta_->write(batch, false); });
     if (!written) complain("a batch was not written");
     for (std::uint64_t pauses = below(3); pauses > 0; --pauses) co_await scheduler_.pause();
-    map_->collected_written();
+    while (map_->collected_written(1 + below(4))) co_await scheduler_.pause();
   }
   MetaBatch last;
-  map_->collect_deleted(last);
+  while (map_->collect_deleted(last, 1 + below(3))) co_await scheduler_.pause();
   auto written = co_await in_background(scheduler_, [&] { return meta_->write(last, false); });
   if (!written) complain("the last batch was not written");
   for (std::uint64_t pauses = below(3); pauses > 0; --pauses) co_await scheduler_.pause();
-  map_->collected_written();
+  while (map_->collected_written(1 + below(4))) co_await scheduler_.pause();
   checkpointing_ = false;
   --running_;
 }
