@@ -17,6 +17,14 @@
 #include "map/rocks_options.h"
 #include "map/space_reserve.h"
 
+#if __has_feature(thread_sanitizer)
+// Debian's RocksDB is built without it: what the library orders by its own atomics the sanitizer doesn't see.
+extern "C" const char* __tsan_default_suppressions();  // NOLINT(bugprone-reserved-identifier)
+extern "C" const char* __tsan_default_suppressions() {
+  return "race:librocksdb.so\n";
+}
+#endif
+
 namespace coppice {
 
 namespace {

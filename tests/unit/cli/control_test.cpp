@@ -287,15 +287,17 @@ TEST_CASE("a stop calls off a copy that would never end") {
   UniqueFd never(pair[0]);
   UniqueFd source(pair[1]);
   std::thread stuck;
+  bool answered = true;
   house.serve([&] {
-    stuck = std::thread([client = house.client(), &source]() mutable {
+    stuck = std::thread([client = house.client(), &source, &answered]() mutable {
       const Request request{
           .method = "import", .params = {{"disk", "web"}, {"stream", true}}, .file = source.get()};
-      CHECK_FALSE(client.call(request).has_value());
+      answered = client.call(request).has_value();
     });
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   });
   stuck.join();
+  CHECK_FALSE(answered);
   CHECK(house.store.images.empty());
 }
 

@@ -165,10 +165,11 @@ TEST_CASE("a request that is larger than what may wait is served alone") {
   client.enter("disk", true);
   server.close_gate();
   const Bytes written(kLarge, std::byte{7});
+  bool sent = false;
   std::thread sender([&] {
-    CHECK(client.try_send(joined(RawClient::request(Command::kRead, 0, 4096),
-                                 RawClient::request(Command::kWrite, 0, kLarge), written,
-                                 RawClient::request(Command::kRead, 0, kLarge))));
+    sent = client.try_send(joined(RawClient::request(Command::kRead, 0, 4096),
+                                  RawClient::request(Command::kWrite, 0, kLarge), written,
+                                  RawClient::request(Command::kRead, 0, kLarge)));
   });
   CHECK(eventually([&] { return server.disk().started == 1; }));
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -178,6 +179,7 @@ TEST_CASE("a request that is larger than what may wait is served alone") {
   CHECK(client.receive_error() == 0);
   CHECK(client.receive_chunk(ChunkType::kOffsetData).size() == sizeof(Big64) + kLarge);
   sender.join();
+  CHECK(sent);
   CHECK((server.content(0, kLarge) == written));
 }
 
