@@ -34,15 +34,10 @@ Catalog::Catalog(std::vector<NodeInfo> nodes, NameTable& names) : nodes_(std::mo
     } else {
       disk.snapshots.emplace(node.snapshot, &node);
     }
+    disk.newest_unix_ms = std::max(disk.newest_unix_ms, node.created_unix_ms);
+    newest_unix_ms_ = std::max(newest_unix_ms_, node.created_unix_ms);
     by_id_.emplace(node.id, &node);
   }
-}
-
-std::int64_t Catalog::Disk::newest_unix_ms() const {
-  std::int64_t newest = head == nullptr ? 0 : head->created_unix_ms;
-  for (const NodeInfo* snapshot : snapshots | std::views::values)
-    newest = std::max(newest, snapshot->created_unix_ms);
-  return newest;
 }
 
 const Catalog::Disk* Catalog::disk_of(const Inode& directory) const {
@@ -139,17 +134,9 @@ std::optional<std::string> Catalog::link_target(const Inode& link) const {
 }
 
 Catalog::Summary Catalog::summary(const Inode& directory) const {
-  if (directory.kind == Kind::kRoot) {
-    Summary all = summary({Kind::kSnapshots});
-    all.directories = top().size();
-    return all;
-  }
-  if (const Disk* disk = disk_of(directory); disk != nullptr) return {0, disk->newest_unix_ms()};
-  Summary all;
-  if (directory.kind != Kind::kDisks) all.directories = disks_.size();
-  for (const Disk& disk : disks_ | std::views::values)
-    all.newest_unix_ms = std::max(all.newest_unix_ms, disk.newest_unix_ms());
-  return all;
+  if (directory.kind == Kind::kRoot) return {top().size(), newest_unix_ms_};
+  if (const Disk* disk = disk_of(directory); disk != nullptr) return {0, disk->newest_unix_ms};
+  return {directory.kind == Kind::kDisks ? 0 : disks_.size(), newest_unix_ms_};
 }
 
 }  // namespace coppice::fuse

@@ -49,7 +49,7 @@ class Catalog {
   struct Disk {
     const NodeInfo* head = nullptr;
     std::map<std::string, const NodeInfo*> snapshots;
-    [[nodiscard]] std::int64_t newest_unix_ms() const;
+    std::int64_t newest_unix_ms = 0;
   };
   [[nodiscard]] const Disk* disk_of(const Inode& directory) const;
   [[nodiscard]] std::optional<Inode> lookup_top(const std::string& name) const;
@@ -58,6 +58,7 @@ class Catalog {
   std::vector<NodeInfo> nodes_;
   NameTable* names_ = nullptr;
   std::map<std::string, Disk> disks_;
+  std::int64_t newest_unix_ms_ = 0;  // asked for with each path that goes through a directory
   std::unordered_map<std::uint64_t, const NodeInfo*> by_id_;
 };
 
