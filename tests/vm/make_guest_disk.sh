@@ -96,12 +96,12 @@ list_debs() {
     install "${packages[@]}" | awk -v dir="$cache/debs/" '{ print dir $2 }'
 }
 
-# For tests with the kernel's own NBD client: what `busybox modprobe` finds in the guest.
+# For tests with the kernel's own NBD client, and with its loop devices: what `busybox modprobe` finds in the guest.
 install_modules() { # KERNEL-FOLDER RELEASE
   local from=$1/lib/modules/$2 to=$root/usr/lib/modules/$2 name path
   [[ -d $from ]] || from=$1/usr/lib/modules/$2
   mkdir -p "$to"
-  for name in virtio_ring virtio failover net_failover virtio_net nbd; do
+  for name in virtio_ring virtio failover net_failover virtio_net nbd fuse loop; do
     path=$(cd "$from" && find kernel -name "$name.ko*" | head -n 1)
     [[ -n $path ]] || continue # built into this kernel
     mkdir -p "$to/$(dirname "$path")"
