@@ -1,4 +1,5 @@
 // Pool::open: every way in which files can turn out not to be the pool that was asked for is told apart here.
+#include <algorithm>
 #include <cstring>
 #include <set>
 #include <utility>
@@ -15,6 +16,8 @@ namespace coppice {
 namespace {
 
 constexpr std::chrono::milliseconds kLockRetry{50};
+// A close may be under way in the kernel still, also this process's own; nobody needs to hear of that.
+constexpr std::chrono::milliseconds kTellAfter{400};
 
 std::unexpected<Failure> in_use(const std::string& path) {
   return refuse(ErrorKind::kBusy,
@@ -25,15 +28,19 @@ std::unexpected<Failure> in_use(const std::string& path) {
 class LockWait {
  public:
   LockWait(Scheduler& scheduler, const PoolOptions& options)
-      : scheduler_(scheduler), notice_(options.notice), deadline_(scheduler.now() + options.lock_wait) {}
+      : scheduler_(scheduler),
+        notice_(options.notice),
+        tell_at_(scheduler.now() + std::min<std::chrono::nanoseconds>(kTellAfter, options.lock_wait / 2)),
+        deadline_(scheduler.now() + options.lock_wait) {}
 
   // False when the time is over.
   Task<bool> again(std::string path) {
     if (scheduler_.now() >= deadline_) co_return false;
-    if (!told_ && notice_)
+    if (!told_ && notice_ && scheduler_.now() >= tell_at_) {
+      told_ = true;
       notice_("waiting for the pool's lock: another process holds " + path +
               ", or its last writes are under way");
-    told_ = true;
+    }
     co_await sleep_for(scheduler_, kLockRetry);
     co_return true;
   }
@@ -41,6 +48,7 @@ class LockWait {
  private:
   Scheduler& scheduler_;
   const Notice& notice_;
+  std::chrono::nanoseconds tell_at_;
   std::chrono::nanoseconds deadline_;
   bool told_ = false;
 };

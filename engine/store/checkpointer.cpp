@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t kBatchBytes = std::size_t{8} << 20;
 constexpr std::size_t kPagesAtOnce = 512;
-constexpr std::size_t kEntriesAtOnce = 256;
+constexpr std::size_t kEntriesAtOnce = 64;
 constexpr std::chrono::milliseconds kSpaceRetry{500};
 
 }  // namespace
@@ -94,6 +94,8 @@ Task<Result<>> Checkpointer::write_map() {
   while (more) {
     MetaBatch batch;
     parts_.tree.collect_dirty(batch);
+    // In one go: in steps of 16 or 128 KiB with the guests' turns in between more of them wait, each for
+    // less; with forty snapshots a second their 99th percentile was 1.5 and 3 ms in place of 1.1.
     more = parts_.map.collect_dirty(batch, kBatchBytes);
     if (batch.empty()) break;
     Result<> written;

@@ -145,7 +145,7 @@ Task<Result<>> MetaCopy::append(const MetaBatch& batch, std::uint64_t applied) {
   co_await lock_.lock();
   Result<> done;
   if (active()) {
-    const std::vector<std::byte> payload = encoded(batch);
+    const auto payload = co_await in_background(scheduler_, [&] { return encoded(batch); });
     done = co_await put(log_, payload, applied);
     applied_ = std::max(applied_, applied);
     if (done && !mutated(Mutation::kCopyNotSynced)) done = co_await pool_.sync_all();
