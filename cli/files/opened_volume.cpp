@@ -40,8 +40,7 @@ Outcome<OpenedVolume> open_volume(OwnTree& tree, const Spec& snapshot, const Wan
                     "partition " + std::to_string(opened.volume.partition) + " of " + snapshot.text() +
                         " holds " +
                         (opened.volume.type.empty() ? "nothing that is known" : opened.volume.type) +
-                        ", no file system: of LVM give --device /dev/GROUP/VOLUME, which 'coppice files ls " +
-                        snapshot.text() + " --engine guestfs' lists");
+                        ", no file system: 'coppice files ls " + snapshot.text() + "' lists what there is");
   }
   const std::string why_not = not_by_loop(wanted);
   if (why_not.empty()) {

@@ -8,7 +8,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -138,12 +137,10 @@ Outcome<UniqueFd> OwnTree::open(const Spec& snapshot) const {
 
 Outcome<> OwnTree::show_at(const std::string& hidden) {
   if (!path_.empty()) return {};
-  std::error_code none;
-  const std::string folder = std::filesystem::absolute(hidden, none).string();
-  const std::string path = folder + "/tree";
+  const std::string path = hidden + "/tree";
   const bool good =
-      !none && unshare(CLONE_NEWNS) == 0 && mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-      mount("none", folder.c_str(), "tmpfs", 0, nullptr) == 0 && mkdir(path.c_str(), kFolderMode) == 0 &&
+      unshare(CLONE_NEWNS) == 0 && mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+      mount("none", hidden.c_str(), "tmpfs", 0, nullptr) == 0 && mkdir(path.c_str(), kFolderMode) == 0 &&
       move_mount(root_.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH) == 0;
   if (!good) return system_failure("making a place to mount on");
   path_ = path;

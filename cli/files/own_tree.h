@@ -32,9 +32,9 @@ class OwnTree {
 
   // To be read and written.
   [[nodiscard]] Outcome<UniqueFd> open(const Spec& snapshot) const;
-  // Gives the tree a path in a folder `hidden` that this process needs no more, for programs that take no
-  // descriptor: mounted over it, where only this process and those that it starts from now on see it. Other
-  // mounts may be made beside it, below `hidden`.
+  // Gives the tree a path in a folder `hidden` (absolute) that this process needs no more, for programs that
+  // take no descriptor: mounted over it, where only this process and those that it starts from now on see it.
+  // Other mounts may be made beside it, below `hidden`.
   Outcome<> show_at(const std::string& hidden);
   // Behind show_at().
   [[nodiscard]] std::string path_of(const Spec& snapshot) const;

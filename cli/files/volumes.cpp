@@ -70,11 +70,25 @@ Outcome<std::vector<Volume>> find_volumes(int image) {
   return all;
 }
 
+namespace {
+
+bool is_lvm(const Volume& volume) {
+  return volume.type == "LVM2_member";
+}
+
+std::string name_a_device(const std::string& disk) {
+  return disk + " holds volumes of LVM: give --device /dev/GROUP/VOLUME, which 'coppice files ls " + disk +
+         " --engine guestfs' lists";
+}
+
+}  // namespace
+
 Outcome<Volume> choose_volume(const std::vector<Volume>& volumes, const std::string& number,
                               const std::string& disk) {
   if (!number.empty()) {
     const auto asked = std::ranges::find_if(
         volumes, [&](const Volume& volume) { return std::to_string(volume.partition) == number; });
+    if (asked != volumes.end() && is_lvm(*asked)) return refuse(ErrorKind::kUnsupported, name_a_device(disk));
     if (asked != volumes.end()) return *asked;
     return refuse(ErrorKind::kNotFound, disk + " has no partition " + number + ": 'coppice files ls " + disk +
                                             "' lists what it has");
@@ -85,6 +99,7 @@ Outcome<Volume> choose_volume(const std::vector<Volume>& volumes, const std::str
       largest = &volume;
   }
   if (largest != nullptr) return *largest;
+  if (std::ranges::any_of(volumes, is_lvm)) return refuse(ErrorKind::kNotFound, name_a_device(disk));
   return refuse(ErrorKind::kNotFound, disk + " holds no file system that is known: 'coppice files ls " +
                                           disk + "' lists what it holds");
 }

@@ -214,30 +214,21 @@ std::unexpected<Error> unmapped(Parts& parts, BlockIndex first, const Error& err
 
 namespace {
 
-// A long read is taken in slices, a few at a time: one is verified, out of a processor's own cache, while the
-// others are on their way.
-constexpr std::size_t kSliceBytes = std::size_t{256} << 10;
-constexpr std::size_t kSlicesAtOnce = 8;
+// A long read is taken in slices of a leaf each, so that one is verified, out of a processor's own cache,
+// while the others are on their way. All begin at once: what the view shows is looked up before anything is
+// read, for once its snapshot is gone the reclaimer takes what it alone showed.
+constexpr std::size_t kSliceBytes = kLeafBlocks * kBlockBytes;
 
 struct Slices {
-  Parts& parts;
-  View view;
-  BlockIndex first;
-  std::span<std::byte> into;
   Mismatch& mismatch;
-  std::size_t next = 0;  // bytes; what lies below was begun
   Latch latch = Latch();
   Result<> done = {};
 };
 
-Task<void> read_slices(Slices& all) {
-  while (all.next < all.into.size() && all.done) {
-    const BlockIndex first = all.first.next(all.next / kBlockBytes);
-    const auto into = all.into.subspan(all.next, std::min(kSliceBytes, all.into.size() - all.next));
-    all.next += into.size();
-    Mismatch mismatch;
-    auto read = co_await read_pieces(all.parts, all.view, first, into, mismatch);
-    if (read || !all.done) continue;
+Task<void> read_slice(Parts& parts, View view, BlockIndex first, std::span<std::byte> into, Slices& all) {
+  Mismatch mismatch;
+  auto read = co_await read_pieces(parts, view, first, into, mismatch);
+  if (!read && all.done) {
     all.done = read;
     all.mismatch = mismatch;
   }
@@ -246,11 +237,17 @@ Task<void> read_slices(Slices& all) {
 
 Task<Result<>> read_in_slices(Parts& parts, View view, BlockIndex first, std::span<std::byte> into,
                               Mismatch& mismatch) {
-  Slices all{parts, view, first, into, mismatch};
-  const std::size_t count = (into.size() + kSliceBytes - 1) / kSliceBytes;
-  const auto at_once = static_cast<std::uint32_t>(std::min(kSlicesAtOnce, count));
-  all.latch.add(at_once);
-  for (std::uint32_t i = 0; i < at_once; ++i) spawn(read_slices(all));
+  Slices all{mismatch};
+  all.latch.add();  // until all have begun
+  while (!into.empty()) {
+    const std::size_t in_leaf = index_in_leaf(first) * kBlockBytes;
+    const auto part = into.first(std::min(kSliceBytes - in_leaf, into.size()));
+    all.latch.add();
+    spawn(read_slice(parts, view, first, part, all));
+    into = into.subspan(part.size());
+    first = first.next(part.size() / kBlockBytes);
+  }
+  all.latch.arrive();
   co_await all.latch;
   co_return all.done;
 }

@@ -10,7 +10,8 @@
 namespace coppice {
 
 // Whole blocks into 4 KiB aligned memory, as seen from `view`. A checksum that does not match is kCorrupt;
-// `mismatch` then holds such a block of the disk and its address.
+// `mismatch` then holds such a block of the disk and its address; none (address 0) where it is the map that
+// can't be read.
 struct Mismatch {
   BlockIndex block;
   PhysicalBlock address;

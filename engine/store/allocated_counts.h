@@ -24,7 +24,13 @@ class AllocatedCounts {
   [[nodiscard]] Line line_of(const TreeNode& node) const;
   // Of the line's first. What was not looked at within `budget` counts as allocated, and may be that of one
   // that it continues from. The next call for a snapshot, or one that continues from it, goes on from there.
+  // A single step may take longer than that.
   Task<Result<Store::Allocated>> count(Line line, std::chrono::nanoseconds budget);
+  // A base was opened, exchanged or given up: what it shows may have other holes now.
+  void forget() {
+    known_.clear();
+    ++forgotten_;
+  }
 
  private:
   // Of [0, up_to) bytes.
@@ -35,13 +41,15 @@ class AllocatedCounts {
   Task<Result<>> whole(const TreeNode& node, std::chrono::nanoseconds deadline, Count& count);
   Task<Result<bool>> beside(const TreeNode& node, const TreeNode& above, std::chrono::nanoseconds deadline,
                             Count& count);
-  Task<Result<std::uint64_t>> leaf_bytes(const TreeNode& node, LeafIndex leaf);
-  void keep(const TreeNode& node, Count count);
+  Task<Result<std::uint64_t>> leaf_bytes(const TreeNode& node, LeafIndex leaf, bool on_base);
+  // `forgotten`: how often that was when the count began.
+  void keep(const TreeNode& node, Count count, std::uint64_t forgotten);
   [[nodiscard]] Count known(NodeId node) const;
 
   Tree& tree_;
   Parts& parts_;
   std::unordered_map<NodeId, Count> known_;
+  std::uint64_t forgotten_ = 0;
 };
 
 }  // namespace coppice

@@ -90,6 +90,7 @@ Task<Outcome<>> StoreImpl::do_set_base(std::string name, BaseSource base) {
   const auto plan = [&] { return tree.plan_base(root, *value); };
   auto done = co_await change(plan, "disk " + name);
   if (done) engine_->bases().set(root, std::move(opened));
+  allocated_counts_.forget();
   co_return done;
 }
 
@@ -112,6 +113,7 @@ Outcome<> StoreImpl::require_base(const TreeNode& node) {
   if (base->file == nullptr || (base->was_written && base->was_written())) {
     base = engine_->images().open(*value);
     engine_->bases().set(root, base);
+    allocated_counts_.forget();
   }
   if (base->file != nullptr) return {};
   const TreeDisk* disk = tree.disk(node.value.disk);

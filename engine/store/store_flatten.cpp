@@ -188,6 +188,7 @@ Task<void> StoreImpl::end_flatten(Flattening& job, Result<> filled) {
     co_return;
   }
   engine_->bases().drop(job.root);
+  allocated_counts_.forget();
   flattenings_.erase(job.root);
   if (job.pace == FlattenPace::kBackground)
     engine_->tell_event(fmt::format("disk {} is flattened: it needs {} no more", job.name, path));

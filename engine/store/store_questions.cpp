@@ -128,7 +128,8 @@ Task<Outcome<NodeInfo>> StoreImpl::info(Spec spec) {
     if (!node) co_return std::unexpected(node.error());
     info = describe(**node);
   }
-  if (!tree.bookmarks().empty()) co_return co_await with_woven_parent(std::move(info), spec.disk);
+  if (tree.has_bookmarks(tree.find_disk(spec.disk)->id))
+    co_return co_await with_woven_parent(std::move(info), spec.disk);
   const TreeNode* above = tree.node(NodeId{info.parent});
   while (above != nullptr && above->value.state != NodeState::kSnapshot)
     above = tree.node(above->value.parent);

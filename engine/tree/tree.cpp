@@ -376,6 +376,11 @@ NodeId Tree::find_bookmark(DiskId disk, const std::string& name) const {
   return place == bookmark_names_.end() ? NodeId{0} : place->second;
 }
 
+bool Tree::has_bookmarks(DiskId disk) const {
+  const auto first = bookmark_names_.lower_bound({disk, ""});
+  return first != bookmark_names_.end() && first->first.first == disk;
+}
+
 bool Tree::snapshot_name_taken(DiskId disk, const std::string& name) const {
   return snapshot_names_.contains({disk, name}) || find_bookmark(disk, name).value != 0;
 }

@@ -89,6 +89,7 @@ class Tree final : public BranchParents {
   [[nodiscard]] const std::map<NodeId, BookmarkValue>& bookmarks() const { return bookmarks_; }
   // 0: there is none.
   [[nodiscard]] NodeId find_bookmark(DiskId disk, const std::string& name) const;
+  [[nodiscard]] bool has_bookmarks(DiskId disk) const;
   // By a snapshot or a bookmark.
   [[nodiscard]] bool snapshot_name_taken(DiskId disk, const std::string& name) const;
   [[nodiscard]] bool trashed(DiskId disk) const { return trash_.contains(disk); }

@@ -192,13 +192,14 @@ Tree::Edits Tree::plan_cursor(NodeId id, LeafIndex reclaimed_up_to) const {
 
 void Tree::drop_unused(BranchId branch, Leaving& leaving, std::vector<BranchId>& dropped,
                        Edits& edits) const {
-  for (; branches_.contains(branch); branch = branches_.at(branch).parent) {
-    ++leaving[branch];
+  for (; branches_.contains(branch); ++leaving[branch]) {
     const auto uses = branch_uses_.find(branch);
     if (uses != branch_uses_.end() && uses->second > leaving[branch]) return;
+    if (std::ranges::find(dropped, branch) != dropped.end()) return;
     dropped.push_back(branch);
     edits.push_back(erase(branch_key(branch)));
     if (bases_.contains(branch)) edits.push_back(erase(base_key(branch)));
+    branch = branches_.at(branch).parent;
   }
 }
 
@@ -222,7 +223,12 @@ Tree::Edits Tree::plan_drop_bookmarks(const std::set<NodeId>& ids) const {
   std::vector<BranchId> dropped;
   Leaving leaving;
   for (const NodeId id : ids) edits.push_back(erase(bookmark_key(id)));
-  for (const NodeId id : ids) drop_unused(bookmarks_.at(id).branch, leaving, dropped, edits);
+  const std::size_t holds = mutated(Mutation::kBookmarkHoldsNothing) ? 0 : 1;
+  for (const NodeId id : ids) {
+    const BranchId branch = bookmarks_.at(id).branch;
+    leaving[branch] += holds;
+    drop_unused(branch, leaving, dropped, edits);
+  }
   return edits;
 }
 
@@ -235,7 +241,7 @@ Tree::Edits Tree::plan_remove_node(NodeId id, std::vector<BranchId>& dropped) co
     edits.push_back(put(node_key(child_id), encode(child)));
   }
   edits.push_back(erase(node_key(id)));
-  Leaving going;
+  Leaving going{{leaving.value.branch, 1}};
   drop_unused(leaving.value.branch, going, dropped, edits);
   return edits;
 }

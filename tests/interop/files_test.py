@@ -285,6 +285,29 @@ class Files(MountedTest):
         self.assertIn(ODD_SHOWN, self.files("ls", f"{name}@s:/etc", "--engine", "guestfs").decode())
         self.assertIn(b"/dev/sda: ext4", self.files("ls", f"{name}@s", "--engine", "guestfs"))
 
+    @unittest.skipUnless(GUEST, "COPPICE_FILES_GUEST=1 runs it")
+    def test_a_volume_of_lvm(self):
+        """In a partition; made, and changed on the mounted disk, by libguestfs too, for this kernel may have no device mapper."""
+        name = self.new_disk("256M")
+
+        def guestfish(*words):
+            run("guestfish", "--format=raw", "-a", self.store.disk(name), "run", ":", *words, timeout=300)
+
+        plain = self.store.file("plain")
+        write(plain, b"plain\n")
+        guestfish("part-disk", "/dev/sda", "mbr", ":", "pvcreate", "/dev/sda1", ":", "vgcreate", "group", "/dev/sda1", ":",
+                  "lvcreate", "volume", "group", "100", ":", "mkfs", "ext4", "/dev/group/volume", ":",
+                  "mount", "/dev/group/volume", "/", ":", "upload", plain, "/one")
+        self.store.run("snapshot", f"{name}@before")
+        guestfish("mount", "/dev/group/volume", "/", ":", "upload", plain, "/two", ":", "rm", "/one")
+        self.store.run("snapshot", f"{name}@after")
+        self.assertIn(b"/dev/group/volume: ext4", self.files("ls", f"{name}@before", "--engine", "guestfs"))
+        self.refused("files", "cat", f"{name}@before:/one", says=("--device",))
+        volume = ("--device", "/dev/group/volume")
+        self.assertEqual(self.files("cat", f"{name}@before:/one", *volume), b"plain\n")
+        found = self.files("diff", f"{name}@before", f"{name}@after", *volume).decode().splitlines()
+        self.assertEqual(sorted(found), ["+ /two", "- /one"])
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -62,4 +62,7 @@ TEST_CASE("the largest file system is taken, or the one that is asked for") {
   CHECK(choose_volume(volumes, "1", "d@s")->partition == 1);
   CHECK_FALSE(choose_volume(volumes, "4", "d@s"));
   CHECK_FALSE(choose_volume({volumes[1]}, "", "d@s"));
+  const Volume lvm{.partition = 2, .type = "LVM2_member"};
+  CHECK_THAT(choose_volume({lvm}, "", "d@s").error().message, Catch::Contains("--device"));
+  CHECK_THAT(choose_volume({lvm}, "2", "d@s").error().message, Catch::Contains("--device"));
 }

@@ -252,7 +252,7 @@ Task<Outcome<std::unique_ptr<Pool>>> open_later(Scheduler& scheduler, PoolOption
 }
 
 Task<void> close_after(Scheduler& scheduler, std::unique_ptr<Pool>& pool) {
-  co_await sleep_for(scheduler, std::chrono::milliseconds{200});
+  co_await sleep_for(scheduler, std::chrono::milliseconds{600});  // long enough to be told
   pool.reset();
 }
 
