@@ -42,7 +42,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kAppliedNotSynced, "applied-not-synced"},
     {Mutation::kPagesNotSynced, "pages-not-synced", "--scene uncopied"},
     {Mutation::kTrimEarly, "trim-early", "--scene ring"},
-    {Mutation::kDeletedEarly, "deleted-early"},
+    {Mutation::kDeletedEarly, "deleted-early", "--scene deleted"},
     {Mutation::kCopyNotSynced, "copy-not-synced", "--scene trimmed"},
     {Mutation::kCopyBehindStart, "copy-behind-start"},
     {Mutation::kCopySegmentUnnamed, "copy-segment-unnamed", "--scene trimmed"},

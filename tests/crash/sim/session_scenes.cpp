@@ -14,7 +14,7 @@ using std::chrono::microseconds;
 
 const Scene* find_scene(std::string_view name) {
   using S = Session;
-  static constexpr std::array<Scene, 31> kScenes = {{
+  static constexpr std::array<Scene, 32> kScenes = {{
       {.name = "sweep", .play = &S::play_sweep},
       {.name = "suspects", .play = &S::play_suspects, .phases = 2},
       {.name = "marks", .play = &S::play_marks},
@@ -45,6 +45,7 @@ const Scene* find_scene(std::string_view name) {
       {.name = "collected", .play = &S::play_collected},
       {.name = "uncopied", .play = &S::play_uncopied},
       {.name = "ring", .play = &S::play_ring, .journal_bytes = 64 << 10},
+      {.name = "deleted", .play = &S::play_deleted},
       {.name = "trimmed", .play = &S::play_trimmed},
       {.name = "base", .play = &S::play_base},
       {.name = "fork", .play = &S::play_fork, .cache_bytes = 512},

@@ -124,6 +124,20 @@ Task<void> Session::play_trimmed() {
   co_await run_checkpoint();
 }
 
+// A checkpoint has a deleted version, and the one that redo makes again of it.
+Task<void> Session::play_deleted() {
+  co_await scene_disk("x", 64);
+  co_await scene_write("x", 0, 8);
+  co_await scene_snapshot("x", "s");
+  co_await scene_settled();
+  co_await scene_write("x", 0, 1);
+  co_await scene_flush("x");
+  co_await scene_remove("x", "s");
+  co_await process_.store->wait_for_reclaim();
+  shared_.at_stake = true;
+  co_await run_checkpoint();
+}
+
 // A new base for the copy, while a client writes to fresh blocks.
 Task<void> Session::play_base() {
   co_await scene_disk("x", 64);
