@@ -298,14 +298,14 @@ class Files(MountedTest):
         guestfish("part-disk", "/dev/sda", "mbr", ":", "pvcreate", "/dev/sda1", ":", "vgcreate", "group", "/dev/sda1", ":",
                   "lvcreate", "volume", "group", "100", ":", "mkfs", "ext4", "/dev/group/volume", ":",
                   "mount", "/dev/group/volume", "/", ":", "upload", plain, "/one")
-        self.store.run("snapshot", f"{name}@before")
+        self.store.run("snapshot", f"{name}@before-12:00")
         guestfish("mount", "/dev/group/volume", "/", ":", "upload", plain, "/two", ":", "rm", "/one")
         self.store.run("snapshot", f"{name}@after")
-        self.assertIn(b"/dev/group/volume: ext4", self.files("ls", f"{name}@before", "--engine", "guestfs"))
-        self.refused("files", "cat", f"{name}@before:/one", says=("--device",))
+        self.assertIn(b"/dev/group/volume: ext4", self.files("ls", f"{name}@before-12:00", "--engine", "guestfs"))
+        self.refused("files", "cat", f"{name}@before-12:00:/one", says=("--device",))
         volume = ("--device", "/dev/group/volume")
-        self.assertEqual(self.files("cat", f"{name}@before:/one", *volume), b"plain\n")
-        found = self.files("diff", f"{name}@before", f"{name}@after", *volume).decode().splitlines()
+        self.assertEqual(self.files("cat", f"{name}@before-12:00:/one", *volume), b"plain\n")
+        found = self.files("diff", f"{name}@before-12:00", f"{name}@after", *volume).decode().splitlines()
         self.assertEqual(sorted(found), ["+ /two", "- /one"])
 
 
