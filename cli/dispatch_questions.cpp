@@ -31,7 +31,7 @@ Task<Outcome<Json>> Dispatcher::info(Call call) {
   Json document = node_to_json(*node);
   const bool changes_only = node->kind == NodeInfo::Kind::kChanges;
   if (!changes_only) document["kind"] = spec.is_snapshot() ? "snapshot" : "disk";
-  // The name of the parent, which is what a person knows it by.
+  // By name, which is what a person knows it by.
   document["continues"] = node->continues.empty() ? Json() : Json(node->continues);
   bool read_only = spec.is_snapshot() || !store_.read_only().empty();
   document["attached"] = Json::array();

@@ -2,7 +2,7 @@
 
 There the daemon may have itself marked as one that writes back for others (CAP_SYS_RESOURCE, which containers rarely
 give). Unmarked it waits for others' write-back when it needs memory or dirties a page of its own: seen here as a deadlock in
-tighter groups, and as a fourth of the speed in this one, which is not what fails; the flag's test is.
+tighter groups, and once as a fourth of the speed in this one, which is not what fails; the flag's test is.
 """
 import os
 import re
