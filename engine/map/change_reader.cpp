@@ -76,4 +76,19 @@ Result<std::vector<LeafMap::Change>> read_changes(MetaStore& meta, const ChangeQ
   return found;
 }
 
+Result<std::vector<View>> read_changed_epochs(MetaStore& meta, View from, std::size_t max) {
+  std::vector<View> found;
+  auto iterator = meta.iterate(Family::kChange, Reach::kAll);
+  while (found.size() < max) {
+    iterator->seek(encode_key(ChangeKey{from.branch, from.epoch, LeafIndex{0}}));
+    auto key = current(*iterator);
+    if (!key) return std::unexpected(key.error());
+    if (!*key) break;
+    from = {(*key)->branch, (*key)->epoch};
+    found.push_back(from);
+    from.epoch = from.epoch.next();
+  }
+  return found;
+}
+
 }  // namespace coppice

@@ -102,6 +102,11 @@ class LeafMap {
   };
   Task<Result<std::vector<Change>>> changes(BranchId branch, Epoch after, Epoch up_to, LeafIndex from,
                                             LeafIndex to, std::size_t max);
+  // While somebody holds them, no mask becomes another epoch's (store/change_folder.h): who asks for changes
+  // between the same points several times.
+  void hold_changes();
+  void release_changes();
+  [[nodiscard]] bool changes_held() const;
   // Brings those leaves into memory in few visits to the store, for load() to find them there one by one:
   // each visit costs two switches of threads. Not pinned; what can't be read is told by load().
   Task<void> prefetch(View view, std::span<const Change> leaves);

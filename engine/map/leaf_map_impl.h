@@ -79,6 +79,8 @@ struct LeafMap::Impl {
   void lay_over(const Lineage& lineage, LeafIndex from, LeafIndex to, std::size_t max,
                 std::vector<StoredLeaf>& rows) const;
 
+  std::size_t change_holds = 0;
+
   // --- checkpoint
   // What the end of a read lets go of; the rest waits for the next one, or the next batch.
   static constexpr std::size_t kSettledByRead = 256;

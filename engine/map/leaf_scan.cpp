@@ -101,6 +101,18 @@ void LeafMap::Impl::lay_over(const Lineage& lineage, LeafIndex from, LeafIndex t
   }
 }
 
+void LeafMap::hold_changes() {
+  ++impl_->change_holds;
+}
+
+void LeafMap::release_changes() {
+  --impl_->change_holds;
+}
+
+bool LeafMap::changes_held() const {
+  return impl_->change_holds != 0;
+}
+
 Task<Result<std::vector<LeafMap::Change>>> LeafMap::changes(BranchId branch, Epoch after, Epoch up_to,
                                                             LeafIndex from, LeafIndex to, std::size_t max) {
   const Impl::Reading reading(*impl_);

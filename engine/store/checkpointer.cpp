@@ -20,9 +20,26 @@ constexpr std::chrono::milliseconds kSpaceRetry{500};
 
 Task<Result<>> Checkpointer::run(Order order) {
   co_await running_.lock();
+  const std::uint64_t number = ++begun_;
   auto done = co_await checkpoint(order);
+  if (done) finished_ = number;
   // A half-written checkpoint can't be told from a whole one in memory: what was collected counts as clean.
   if (!done) parts_.journal.stop(done.error());
+  running_.unlock();
+  co_return done;
+}
+
+Task<Result<>> Checkpointer::edit(const MakeBatch& make) {
+  co_await running_.lock();
+  auto batch = co_await make();
+  Result<> done;
+  if (!batch) {
+    done = std::unexpected(batch.error());
+  } else if (!batch->empty()) {
+    done = co_await copy_.append(*batch, 0);
+    if (done) done = co_await write_batch(*batch, false);
+    if (!done) parts_.journal.stop(done.error());
+  }
   running_.unlock();
   co_return done;
 }

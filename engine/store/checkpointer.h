@@ -8,6 +8,8 @@
 // synced; only then is the ring trimmed and are idle granules' marks cleared.
 #pragma once
 
+#include <functional>
+
 #include "disk/parts.h"
 #include "map/meta_store.h"
 #include "store/meta_copy.h"
@@ -26,6 +28,13 @@ class Checkpointer {
   Task<Result<>> run(Order order = Order::kMapFirst);
   // Whether a full file system below the map is waited for, or is a failure. Patient while the store is open.
   void set_patient(bool patient) { patient_ = patient; }
+  // What is changed in the map beside checkpoints: `make` reads it and says how, with no batch on its way to
+  // the map meanwhile. All that the batch speaks of has to be in a checkpoint that is whole.
+  using MakeBatch = std::function<Task<Result<MetaBatch>>()>;
+  Task<Result<>> edit(const MakeBatch& make);
+  // How many have begun, and how many are whole.
+  [[nodiscard]] std::uint64_t begun() const { return begun_; }
+  [[nodiscard]] std::uint64_t finished() const { return finished_; }
   // From pause() to resume() no batch is on its way to the map.
   Task<void> pause() { co_await running_.lock(); }
   void resume() { running_.unlock(); }
@@ -43,6 +52,8 @@ class Checkpointer {
   MetaStore& meta_;
   MetaCopy& copy_;
   AsyncMutex running_;
+  std::uint64_t begun_ = 0;
+  std::uint64_t finished_ = 0;
   bool patient_ = false;
 };
 

@@ -140,6 +140,7 @@ void Engine::use_journal(JournalSetup setup) {
                          }});
   checkpointer_ = std::make_unique<Checkpointer>(*parts_, *sources_.meta, copy_);
   reclaimer_ = std::make_unique<Reclaimer>(tree_, map_, *journal_, allocator_, pending_, gate_, charges_);
+  change_folder_ = std::make_unique<ChangeFolder>(*parts_, *sources_.meta, *checkpointer_);
   // What failed to be synced may still be there to see: the next open must not take it for a kill's.
   pool_->on_failed_sync([this](const Error& why) {
     if (!mutated(Mutation::kSyncFailsQuietly)) journal_->stop(why);

@@ -14,6 +14,7 @@
 #include "journal/staging.h"
 #include "map/space_reserve.h"
 #include "store/base_images.h"
+#include "store/change_folder.h"
 #include "store/checkpointer.h"
 #include "store/meta_copy.h"
 #include "store/recovery.h"
@@ -50,6 +51,7 @@ class Engine {
   [[nodiscard]] Parts& parts() { return *parts_; }
   [[nodiscard]] Checkpointer& checkpointer() { return *checkpointer_; }
   [[nodiscard]] Reclaimer& reclaimer() { return *reclaimer_; }
+  [[nodiscard]] ChangeFolder& change_folder() { return *change_folder_; }
   [[nodiscard]] MetaStore& meta() { return *sources_.meta; }
   [[nodiscard]] Tree& tree() { return tree_; }
   [[nodiscard]] LeafMap& map() { return map_; }
@@ -134,6 +136,7 @@ class Engine {
   std::unique_ptr<Parts> parts_;
   std::unique_ptr<Checkpointer> checkpointer_;
   std::unique_ptr<Reclaimer> reclaimer_;
+  std::unique_ptr<ChangeFolder> change_folder_;
   std::map<NodeId, std::weak_ptr<Head>> heads_;
   std::set<Epoch> suspect_epochs_;
 };

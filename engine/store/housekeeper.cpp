@@ -48,6 +48,8 @@ void Housekeeper::start() {
   engine_.copy().set_options(options_.copy);
   running_.add();
   spawn(keep_copy());
+  running_.add();
+  spawn(fold_changes());
   engine_.checkpointer().set_patient(true);
   if (engine_.parts().granules.any_suspect()) {
     running_.add();
@@ -149,6 +151,29 @@ Task<void> Housekeeper::keep_copy() {
   while (!stopping_ && !engine_.parts().journal.failed()) {
     if (engine_.wants_copy_base()) {
       co_await engine_.renew_copy(stopping_, MetaCopy::Pace::kBackground, UINT64_MAX);
+    } else {
+      co_await ticks_.wait();
+    }
+  }
+  running_.done();
+}
+
+// What it costs guests is the background thread's time.
+Task<void> Housekeeper::fold_changes() {
+  ChangeFolder& folder = engine_.change_folder();
+  const auto settled = scheduler_.now() + options_.space.settle;
+  while (!stopping_ && scheduler_.now() < settled) co_await ticks_.wait();
+  folder.look_at_all();
+  while (!stopping_ && !engine_.parts().journal.failed()) {
+    const auto began = scheduler_.now();
+    auto folded = co_await folder.step();
+    if (!folded) {
+      // They stay where they are, which is right as well. At the next open it is tried again.
+      engine_.tell(engine_.map_failure(folded.error()));
+      break;
+    }
+    if (*folded) {
+      co_await sleep_for(scheduler_, std::clamp(kRestPerStep * (scheduler_.now() - began), kLeastRest, kMostRest));
     } else {
       co_await ticks_.wait();
     }

@@ -45,6 +45,7 @@ class Housekeeper {
   Task<void> yield_to_guests();
   Task<void> scrub_suspects();
   Task<void> keep_copy();
+  Task<void> fold_changes();
   Task<void> checkpoint();
   [[nodiscard]] bool wants_commit() const;
   [[nodiscard]] bool wants_proof() const;

@@ -1,4 +1,6 @@
 // ChangeCursor: the leaves that were written on a path of the tree, in order, a piece at a time.
+//
+// The ends of its stretches were points of the tree when it was made; they may leave the tree meanwhile.
 #pragma once
 
 #include <vector>
@@ -12,7 +14,12 @@ class ChangeCursor {
  public:
   // Leaves in [from, to) that changed in any of the stretches.
   ChangeCursor(LeafMap& map, std::vector<Tree::Stretch> stretches, LeafIndex from, LeafIndex to)
-      : map_(map), stretches_(std::move(stretches)), next_(from), end_(to) {}
+      : map_(map), stretches_(std::move(stretches)), next_(from), end_(to) {
+    map_.hold_changes();
+  }
+  ChangeCursor(const ChangeCursor&) = delete;
+  ChangeCursor& operator=(const ChangeCursor&) = delete;
+  ~ChangeCursor() { map_.release_changes(); }
 
   // Up to about `max` leaves with the blocks that were written; empty when there are no more. Asked for by
   // fewer, the map is asked for more at once: each time costs a look at every epoch of the stretches. So what

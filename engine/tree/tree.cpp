@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "base/mutation.h"
+#include "map/leaf_entry.h"
 
 namespace coppice {
 
@@ -50,6 +51,7 @@ Result<> Tree::load(MetaStore& meta) {
     if (!applied) return applied;
   }
   dirty_.clear();
+  left_points_.clear();
   return iterator->status();
 }
 
@@ -113,15 +115,39 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
   return damaged();
 }
 
-void Tree::leave_branch(BranchId branch) {
-  const auto place = branch_uses_.find(branch);
-  if (place == branch_uses_.end()) return;
-  if (--place->second == 0) branch_uses_.erase(place);
+void Tree::add_point(Point point) {
+  if (point.branch.value != 0) points_[point.branch].insert(point.epoch);
+}
+
+void Tree::drop_point(Point point) {
+  const auto place = points_.find(point.branch);
+  if (place == points_.end()) return;
+  std::multiset<Epoch>& epochs = place->second;
+  const auto epoch = epochs.find(point.epoch);
+  if (epoch == epochs.end()) return;
+  epochs.erase(epoch);
+  if (point.epoch != kForever && !epochs.contains(point.epoch)) left_points_.push_back(point);
+  if (epochs.empty()) points_.erase(place);
+}
+
+std::optional<Epoch> Tree::point_at_or_behind(Point point) const {
+  const auto place = points_.find(point.branch);
+  if (place == points_.end()) return std::nullopt;
+  const auto epoch = place->second.lower_bound(point.epoch);
+  if (epoch == place->second.end()) return std::nullopt;
+  return *epoch == kForever ? branches_.at(point.branch).current : *epoch;
+}
+
+Epoch Tree::point_before(Point point) const {
+  const auto place = points_.find(point.branch);
+  if (place == points_.end()) return Epoch{0};
+  const auto behind = place->second.lower_bound(point.epoch);
+  return behind == place->second.begin() ? Epoch{0} : *std::prev(behind);
 }
 
 Result<> Tree::apply_branch(BranchId id, const MetaEdit& edit) {
   const auto old = branches_.find(id);
-  if (old != branches_.end()) leave_branch(old->second.parent);
+  if (old != branches_.end()) drop_point({old->second.parent, old->second.fork_epoch});
   if (edit.erase) {
     branches_.erase(id);
     branch_disks_.erase(id);
@@ -132,7 +158,7 @@ Result<> Tree::apply_branch(BranchId id, const MetaEdit& edit) {
   push_past(counters_.next_branch, id.value);
   note_epoch(std::max(value->current, value->fork_epoch));
   branches_[id] = *value;
-  use_branch(value->parent);
+  add_point({value->parent, value->fork_epoch});
   return {};
 }
 
@@ -141,12 +167,12 @@ Result<> Tree::apply_bookmark(NodeId id, const MetaEdit& edit) {
   const bool holds = !mutated(Mutation::kBookmarkHoldsNothing);
   if (const auto old = bookmarks_.find(id); old != bookmarks_.end()) {
     bookmark_names_.erase({old->second.disk, old->second.name});
-    if (holds) leave_branch(old->second.branch);
+    if (holds) drop_point({old->second.branch, old->second.epoch});
   }
   auto applied = apply_value(bookmarks_, id, edit, decode_bookmark);
   if (const auto now = bookmarks_.find(id); now != bookmarks_.end()) {
     bookmark_names_[{now->second.disk, now->second.name}] = id;
-    if (holds) use_branch(now->second.branch);
+    if (holds) add_point({now->second.branch, now->second.epoch});
   }
   return applied;
 }
@@ -193,6 +219,14 @@ void Tree::drop_name(DiskId id) {
   }
 }
 
+namespace {
+
+Tree::Point point_of(const NodeValue& node) {
+  return {node.branch, node.state == NodeState::kHead ? kForever : node.epoch};
+}
+
+}  // namespace
+
 void Tree::put_node(NodeId id, const NodeValue& value) {
   auto [place, is_new] = nodes_.try_emplace(id);
   TreeNode& node = place->second;
@@ -204,10 +238,8 @@ void Tree::put_node(NodeId id, const NodeValue& value) {
     }
   }
   const bool new_parent = is_new || node.value.parent != value.parent;
-  if (node.value.branch != value.branch) {
-    leave_branch(node.value.branch);
-    use_branch(value.branch);
-  }
+  add_point(point_of(value));
+  if (node.id.value != 0) drop_point(point_of(node.value));
   drop_from_disk(node.value, id);
   if (value.state != NodeState::kDead) disk_nodes_[value.disk].insert(id);
   node.id = id;
@@ -245,7 +277,7 @@ void Tree::erase_node(NodeId id) {
   dead_.erase(id);
   const NodeValue& value = place->second.value;
   if (value.state == NodeState::kSnapshot) snapshot_names_.erase({value.disk, value.name});
-  leave_branch(value.branch);
+  drop_point(point_of(value));
   drop_from_disk(value, id);
   pending_.erase(id);
   auto parent = nodes_.find(value.parent);

@@ -8,9 +8,11 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "coppice/result.h"
@@ -117,6 +119,19 @@ class Tree final : public BranchParents {
   [[nodiscard]] NodeId first_pending() const { return pending_.empty() ? next_node() : *pending_.begin(); }
   // Of them, too, some may be needed for a while.
   [[nodiscard]] const std::set<NodeId>& dead_nodes() const { return dead_; }
+  // A *point* of a branch is an epoch at which a node or a bookmark stands, or another branch came from. All
+  // questions for changes are between two points.
+  struct Point {
+    BranchId branch;
+    Epoch epoch;
+    auto operator<=>(const Point&) const = default;
+  };
+  // The first one at or behind it; for a head its current epoch. Nothing: there is none, and never will be.
+  [[nodiscard]] std::optional<Epoch> point_at_or_behind(Point point) const;
+  // The last one before it. 0: there is none.
+  [[nodiscard]] Epoch point_before(Point point) const;
+  // Those that have left the tree since the last call, and are no others' points.
+  [[nodiscard]] std::vector<Point> take_left_points() { return std::exchange(left_points_, {}); }
 
   // Plans. None of them changes anything.
   Edits plan_disk(const std::string& name, std::uint64_t size_bytes, std::uint64_t flags,
@@ -181,8 +196,8 @@ class Tree final : public BranchParents {
   void put_node(NodeId id, const NodeValue& value);
   void erase_node(NodeId id);
   void drop_from_disk(const NodeValue& value, NodeId id);
-  void use_branch(BranchId branch) { ++branch_uses_[branch]; }
-  void leave_branch(BranchId branch);
+  void add_point(Point point);
+  void drop_point(Point point);
   // How much of what uses a branch is about to go.
   using Leaving = std::unordered_map<BranchId, std::size_t>;
   // With those that it came from and that nothing else uses. A base goes with its root branch.
@@ -203,7 +218,8 @@ class Tree final : public BranchParents {
   std::map<std::pair<DiskId, std::string>, NodeId> snapshot_names_;
   std::map<std::pair<DiskId, std::string>, NodeId> bookmark_names_;
   std::unordered_map<DiskId, std::set<NodeId>> disk_nodes_;  // live ones
-  std::unordered_map<BranchId, std::size_t> branch_uses_;    // by nodes, bookmarks and branches
+  std::unordered_map<BranchId, std::multiset<Epoch>> points_;  // a head's is kForever
+  std::vector<Point> left_points_;
   std::set<NodeId> pending_;
   CountersValue counters_{Epoch{1}, BranchId{1}, NodeId{1}, DiskId{1}};
   std::set<std::string> dirty_;

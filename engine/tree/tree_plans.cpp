@@ -193,8 +193,8 @@ Tree::Edits Tree::plan_cursor(NodeId id, LeafIndex reclaimed_up_to) const {
 void Tree::drop_unused(BranchId branch, Leaving& leaving, std::vector<BranchId>& dropped,
                        Edits& edits) const {
   for (; branches_.contains(branch); ++leaving[branch]) {
-    const auto uses = branch_uses_.find(branch);
-    if (uses != branch_uses_.end() && uses->second > leaving[branch]) return;
+    const auto uses = points_.find(branch);
+    if (uses != points_.end() && uses->second.size() > leaving[branch]) return;
     if (std::ranges::find(dropped, branch) != dropped.end()) return;
     dropped.push_back(branch);
     edits.push_back(erase(branch_key(branch)));

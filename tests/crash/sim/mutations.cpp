@@ -79,6 +79,9 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kSweptUnpinned, "swept-unpinned", "--scene fork"},
     {Mutation::kPurgeBehindVerbs, "purge-behind-verbs"},
     {Mutation::kFenceUncommitted, "fence-uncommitted", "--scene fence"},
+    {Mutation::kChangesFoldedEarly, "changes-folded-early", ""},
+    {Mutation::kChangesFoldedAnyhow, "changes-folded-anyhow", ""},
+    {Mutation::kChangesFoldedFar, "changes-folded-far", ""},
     {Mutation::kBookmarkHoldsNothing, "bookmark-holds-nothing", "--scene bookmark"},
     {Mutation::kCursorApart, "cursor-apart"},
 });

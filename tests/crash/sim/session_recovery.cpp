@@ -1,9 +1,11 @@
 // What a session does before the clients come, and after they have gone: comparing the store with the oracle.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <map>
 
 #include "coppice/aligned_buffer.h"
 #include "session.h"
@@ -265,6 +267,49 @@ Task<void> Session::count_blocks() {
   shared_.violate(fmt::format("{} blocks are taken, and disks and snapshots see {}", taken, *seen));
 }
 
+namespace {
+
+using Content = std::map<std::string, std::string>;
+
+// A change mask counts as the next point's: the copy may have given it to that before the map did, and to
+// whoever asks it is the same.
+void add_mask(const Tree& tree, std::string_view key, std::string_view value, Content& into) {
+  const auto at = decode_change_key(key);
+  const auto mask = decode_mask(value);
+  if (!at || !mask) {
+    into.emplace(key, value);
+    return;
+  }
+  const auto point = tree.point_at_or_behind({at->branch, at->epoch});
+  if (!point) return;
+  std::string& seen = into[encode_key(ChangeKey{at->branch, *point, at->leaf})];
+  seen = encode_mask(*mask | decode_mask(seen).value_or(0));
+}
+
+Content content_of(MetaStore& meta, Family family, const Tree& tree) {
+  Content content;
+  auto iterator = meta.iterate(family, Reach::kAll);
+  for (iterator->seek(""); iterator->valid(); iterator->next()) {
+    if (family == Family::kChange) {
+      add_mask(tree, iterator->key(), iterator->value(), content);
+    } else {
+      content.emplace(iterator->key(), iterator->value());
+    }
+  }
+  return content;
+}
+
+std::string text_of(const Content& content, Content::const_iterator at) {
+  std::string out;
+  if (at == content.end()) return out;
+  for (const char c : at->first) out += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  out += " = ";
+  for (const char c : at->second) out += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  return out;
+}
+
+}  // namespace
+
 // With nobody at work, behind a checkpoint: the copy in the pool is the map, key by key.
 Task<void> Session::compare_copy() {
   Pool& pool = process_.engine->parts().pool;
@@ -277,26 +322,14 @@ Task<void> Session::compare_copy() {
     shared_.violate(std::string("the copy of the map can't be read: ") + read.error().text);
     co_return;
   }
+  const Tree& tree = process_.engine->tree();
   for (const Family family : {Family::kLeaf, Family::kChange, Family::kMeta}) {
-    auto a = process_.engine->meta().iterate(family, Reach::kAll);
-    auto b = copied->iterate(family, Reach::kAll);
-    a->seek("");
-    b->seek("");
-    while (a->valid() && b->valid() && a->key() == b->key() && a->value() == b->value()) {
-      a->next();
-      b->next();
-    }
-    if (!a->valid() && !b->valid()) continue;
+    const Content map = content_of(process_.engine->meta(), family, tree);
+    const Content copy = content_of(*copied, family, tree);
+    if (map == copy) continue;
     if (shared_.dump) {
-      const auto text = [](MetaIterator& at) {
-        std::string out;
-        if (!at.valid()) return out;
-        for (const char c : at.key()) out += fmt::format("{:02x}", static_cast<unsigned char>(c));
-        out += " = ";
-        for (const char c : at.value()) out += fmt::format("{:02x}", static_cast<unsigned char>(c));
-        return out;
-      };
-      fmt::print("map:  {}\ncopy: {}\n", text(*a), text(*b));
+      const auto [a, b] = std::mismatch(map.begin(), map.end(), copy.begin(), copy.end());
+      fmt::print("map:  {}\ncopy: {}\n", text_of(map, a), text_of(copy, b));
       std::fflush(stdout);
     }
     shared_.violate(
