@@ -92,8 +92,8 @@ enum class Mutation : std::uint8_t {
   kSweptUnpinned,          // a fork's versions may leave memory between the record and its effect
   kPurgeBehindVerbs,       // a full pool's look into the trash waits for the verb under way
   kBookmarkHoldsNothing,   // a branch goes though a bookmark is on it
-  kChangesFoldedEarly,     // masks become another point's before a checkpoint knows that theirs is gone
-  kChangesFoldedFar,       // … or the next but one's
+  kChangesFoldedEarly,     // masks move before it is durable that their point is gone
+  kChangesFoldedFar,       // … past a point that is there
   kChangesFoldedAnyhow,    // … in any order
   kCursorApart,            // a step's cursor is journaled apart from what it frees
 };

@@ -1,9 +1,10 @@
 #include "store/change_folder.h"
 
+#include <algorithm>
 #include <utility>
-#include <vector>
 
 #include "base/mutation.h"
+#include "map/leaf_entry.h"
 #include "map/leaf_reader.h"
 #include "tree/change_cursor.h"
 
@@ -12,7 +13,23 @@ namespace coppice {
 namespace {
 
 constexpr std::size_t kEpochsAtOnce = 256;
-constexpr std::size_t kMasksAtOnce = 512;
+constexpr std::size_t kMasksAtOnce = 2048;
+
+// Of a branch, behind one epoch and up to another.
+Result<std::vector<Epoch>> read_epochs(MetaStore& meta, BranchId branch, Epoch behind, Epoch up_to) {
+  std::vector<Epoch> epochs;
+  View from{branch, behind.next()};
+  while (true) {
+    auto found = read_changed_epochs(meta, from, kEpochsAtOnce);
+    if (!found) return std::unexpected(found.error());
+    for (const View& each : *found) {
+      if (each.branch != branch || each.epoch > up_to) return epochs;
+      epochs.push_back(each.epoch);
+    }
+    if (found->size() < kEpochsAtOnce) return epochs;
+    from.epoch = epochs.back().next();
+  }
+}
 
 }  // namespace
 
@@ -31,12 +48,12 @@ Task<Result<bool>> ChangeFolder::step() {
   const bool early = mutated(Mutation::kChangesFoldedEarly);
   const bool known = !left_.empty() && (early || checkpointer_.finished() > left_.front().checkpoint);
   if (!known || parts_.map.changes_held()) co_return false;
-  auto folded = co_await checkpointer_.edit([this] { return fold_first(); });
+  auto folded = co_await checkpointer_.edit([this] { return fold_some(); });
   if (!folded) co_return std::unexpected(folded.error());
   co_return true;
 }
 
-// Epochs with masks that are no point. That of a head is one, and grows: all are asked for one by one.
+// Epochs with masks that are no point.
 Task<Result<>> ChangeFolder::look() {
   const View from = *looked_up_to_;
   auto found = co_await in_background(parts_.scheduler,
@@ -51,54 +68,60 @@ Task<Result<>> ChangeFolder::look() {
   co_return Result<>{};
 }
 
-namespace {
-
-// The first masks behind one point of a branch and up to where another one was.
-struct First {
-  Epoch epoch;
-  std::vector<LeafMap::Change> masks;
-};
-Result<First> read_first(MetaStore& meta, BranchId branch, Epoch behind, Epoch up_to) {
-  First first;
-  auto epochs = read_changed_epochs(meta, {branch, behind.next()}, 1);
-  if (!epochs) return std::unexpected(epochs.error());
-  if (epochs->empty() || epochs->front().branch != branch || epochs->front().epoch > up_to) return first;
-  first.epoch = epochs->front().epoch;
-  auto masks = read_changes(
-      meta, {branch, Epoch{first.epoch.value - 1}, first.epoch, LeafIndex{0}, kLastLeaf, kMasksAtOnce});
-  if (!masks) return std::unexpected(masks.error());
-  first.masks = std::move(*masks);
-  return first;
+Task<Result<ChangeFolder::Plan>> ChangeFolder::make_plan(Tree::Point left) {
+  const Tree& tree = parts_.tree;
+  if (!tree.branches().contains(left.branch)) co_return Plan{};
+  auto end = tree.point_at_or_behind(left);
+  if (end && mutated(Mutation::kChangesFoldedFar))
+    end = tree.point_at_or_behind({left.branch, end->next()}).value_or(*end);
+  const Epoch growing = tree.branch(left.branch).current;
+  const Epoch behind = tree.point_before(left);
+  auto epochs = co_await in_background(parts_.scheduler, [&] {
+    return read_epochs(meta_, left.branch, behind, end.value_or(kForever));
+  });
+  if (!epochs) co_return std::unexpected(epochs.error());
+  Plan plan{{}, std::move(*epochs)};
+  if (!end) co_return plan;
+  std::erase(plan.from, growing);
+  if (plan.from.empty()) co_return plan;
+  plan.into = plan.from.front();
+  plan.from.erase(plan.from.begin());
+  if (mutated(Mutation::kChangesFoldedAnyhow)) std::ranges::reverse(plan.from);
+  co_return plan;
 }
-
-}  // namespace
 
 // With no batch on its way to the map: a mask that comes to the epoch between the read and the write would be
 // lost.
-Task<Result<MetaBatch>> ChangeFolder::fold_first() {
+Task<Result<MetaBatch>> ChangeFolder::fold_some() {
   MetaBatch batch;
   if (parts_.map.changes_held()) co_return batch;
-  const Tree& tree = parts_.tree;
-  const Tree::Point left = left_.front().point;
-  auto into = tree.point_at_or_behind(left);
-  if (into == left.epoch || !tree.branches().contains(left.branch)) {
+  const BranchId branch = left_.front().point.branch;
+  if (!plan_) {
+    auto made = co_await make_plan(left_.front().point);
+    if (!made) co_return std::unexpected(made.error());
+    plan_ = std::move(*made);
+  }
+  if (plan_->from.empty()) {
+    plan_.reset();
     left_.pop_front();
     co_return batch;
   }
-  if (into && mutated(Mutation::kChangesFoldedFar))
-    into = tree.point_at_or_behind({left.branch, into->next()});
-  const bool any = mutated(Mutation::kChangesFoldedAnyhow);
-  const Epoch behind = any ? Epoch{left.epoch.value - 1} : tree.point_before(left);
-  auto first = co_await in_background(
-      parts_.scheduler, [&] { return read_first(meta_, left.branch, behind, left.epoch); });
-  if (!first) co_return std::unexpected(first.error());
-  for (const LeafMap::Change& each : first->masks) {
-    batch.erase(Family::kChange, encode_key(ChangeKey{left.branch, first->epoch, each.leaf}));
-    if (into)
-      batch.merge_or(Family::kChange, encode_key(ChangeKey{left.branch, *into, each.leaf}),
+  const Epoch epoch = plan_->from.back();
+  const ChangeQuery query{branch, Epoch{epoch.value - 1}, epoch, plan_->next, kLastLeaf, kMasksAtOnce};
+  auto masks = co_await in_background(parts_.scheduler, [&] { return read_changes(meta_, query); });
+  if (!masks) co_return std::unexpected(masks.error());
+  for (const LeafMap::Change& each : *masks) {
+    batch.erase(Family::kChange, encode_key(ChangeKey{branch, epoch, each.leaf}));
+    if (plan_->into)
+      batch.merge_or(Family::kChange, encode_key(ChangeKey{branch, *plan_->into, each.leaf}),
                      encode_mask(each.mask));
   }
-  if (first->masks.empty()) left_.pop_front();
+  if (masks->size() == kMasksAtOnce) {
+    plan_->next = masks->back().leaf.next();
+  } else {
+    plan_->from.pop_back();
+    plan_->next = LeafIndex{0};
+  }
   co_return batch;
 }
 

@@ -1,17 +1,18 @@
-// ChangeFolder: gives the change masks of points that have left the tree to the next point of their branch.
+// ChangeFolder: keeps as many change masks as there are points to ask from, not as many as there ever were.
 //
 // Masks stand by branch and epoch (layout/keys.h), and whoever asks for changes asks between two points of a
-// branch: nodes, bookmarks, forks. So where no point is left between an epoch and the next point, the masks of
-// the one may as well be the other's: the answers are the same, and there are as many masks as points have
-// them, however many snapshots have come and gone. Where no point is left behind an epoch nobody can ask, and
-// its masks go. Points never come into being in the past, so what was right once stays right.
-// Of a branch the oldest go first, for the copy of the metadata may be a step ahead of the map.
-// Not while a ChangeCursor is open, whose ends may have left the tree; and only behind a checkpoint that knows
-// the tree without the point (docs/durability.md, rule 55). Thread: the store's scheduler.
+// branch: nodes, bookmarks, forks. So where points have left, all masks between the two that are left may
+// stand at one epoch: the answers are the same. The place is the oldest epoch that has some, for there mostly
+// are the most: what moves when the oldest of many snapshots goes is what the next one changed. Where no
+// point is left behind an epoch nobody can ask, and its masks go. Points never come into being in the past, so
+// what was right once stays right. The epoch of a head grows, and is left alone until it is closed.
+// Not while a ChangeCursor is open, whose ends may have left the tree. Why a crash changes no answer is in
+// docs/durability.md, rules 55 to 57. Thread: the store's scheduler.
 #pragma once
 
 #include <deque>
 #include <optional>
+#include <vector>
 
 #include "disk/parts.h"
 #include "map/meta_store.h"
@@ -31,19 +32,27 @@ class ChangeFolder {
   Task<Result<bool>> step();
 
  private:
-  // `checkpoint`: the last one that had begun when it left.
+  // `checkpoint`: the last one that had begun when it left. When a later one is whole the map has all masks.
   struct Left {
     Tree::Point point;
     std::uint64_t checkpoint = 0;
   };
+  // What is to be done where the first of left_ stood.
+  struct Plan {
+    std::optional<Epoch> into;
+    std::vector<Epoch> from;  // rising; done from the back
+    LeafIndex next{0};        // of the last of them
+  };
   void take_left();
   Task<Result<>> look();
-  Task<Result<MetaBatch>> fold_first();
+  Task<Result<Plan>> make_plan(Tree::Point left);
+  Task<Result<MetaBatch>> fold_some();
 
   Parts& parts_;
   MetaStore& meta_;
   Checkpointer& checkpointer_;
   std::deque<Left> left_;
+  std::optional<Plan> plan_;
   std::optional<View> looked_up_to_;
 };
 

@@ -36,7 +36,9 @@ Task<Result<>> Checkpointer::edit(const MakeBatch& make) {
   if (!batch) {
     done = std::unexpected(batch.error());
   } else if (!batch->empty()) {
-    done = co_await copy_.append(*batch, 0);
+    if (!mutated(Mutation::kChangesFoldedEarly))
+      done = co_await parts_.journal.commit(parts_.journal.staged());
+    if (done) done = co_await copy_.append(*batch, 0);
     if (done) done = co_await write_batch(*batch, false);
     if (!done) parts_.journal.stop(done.error());
   }

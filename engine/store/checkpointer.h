@@ -29,7 +29,7 @@ class Checkpointer {
   // Whether a full file system below the map is waited for, or is a failure. Patient while the store is open.
   void set_patient(bool patient) { patient_ = patient; }
   // What is changed in the map beside checkpoints: `make` reads it and says how, with no batch on its way to
-  // the map meanwhile. All that the batch speaks of has to be in a checkpoint that is whole.
+  // the map meanwhile. Committed before it is written: all that is staged when `make` is done.
   using MakeBatch = std::function<Task<Result<MetaBatch>>()>;
   Task<Result<>> edit(const MakeBatch& make);
   // How many have begun, and how many are whole.

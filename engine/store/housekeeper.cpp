@@ -158,7 +158,7 @@ Task<void> Housekeeper::keep_copy() {
   running_.done();
 }
 
-// What it costs guests is the background thread's time.
+// What it costs guests is the background thread's time, and a flush for each batch.
 Task<void> Housekeeper::fold_changes() {
   ChangeFolder& folder = engine_.change_folder();
   const auto settled = scheduler_.now() + options_.space.settle;
@@ -170,6 +170,10 @@ Task<void> Housekeeper::fold_changes() {
     if (!folded) {
       // They stay where they are, which is right as well. At the next open it is tried again.
       engine_.tell(engine_.map_failure(folded.error()));
+      while (!stopping_) {
+        co_await ticks_.wait();
+        (void)engine_.tree().take_left_points();
+      }
       break;
     }
     if (*folded) {

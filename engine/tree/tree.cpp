@@ -147,8 +147,10 @@ Epoch Tree::point_before(Point point) const {
 
 Result<> Tree::apply_branch(BranchId id, const MetaEdit& edit) {
   const auto old = branches_.find(id);
-  if (old != branches_.end()) drop_point({old->second.parent, old->second.fork_epoch});
+  std::optional<Point> left;
+  if (old != branches_.end()) left = Point{old->second.parent, old->second.fork_epoch};
   if (edit.erase) {
+    if (left) drop_point(*left);
     branches_.erase(id);
     branch_disks_.erase(id);
     return {};
@@ -159,6 +161,7 @@ Result<> Tree::apply_branch(BranchId id, const MetaEdit& edit) {
   note_epoch(std::max(value->current, value->fork_epoch));
   branches_[id] = *value;
   add_point({value->parent, value->fork_epoch});
+  if (left) drop_point(*left);
   return {};
 }
 

@@ -62,6 +62,7 @@ struct Scene {
   bool map_lost = false;            // with the first life
   std::uint64_t journal_bytes = 1 << 20;
   std::size_t cache_bytes = 256 << 10;
+  std::chrono::nanoseconds settle{};  // before background work begins
 };
 const Scene* find_scene(std::string_view name);
 Shape scene_shape(Rng& rng, const Scene& scene);
@@ -163,6 +164,8 @@ class Session {
   Task<void> scene_settled();
   // … of sweeps (session_scenes_sweeps.cpp),
   Task<void> play_sweep();
+  Task<void> play_folded();
+  Task<void> play_ahead();
   Task<void> play_unnamed();
   Task<void> play_overtaken();
   Task<void> play_bookmark();

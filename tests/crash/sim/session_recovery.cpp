@@ -271,8 +271,8 @@ namespace {
 
 using Content = std::map<std::string, std::string>;
 
-// A change mask counts as the next point's: the copy may have given it to that before the map did, and to
-// whoever asks it is the same.
+// A change mask counts as the next point's: between two points it may stand anywhere, and the copy may have
+// moved it before the map did.
 void add_mask(const Tree& tree, std::string_view key, std::string_view value, Content& into) {
   const auto at = decode_change_key(key);
   const auto mask = decode_mask(value);
@@ -310,7 +310,8 @@ std::string text_of(const Content& content, Content::const_iterator at) {
 
 }  // namespace
 
-// With nobody at work, behind a checkpoint: the copy in the pool is the map, key by key.
+// With nobody at work, behind a checkpoint: the copy in the pool is the map, key by key (but for where masks
+// stand).
 Task<void> Session::compare_copy() {
   Pool& pool = process_.engine->parts().pool;
   if (!pool.superblock().meta_copy.whole()) co_return;

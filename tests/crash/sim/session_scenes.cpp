@@ -14,8 +14,10 @@ using std::chrono::microseconds;
 
 const Scene* find_scene(std::string_view name) {
   using S = Session;
-  static constexpr std::array<Scene, 32> kScenes = {{
+  static constexpr std::array<Scene, 34> kScenes = {{
       {.name = "sweep", .play = &S::play_sweep},
+      {.name = "folded", .play = &S::play_folded},
+      {.name = "ahead", .play = &S::play_ahead, .phases = 2, .settle = microseconds(5000)},
       {.name = "suspects", .play = &S::play_suspects, .phases = 2},
       {.name = "marks", .play = &S::play_marks},
       {.name = "unnamed", .play = &S::play_unnamed},
@@ -92,7 +94,7 @@ Shape scene_shape(Rng& rng, const Scene& scene) {
   housekeeping.pending_blocks = 4000;
   housekeeping.reclaim_leaves = 1;
   housekeeping.space.prepare = housekeeping.space.give_back = false;
-  housekeeping.space.settle = {};
+  housekeeping.space.settle = scene.settle;
   housekeeping.copy.segment_blocks = 2;
   housekeeping.copy.least_log_blocks = 200;
   housekeeping.copy.bytes_per_second = 400 << 20;

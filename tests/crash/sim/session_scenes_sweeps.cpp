@@ -29,6 +29,46 @@ Task<void> Session::play_sweep() {
   co_await sleep_for(process_.scheduler, microseconds(500));
 }
 
+// A snapshot is swept and gone, and nothing of that is durable when masks could move across where it stood.
+Task<void> Session::play_folded() {
+  co_await scene_disk("d", 2 * kLeafBlocks);
+  for (const char* name : {"s1", "s2"}) {
+    for (const std::uint64_t leaf : {0U, 1U}) co_await scene_write("d", leaf * kLeafBlocks, 4);
+    co_await scene_snapshot("d", name);
+  }
+  co_await scene_settled();
+  co_await scene_remove("d", "s1");
+  shared_.at_stake = true;
+  co_await sweeps_ended();
+  co_await sleep_for(process_.scheduler, microseconds(1000));
+}
+
+// The copy has moved masks to where another snapshot's stand, and the map has not, when these move as well.
+Task<void> Session::play_ahead() {
+  constexpr std::chrono::nanoseconds kTicks = microseconds(1000);
+  if (shared_.phase == 1) {
+    co_await scene_disk("d", kLeafBlocks);
+    for (const char* name : {"s1", "s2", "s3"}) {
+      co_await scene_write("d", 16 * static_cast<std::uint64_t>(name[1] - '0'), 4);
+      co_await scene_snapshot("d", name);
+    }
+    co_await scene_settled();
+    co_await sleep_for(process_.scheduler, shared_.scene->settle);
+    co_await scene_remove("d", "s2");
+    co_await sweeps_ended();
+    co_await sleep_for(process_.scheduler, kTicks);
+    co_await run_checkpoint();
+    co_await sleep_for(process_.scheduler, kTicks);
+    co_return;
+  }
+  co_await scene_remove("d", "s1");
+  co_await sweeps_ended();
+  co_await sleep_for(process_.scheduler, shared_.scene->settle + kTicks);
+  shared_.at_stake = true;
+  co_await run_checkpoint();
+  co_await sleep_for(process_.scheduler, kTicks);
+}
+
 // A snapshot is taken when the sweep of the one above it has done all its steps and not ended yet: its end
 // makes the new one another node's child. What was written for the new one, its name and that end are on
 // their way at the same time. Where a write is lost, it is the name alone that goes: without the parent, the

@@ -1,4 +1,4 @@
-// Masks of snapshots that are gone become those of the next point, and no answer changes.
+// Masks move together where snapshots are gone, and no answer changes.
 #include <set>
 
 #include "coppice/scheduler.h"
@@ -62,7 +62,7 @@ struct House : StoreFixture {
   }
 };
 
-TEST_CASE("masks of snapshots that are gone are folded into the next point's") {
+TEST_CASE("masks of which nobody can tell the epochs apart stand at one") {
   House house;
   house.require(house.run(house.store->keep_changes({{"web", "s3"}})));
   house.require(house.run(house.store->clone({"web", "s5"}, "copy")));
