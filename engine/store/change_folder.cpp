@@ -76,9 +76,8 @@ Task<Result<ChangeFolder::Plan>> ChangeFolder::make_plan(Tree::Point left) {
     end = tree.point_at_or_behind({left.branch, end->next()}).value_or(*end);
   const Epoch growing = tree.branch(left.branch).current;
   const Epoch behind = tree.point_before(left);
-  auto epochs = co_await in_background(parts_.scheduler, [&] {
-    return read_epochs(meta_, left.branch, behind, end.value_or(kForever));
-  });
+  auto epochs = co_await in_background(
+      parts_.scheduler, [&] { return read_epochs(meta_, left.branch, behind, end.value_or(kForever)); });
   if (!epochs) co_return std::unexpected(epochs.error());
   Plan plan{{}, std::move(*epochs)};
   if (!end) co_return plan;

@@ -4,9 +4,9 @@
 // branch: nodes, bookmarks, forks. So where points have left, all masks between the two that are left may
 // stand at one epoch: the answers are the same. The place is the oldest epoch that has some, for there mostly
 // are the most: what moves when the oldest of many snapshots goes is what the next one changed. Where no
-// point is left behind an epoch nobody can ask, and its masks go. Points never come into being in the past, so
-// what was right once stays right. The epoch of a head grows, and is left alone until it is closed.
-// Not while a ChangeCursor is open, whose ends may have left the tree. Why a crash changes no answer is in
+// point is left behind an epoch nobody can ask, and its masks go. Points never come into being in the past,
+// so what was right once stays right. The epoch of a head grows, and is left alone until it is closed. Not
+// while a ChangeCursor is open, whose ends may have left the tree. Why a crash changes no answer is in
 // docs/durability.md, rules 55 to 57. Thread: the store's scheduler.
 #pragma once
 

@@ -177,7 +177,8 @@ Task<void> Housekeeper::fold_changes() {
       break;
     }
     if (*folded) {
-      co_await sleep_for(scheduler_, std::clamp(kRestPerStep * (scheduler_.now() - began), kLeastRest, kMostRest));
+      co_await sleep_for(scheduler_,
+                         std::clamp(kRestPerStep * (scheduler_.now() - began), kLeastRest, kMostRest));
     } else {
       co_await ticks_.wait();
     }

@@ -1,6 +1,6 @@
 // Housekeeper: what a running store does by itself: commits every second, checkpoints in time, gives back the
-// space of deleted nodes, keeps space at hand (space_keeper.h), and after a power cut goes through the
-// suspect granules. Threads: the store's scheduler.
+// space of deleted nodes, keeps change masks few (change_folder.h) and space at hand (space_keeper.h), and
+// after a power cut goes through the suspect granules. Threads: the store's scheduler.
 #pragma once
 
 #include <chrono>

@@ -217,7 +217,7 @@ class Tree final : public BranchParents {
   std::unordered_map<std::string, DiskId> disk_names_;  // not of what is in the trash
   std::map<std::pair<DiskId, std::string>, NodeId> snapshot_names_;
   std::map<std::pair<DiskId, std::string>, NodeId> bookmark_names_;
-  std::unordered_map<DiskId, std::set<NodeId>> disk_nodes_;  // live ones
+  std::unordered_map<DiskId, std::set<NodeId>> disk_nodes_;    // live ones
   std::unordered_map<BranchId, std::multiset<Epoch>> points_;  // a head's is kForever
   std::vector<Point> left_points_;
   std::set<NodeId> pending_;

@@ -41,8 +41,7 @@ struct House : StoreFixture {
   }
   // Each look makes a checkpoint, behind which they may go.
   bool come_to(std::size_t epochs) {
-    for (int i = 0; i < 200 && epochs_with_masks() != epochs; ++i)
-      run(pause());
+    for (int i = 0; i < 200 && epochs_with_masks() != epochs; ++i) run(pause());
     return epochs_with_masks() == epochs;
   }
   Task<void> pause() { co_await sleep_for(*reactor, std::chrono::milliseconds(50)); }
@@ -56,9 +55,9 @@ struct House : StoreFixture {
     return told;
   }
   std::vector<std::vector<std::string>> answers() {
-    return {diff({"web", "s0"}, {"web", "s9"}),  diff({"web", "s0"}, {"web", "s5"}),
-            diff({"web", "s3"}, {"web", "s5"}),  diff({"web", "s3"}, {"web", "s9"}),
-            diff({"copy", ""}, {"web", "s9"}), diff({"web", "s5"}, {"web", ""})};
+    return {diff({"web", "s0"}, {"web", "s9"}), diff({"web", "s0"}, {"web", "s5"}),
+            diff({"web", "s3"}, {"web", "s5"}), diff({"web", "s3"}, {"web", "s9"}),
+            diff({"copy", ""}, {"web", "s9"}),  diff({"web", "s5"}, {"web", ""})};
   }
 };
 
