@@ -52,7 +52,20 @@ Result<> Tree::load(MetaStore& meta) {
   }
   dirty_.clear();
   left_points_.clear();
+  name_disks();
   return iterator->status();
+}
+
+// Of a branch without nodes one of those that came from it knows, and those have larger numbers. Now, for
+// they may go, and what was charged to a disk must be given back to the same.
+void Tree::name_disks() {
+  std::unordered_map<BranchId, DiskId> below;
+  for (auto branch = branches_.rbegin(); branch != branches_.rend(); ++branch) {
+    const auto& [id, value] = *branch;
+    if (const auto heir = below.find(id); heir != below.end()) branch_disks_.try_emplace(id, heir->second);
+    if (const auto known = branch_disks_.find(id); known != branch_disks_.end())
+      below[value.parent] = known->second;
+  }
 }
 
 Result<> Tree::apply(const Edits& edits) {
@@ -175,6 +188,7 @@ Result<> Tree::apply_bookmark(NodeId id, const MetaEdit& edit) {
   auto applied = apply_value(bookmarks_, id, edit, decode_bookmark);
   if (const auto now = bookmarks_.find(id); now != bookmarks_.end()) {
     bookmark_names_[{now->second.disk, now->second.name}] = id;
+    branch_disks_[now->second.branch] = now->second.disk;
     if (holds) add_point({now->second.branch, now->second.epoch});
   }
   return applied;
@@ -392,13 +406,8 @@ TreeNode* Tree::find_snapshot(DiskId disk, const std::string& name) {
 // One without a node of its own is a part of the line of one that came from it: a clone needs the node that
 // it was made of.
 DiskId Tree::disk_of(BranchId branch) const {
-  while (branch.value != 0) {
-    if (const auto known = branch_disks_.find(branch); known != branch_disks_.end()) return known->second;
-    const auto child =
-        std::ranges::find_if(branches_, [&](const auto& entry) { return entry.second.parent == branch; });
-    branch = child == branches_.end() ? BranchId{0} : child->first;
-  }
-  return DiskId{0};
+  const auto known = branch_disks_.find(branch);
+  return known == branch_disks_.end() ? DiskId{0} : known->second;
 }
 
 BranchId Tree::birthplace(BranchId branch, Epoch birth) const {

@@ -186,6 +186,7 @@ class Tree final : public BranchParents {
   [[nodiscard]] Edits plan_remove_node(NodeId node, std::vector<BranchId>& dropped) const;
 
  private:
+  void name_disks();
   Result<> apply_one(const MetaEdit& edit);
   Result<> apply_disk(DiskId id, const MetaEdit& edit);
   Result<> apply_trash(DiskId id, const MetaEdit& edit);
@@ -213,7 +214,7 @@ class Tree final : public BranchParents {
   std::map<BranchId, BaseValue> bases_;
   std::map<NodeId, BookmarkValue> bookmarks_;
   std::map<DiskId, QuotaValue> quotas_;
-  std::unordered_map<BranchId, DiskId> branch_disks_;   // of branches that had a node since the open
+  std::unordered_map<BranchId, DiskId> branch_disks_;
   std::unordered_map<std::string, DiskId> disk_names_;  // not of what is in the trash
   std::map<std::pair<DiskId, std::string>, NodeId> snapshot_names_;
   std::map<std::pair<DiskId, std::string>, NodeId> bookmark_names_;
