@@ -56,8 +56,9 @@ Result<> Tree::load(MetaStore& meta) {
   return iterator->status();
 }
 
-// Of a branch without nodes one of those that came from it knows, and those have larger numbers. Now, for
-// they may go, and what was charged to a disk must be given back to the same.
+// A branch without a node of its own is a part of the line of one that came from it: a clone needs the node
+// that it was made of. Those have larger numbers. Now, for they may go, and what was charged to a disk must
+// be given back to the same.
 void Tree::name_disks() {
   std::unordered_map<BranchId, DiskId> below;
   for (auto branch = branches_.rbegin(); branch != branches_.rend(); ++branch) {
@@ -403,8 +404,6 @@ TreeNode* Tree::find_snapshot(DiskId disk, const std::string& name) {
   return place == snapshot_names_.end() ? nullptr : node(place->second);
 }
 
-// One without a node of its own is a part of the line of one that came from it: a clone needs the node that
-// it was made of.
 DiskId Tree::disk_of(BranchId branch) const {
   const auto known = branch_disks_.find(branch);
   return known == branch_disks_.end() ? DiskId{0} : known->second;

@@ -29,7 +29,7 @@ struct House : StoreFixture {
       REQUIRE(run((*device)->write(static_cast<std::uint64_t>(block) * kBlockBytes, buffer.span(), {})));
   }
   void remove(const std::string& snapshot) { require(run(store->remove({{"web", snapshot}}, false))); }
-  // By disk, of the epochs with masks.
+  // Of all branches.
   std::size_t epochs_with_masks() {
     const auto text = run(store->dump());
     require(text);
