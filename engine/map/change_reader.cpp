@@ -76,7 +76,7 @@ Result<std::vector<LeafMap::Change>> read_changes(MetaStore& meta, const ChangeQ
   return found;
 }
 
-Result<std::vector<View>> read_changed_epochs(MetaStore& meta, View from, std::size_t max) {
+Result<std::vector<View>> read_changed_epochs(MetaStore& meta, View from, View up_to, std::size_t max) {
   std::vector<View> found;
   auto iterator = meta.iterate(Family::kChange, Reach::kAll);
   while (found.size() < max) {
@@ -85,6 +85,7 @@ Result<std::vector<View>> read_changed_epochs(MetaStore& meta, View from, std::s
     if (!key) return std::unexpected(key.error());
     if (!*key) break;
     from = {(*key)->branch, (*key)->epoch};
+    if (from > up_to) break;
     found.push_back(from);
     from.epoch = from.epoch.next();
   }

@@ -37,11 +37,11 @@ class BranchParents {
   [[nodiscard]] virtual Parent parent_of(BranchId branch) const = 0;
 };
 
-// A point of the tree, to look from.
+// A point of the tree: an epoch of a branch, to look from.
 struct View {
   BranchId branch;
   Epoch epoch;
-  bool operator==(const View&) const = default;
+  auto operator<=>(const View&) const = default;
 };
 
 // One version in memory. Stays where it is while pinned.

@@ -49,9 +49,8 @@ struct ChangeQuery {
   std::size_t max = 0;
 };
 Result<std::vector<LeafMap::Change>> read_changes(MetaStore& meta, const ChangeQuery& query);
-// The epochs from (branch, epoch) on that have masks, at most `max` of them, of this branch and those behind
-// it.
-Result<std::vector<View>> read_changed_epochs(MetaStore& meta, View from, std::size_t max);
+// The epochs that have masks in [from, up_to], by branches, at most `max` of them.
+Result<std::vector<View>> read_changed_epochs(MetaStore& meta, View from, View up_to, std::size_t max);
 // Or's `more` into `into`; both in order of leaves.
 void merge_changes(std::vector<LeafMap::Change>& into, const std::vector<LeafMap::Change>& more);
 

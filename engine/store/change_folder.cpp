@@ -14,28 +14,12 @@ namespace {
 
 constexpr std::size_t kEpochsAtOnce = 256;
 constexpr std::size_t kMasksAtOnce = 2048;
-
-// Of a branch, behind one epoch and up to another.
-Result<std::vector<Epoch>> read_epochs(MetaStore& meta, BranchId branch, Epoch behind, Epoch up_to) {
-  std::vector<Epoch> epochs;
-  View from{branch, behind.next()};
-  while (true) {
-    auto found = read_changed_epochs(meta, from, kEpochsAtOnce);
-    if (!found) return std::unexpected(found.error());
-    for (const View& each : *found) {
-      if (each.branch != branch || each.epoch > up_to) return epochs;
-      epochs.push_back(each.epoch);
-    }
-    if (found->size() < kEpochsAtOnce) return epochs;
-    from.epoch = epochs.back().next();
-  }
-}
+constexpr View kAllBranches{{~std::uint64_t{0}}, kForever};
 
 }  // namespace
 
 void ChangeFolder::take_left() {
-  for (const Tree::Point& point : parts_.tree.take_left_points())
-    left_.push_back({point, checkpointer_.begun()});
+  for (const View& point : parts_.tree.take_left_points()) left_.push_back({point, checkpointer_.begun()});
 }
 
 Task<Result<bool>> ChangeFolder::step() {
@@ -56,11 +40,11 @@ Task<Result<bool>> ChangeFolder::step() {
 // Epochs with masks that are no point.
 Task<Result<>> ChangeFolder::look() {
   const View from = *looked_up_to_;
-  auto found = co_await in_background(parts_.scheduler,
-                                      [&] { return read_changed_epochs(meta_, from, kEpochsAtOnce); });
+  auto found = co_await in_background(
+      parts_.scheduler, [&] { return read_changed_epochs(meta_, from, kAllBranches, kEpochsAtOnce); });
   if (!found) co_return std::unexpected(found.error());
   for (const View& each : *found) {
-    const Tree::Point point{each.branch, each.epoch};
+    const View point{each.branch, each.epoch};
     if (parts_.tree.point_at_or_behind(point) != each.epoch) left_.push_back({point, checkpointer_.begun()});
   }
   looked_up_to_.reset();
@@ -68,18 +52,20 @@ Task<Result<>> ChangeFolder::look() {
   co_return Result<>{};
 }
 
-Task<Result<ChangeFolder::Plan>> ChangeFolder::make_plan(Tree::Point left) {
+Task<Result<ChangeFolder::Plan>> ChangeFolder::make_plan(View left) {
   const Tree& tree = parts_.tree;
   if (!tree.branches().contains(left.branch)) co_return Plan{};
   auto end = tree.point_at_or_behind(left);
   if (end && mutated(Mutation::kChangesFoldedFar))
     end = tree.point_at_or_behind({left.branch, end->next()}).value_or(*end);
   const Epoch growing = tree.branch(left.branch).current;
-  const Epoch behind = tree.point_before(left);
-  auto epochs = co_await in_background(
-      parts_.scheduler, [&] { return read_epochs(meta_, left.branch, behind, end.value_or(kForever)); });
-  if (!epochs) co_return std::unexpected(epochs.error());
-  Plan plan{{}, std::move(*epochs)};
+  const View from{left.branch, tree.point_before(left).next()};
+  const View up_to{left.branch, end.value_or(kForever)};
+  auto found = co_await in_background(parts_.scheduler,
+                                      [&] { return read_changed_epochs(meta_, from, up_to, SIZE_MAX); });
+  if (!found) co_return std::unexpected(found.error());
+  Plan plan;
+  for (const View& each : *found) plan.from.push_back(each.epoch);
   if (!end) co_return plan;
   std::erase(plan.from, growing);
   if (plan.from.empty()) co_return plan;

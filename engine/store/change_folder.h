@@ -34,7 +34,7 @@ class ChangeFolder {
  private:
   // `checkpoint`: the last one that had begun when it left. When a later one is whole the map has all masks.
   struct Left {
-    Tree::Point point;
+    View point;
     std::uint64_t checkpoint = 0;
   };
   // What is to be done where the first of left_ stood.
@@ -45,7 +45,7 @@ class ChangeFolder {
   };
   void take_left();
   Task<Result<>> look();
-  Task<Result<Plan>> make_plan(Tree::Point left);
+  Task<Result<Plan>> make_plan(View left);
   Task<Result<MetaBatch>> fold_some();
 
   Parts& parts_;

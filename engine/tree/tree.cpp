@@ -129,11 +129,11 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
   return damaged();
 }
 
-void Tree::add_point(Point point) {
+void Tree::add_point(View point) {
   if (point.branch.value != 0) points_[point.branch].insert(point.epoch);
 }
 
-void Tree::drop_point(Point point) {
+void Tree::drop_point(View point) {
   const auto place = points_.find(point.branch);
   if (place == points_.end()) return;
   std::multiset<Epoch>& epochs = place->second;
@@ -144,25 +144,25 @@ void Tree::drop_point(Point point) {
   if (epochs.empty()) points_.erase(place);
 }
 
-std::optional<Epoch> Tree::point_at_or_behind(Point point) const {
-  const auto place = points_.find(point.branch);
+std::optional<Epoch> Tree::point_at_or_behind(View view) const {
+  const auto place = points_.find(view.branch);
   if (place == points_.end()) return std::nullopt;
-  const auto epoch = place->second.lower_bound(point.epoch);
+  const auto epoch = place->second.lower_bound(view.epoch);
   if (epoch == place->second.end()) return std::nullopt;
-  return *epoch == kForever ? branches_.at(point.branch).current : *epoch;
+  return *epoch == kForever ? branches_.at(view.branch).current : *epoch;
 }
 
-Epoch Tree::point_before(Point point) const {
-  const auto place = points_.find(point.branch);
+Epoch Tree::point_before(View view) const {
+  const auto place = points_.find(view.branch);
   if (place == points_.end()) return Epoch{0};
-  const auto behind = place->second.lower_bound(point.epoch);
+  const auto behind = place->second.lower_bound(view.epoch);
   return behind == place->second.begin() ? Epoch{0} : *std::prev(behind);
 }
 
 Result<> Tree::apply_branch(BranchId id, const MetaEdit& edit) {
   const auto old = branches_.find(id);
-  std::optional<Point> left;
-  if (old != branches_.end()) left = Point{old->second.parent, old->second.fork_epoch};
+  std::optional<View> left;
+  if (old != branches_.end()) left = View{old->second.parent, old->second.fork_epoch};
   if (edit.erase) {
     if (left) drop_point(*left);
     branches_.erase(id);
@@ -239,7 +239,7 @@ void Tree::drop_name(DiskId id) {
 
 namespace {
 
-Tree::Point point_of(const NodeValue& node) {
+View point_of(const NodeValue& node) {
   return {node.branch, node.state == NodeState::kHead ? kForever : node.epoch};
 }
 

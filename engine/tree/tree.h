@@ -119,19 +119,14 @@ class Tree final : public BranchParents {
   [[nodiscard]] NodeId first_pending() const { return pending_.empty() ? next_node() : *pending_.begin(); }
   // Of them, too, some may be needed for a while.
   [[nodiscard]] const std::set<NodeId>& dead_nodes() const { return dead_; }
-  // A *point* of a branch is an epoch at which a node or a bookmark stands, or another branch came from. All
-  // questions for changes are between two points.
-  struct Point {
-    BranchId branch;
-    Epoch epoch;
-    auto operator<=>(const Point&) const = default;
-  };
-  // The first one at or behind it; for a head its current epoch. Nothing: there is none, and never will be.
-  [[nodiscard]] std::optional<Epoch> point_at_or_behind(Point point) const;
+  // The *points* of a branch are the epochs at which a node or a bookmark stands, or another branch came
+  // from. All questions for changes are between two points. The first one at or behind a view; for a head its
+  // current epoch. Nothing: there is none, and never will be.
+  [[nodiscard]] std::optional<Epoch> point_at_or_behind(View view) const;
   // The last one before it. 0: there is none.
-  [[nodiscard]] Epoch point_before(Point point) const;
+  [[nodiscard]] Epoch point_before(View view) const;
   // Those that have left the tree since the last call, and are no others' points.
-  [[nodiscard]] std::vector<Point> take_left_points() { return std::exchange(left_points_, {}); }
+  [[nodiscard]] std::vector<View> take_left_points() { return std::exchange(left_points_, {}); }
 
   // Plans. None of them changes anything.
   Edits plan_disk(const std::string& name, std::uint64_t size_bytes, std::uint64_t flags,
@@ -197,8 +192,8 @@ class Tree final : public BranchParents {
   void put_node(NodeId id, const NodeValue& value);
   void erase_node(NodeId id);
   void drop_from_disk(const NodeValue& value, NodeId id);
-  void add_point(Point point);
-  void drop_point(Point point);
+  void add_point(View point);
+  void drop_point(View point);
   // How much of what uses a branch is about to go.
   using Leaving = std::unordered_map<BranchId, std::size_t>;
   // With those that it came from and that nothing else uses. A base goes with its root branch.
@@ -220,7 +215,7 @@ class Tree final : public BranchParents {
   std::map<std::pair<DiskId, std::string>, NodeId> bookmark_names_;
   std::unordered_map<DiskId, std::set<NodeId>> disk_nodes_;    // live ones
   std::unordered_map<BranchId, std::multiset<Epoch>> points_;  // a head's is kForever
-  std::vector<Point> left_points_;
+  std::vector<View> left_points_;
   std::set<NodeId> pending_;
   CountersValue counters_{Epoch{1}, BranchId{1}, NodeId{1}, DiskId{1}};
   std::set<std::string> dirty_;
