@@ -8,8 +8,7 @@ namespace coppice::bench {
 namespace {
 
 void measure_depth(Lab& lab, unsigned snapshots) {
-  Disk& flat = lab.flat_disk();
-  Disk& deep = lab.deep_disk(snapshots);
+  const auto [deep, flat] = lab.depth_pair(snapshots);
   const Job job{.kind = Kind::kMixed, .depth = 32};
   Walk deep_walk(deep.ledger.span_bytes(), kBlockBytes, false, lab.seed());
   Walk flat_walk(flat.ledger.span_bytes(), kBlockBytes, false, lab.seed());

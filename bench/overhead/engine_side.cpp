@@ -89,7 +89,7 @@ void EngineSide::drop_page_cache() const {
   }
 }
 
-Disk EngineSide::new_disk(const std::string& name, std::uint64_t span_bytes) {
+Disk EngineSide::empty_disk(const std::string& name, std::uint64_t span_bytes) {
   Disk disk(name, span_bytes);
   must(store_->create_disk(name, span_bytes));
   attach(disk);
@@ -97,27 +97,9 @@ Disk EngineSide::new_disk(const std::string& name, std::uint64_t span_bytes) {
 }
 
 Disk EngineSide::make_disk(const std::string& name, std::uint64_t span_bytes) {
-  Disk disk = new_disk(name, span_bytes);
+  Disk disk = empty_disk(name, span_bytes);
   fill(disk);
   return disk;
-}
-
-std::vector<Disk> EngineSide::make_disks_among_each_other(const std::vector<Wish>& wishes) {
-  std::vector<Disk> disks;
-  std::vector<Walk> walks;
-  for (const Wish& wish : wishes) {
-    disks.push_back(new_disk(wish.name, wish.span_bytes));
-    walks.emplace_back(wish.span_bytes, kFillBytes, true, 0);
-  }
-  constexpr std::uint64_t kTurns = 256;
-  for (std::uint64_t turn = 1; turn <= kTurns; ++turn) {
-    for (std::size_t i = 0; i < disks.size(); ++i) {
-      while (walks[i].visited() < walks[i].places() * turn / kTurns)
-        run(disks[i], kFillJob, walks[i], Clock::duration::zero());
-    }
-  }
-  for (Disk& disk : disks) flush(disk);
-  return disks;
 }
 
 void EngineSide::attach(Disk& disk) {
@@ -128,6 +110,19 @@ void EngineSide::fill(Disk& disk) {
   Walk walk(disk.ledger.span_bytes(), kFillBytes, true, 0);
   while (walk.visited() < walk.places()) run(disk, kFillJob, walk, std::chrono::milliseconds(100));
   flush(disk);
+}
+
+void EngineSide::fill_among_each_other(const std::vector<Disk*>& disks) {
+  std::vector<Walk> walks;
+  for (const Disk* disk : disks) walks.emplace_back(disk->ledger.span_bytes(), kFillBytes, true, 0);
+  constexpr std::uint64_t kTurns = 256;
+  for (std::uint64_t turn = 1; turn <= kTurns; ++turn) {
+    for (std::size_t i = 0; i < disks.size(); ++i) {
+      while (walks[i].visited() < walks[i].places() * turn / kTurns)
+        run(*disks[i], kFillJob, walks[i], Clock::duration::zero());
+    }
+  }
+  for (Disk* disk : disks) flush(*disk);
 }
 
 void EngineSide::flush(Disk& disk) {

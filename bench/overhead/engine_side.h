@@ -46,16 +46,12 @@ class EngineSide {
   // Lets the kernel forget the store's files.
   void drop_page_cache() const;
 
-  Disk make_disk(const std::string& name, std::uint64_t span_bytes);  // filled and attached
-  // Makes such disks, and fills them a little of each in turn, so that each stands all over the space that
-  // they take.
-  struct Wish {
-    std::string name;
-    std::uint64_t span_bytes = 0;
-  };
-  std::vector<Disk> make_disks_among_each_other(const std::vector<Wish>& wishes);
+  Disk empty_disk(const std::string& name, std::uint64_t span_bytes);  // attached
+  Disk make_disk(const std::string& name, std::uint64_t span_bytes);   // the same, filled
   void attach(Disk& disk);
   void fill(Disk& disk);  // writes all of it, in order
+  // A little of each in turn, so that each stands all over the space that they take.
+  void fill_among_each_other(const std::vector<Disk*>& disks);
   void flush(Disk& disk);
   void remove_disk(Disk& disk);  // with its snapshots; waits for the space
   void snapshot(const std::string& disk, const std::string& name);
@@ -76,7 +72,6 @@ class EngineSide {
   [[nodiscard]] std::uint64_t map_bytes() const;
 
  private:
-  Disk new_disk(const std::string& name, std::uint64_t span_bytes);
   void prepare_buffers(const Job& job);
 
   std::string directory_;

@@ -39,12 +39,15 @@ bool Lab::time_is_up() const {
 void Lab::lay_out() {
   if (main_) return;
   const std::uint64_t size = options_.size_bytes;
-  auto disks = engine().make_disks_among_each_other({{"main", size}, {"free", 3 * size}, {"raw", size}});
-  engine().remove_disk(disks[1]);
-  disks[2].device.reset();
+  auto main = std::make_unique<Disk>(engine().empty_disk("main", size));
+  Disk free = engine().empty_disk("free", 3 * size);
+  Disk raw = engine().empty_disk("raw", size);
+  engine().fill_among_each_other({main.get(), &free, &raw});
+  engine().remove_disk(free);
+  raw.device.reset();
   const auto pools = engine().must(engine().store().pools());
-  raw_ = std::make_unique<RawSide>(pools.front().path, std::move(disks[2].ledger));
-  main_ = std::make_unique<Disk>(std::move(disks[0]));
+  raw_ = std::make_unique<RawSide>(pools.front().path, std::move(raw.ledger));
+  main_ = std::move(main);
 }
 
 RawSide& Lab::raw() {
@@ -58,32 +61,26 @@ EngineSide& Lab::engine() {
   return *engine_;
 }
 
-Disk& Lab::disk(std::unique_ptr<Disk>& slot, const std::string& name, std::uint64_t span_bytes) {
-  lay_out();
-  if (!slot) slot = std::make_unique<Disk>(engine().make_disk(name, span_bytes));
-  if (!slot->device) engine().attach(*slot);
-  return *slot;
-}
-
 Disk& Lab::main_disk() {
-  return disk(main_, "main", options_.size_bytes);
+  lay_out();
+  if (!main_->device) engine().attach(*main_);
+  return *main_;
 }
 
-Disk& Lab::flat_disk() {
-  return disk(flat_, "flat", small_bytes());
-}
-
-Disk& Lab::deep_disk(unsigned snapshots) {
-  Disk& deep = disk(deep_, "deep", small_bytes());
-  if (deep_snapshots_ >= snapshots) return deep;
-  Walk walk(deep.ledger.span_bytes(), kBlockBytes, false, seed());
+DepthPair Lab::depth_pair(unsigned snapshots) {
+  if (deep_ && deep_snapshots_ >= snapshots) return {*deep_, *flat_};
+  lay_out();
+  if (!deep_) deep_ = std::make_unique<Disk>(engine().make_disk("deep", small_bytes()));
+  Walk walk(deep_->ledger.span_bytes(), kBlockBytes, false, seed());
   const Job churn{.kind = Kind::kWrite, .depth = 1};
   for (; deep_snapshots_ < snapshots; ++deep_snapshots_) {
-    engine().run(deep, churn, walk, Clock::duration::zero());
+    engine().run(*deep_, churn, walk, Clock::duration::zero());
     engine().snapshot("deep", "s" + std::to_string(deep_snapshots_));
   }
-  engine().fill(deep);
-  return deep;
+  if (flat_) engine().remove_disk(*flat_);
+  flat_ = std::make_unique<Disk>(engine().empty_disk("flat", small_bytes()));
+  engine().fill_among_each_other({deep_.get(), flat_.get()});
+  return {*deep_, *flat_};
 }
 
 void Lab::detach_all_but(const Disk& disk) {

@@ -12,6 +12,13 @@
 
 namespace coppice::bench {
 
+// A disk with so many snapshots or more, each with a write before it, and one without any. All of both was
+// written since the last snapshot, a little of each in turn.
+struct DepthPair {
+  Disk& deep;
+  Disk& flat;
+};
+
 class Lab {
  public:
   Lab(const Options& options, Reporter& reporter);
@@ -34,9 +41,7 @@ class Lab {
   RawSide& raw();
   EngineSide& engine();
   Disk& main_disk();
-  // The disk with many snapshots, at least so many, each with a write before it; all of it written since.
-  Disk& deep_disk(unsigned snapshots);
-  Disk& flat_disk();  // as large as the deep one, no snapshots
+  DepthPair depth_pair(unsigned snapshots);
   // No device may be open while the store is closed.
   void detach_all_but(const Disk& disk);
   void attach_all();
@@ -45,8 +50,6 @@ class Lab {
   [[nodiscard]] std::uint64_t seed() { return ++seed_; }
 
  private:
-  Disk& disk(std::unique_ptr<Disk>& slot, const std::string& name, std::uint64_t span_bytes);
-
   Options options_;
   Reporter& reporter_;
   Clock::time_point start_ = Clock::now();

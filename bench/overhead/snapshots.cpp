@@ -36,7 +36,7 @@ Report compare(const std::string& figure, const std::vector<Pair>& pairs, double
 }  // namespace
 
 void snapshots_under_load(Lab& lab) {
-  Disk& disk = lab.deep_disk(kExisting);
+  Disk& disk = lab.depth_pair(kExisting).deep;
   RawSide& raw = lab.raw();
   const Job job{.kind = Kind::kWrite,
                 .depth = 32,
