@@ -18,6 +18,15 @@ namespace coppice {
 
 static_assert(std::endian::native == std::endian::little);
 
+inline constexpr std::size_t kMostVarintBytes = 10;
+
+// Where there is room for it. Returns what is behind it.
+inline std::byte* put_varint(std::byte* at, std::uint64_t value) {
+  for (; value >= 0x80; value >>= 7) *at++ = static_cast<std::byte>(value | 0x80);
+  *at++ = static_cast<std::byte>(value);
+  return at;
+}
+
 class Writer {
  public:
   explicit Writer(std::vector<std::byte>& out) : out_(out) {}
@@ -26,11 +35,8 @@ class Writer {
   void u32(std::uint32_t value) { raw(&value, sizeof value); }
   void u64(std::uint64_t value) { raw(&value, sizeof value); }
   void varint(std::uint64_t value) {
-    while (value >= 0x80) {
-      u8(static_cast<std::uint8_t>(value | 0x80));
-      value >>= 7;
-    }
-    u8(static_cast<std::uint8_t>(value));
+    std::byte encoded[kMostVarintBytes];
+    raw(encoded, static_cast<std::size_t>(put_varint(encoded, value) - encoded));
   }
   void bytes(std::span<const std::byte> data) { raw(data.data(), data.size()); }
   void text(std::string_view value) {

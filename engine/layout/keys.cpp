@@ -14,12 +14,6 @@ std::uint64_t swapped(std::uint64_t value) {
 }
 static_assert(std::endian::native == std::endian::little);
 
-std::string three_numbers(std::uint64_t a, std::uint64_t b, std::uint64_t c) {
-  const std::uint64_t numbers[] = {swapped(a), swapped(b), swapped(c)};
-  static_assert(sizeof numbers == kKeyBytes);
-  return {reinterpret_cast<const char*>(numbers), sizeof numbers};
-}
-
 // `key` is kKeyBytes long.
 std::uint64_t number_at(std::string_view key, std::size_t offset) {
   std::uint64_t value = 0;
@@ -29,8 +23,14 @@ std::uint64_t number_at(std::string_view key, std::size_t offset) {
 
 }  // namespace
 
-std::string encode_key(const LeafKey& key) {
-  return three_numbers(key.branch.value, key.leaf.value, ~key.version.value);
+KeyBytes::KeyBytes(std::uint64_t first, std::uint64_t second, std::uint64_t third) {
+  const std::uint64_t numbers[] = {swapped(first), swapped(second), swapped(third)};
+  static_assert(sizeof numbers == kKeyBytes);
+  std::memcpy(bytes_.data(), numbers, sizeof numbers);
+}
+
+KeyBytes encode_key(const LeafKey& key) {
+  return {key.branch.value, key.leaf.value, ~key.version.value};
 }
 
 std::optional<LeafKey> decode_leaf_key(std::string_view key) {
@@ -39,8 +39,8 @@ std::optional<LeafKey> decode_leaf_key(std::string_view key) {
       .branch = {number_at(key, 0)}, .leaf = {number_at(key, 8)}, .version = {~number_at(key, 16)}};
 }
 
-std::string encode_key(const ChangeKey& key) {
-  return three_numbers(key.branch.value, key.epoch.value, key.leaf.value);
+KeyBytes encode_key(const ChangeKey& key) {
+  return {key.branch.value, key.epoch.value, key.leaf.value};
 }
 
 std::optional<ChangeKey> decode_change_key(std::string_view key) {

@@ -5,6 +5,7 @@
 //   meta    text keys, see tree_values.h
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -14,13 +15,23 @@
 
 namespace coppice {
 
+// An encoded key of three numbers.
+class KeyBytes {
+ public:
+  KeyBytes(std::uint64_t first, std::uint64_t second, std::uint64_t third);
+  operator std::string_view() const { return {bytes_.data(), bytes_.size()}; }
+
+ private:
+  std::array<char, 24> bytes_;
+};
+
 struct LeafKey {
   BranchId branch;
   LeafIndex leaf;
   Epoch version;
   auto operator<=>(const LeafKey&) const = default;
 };
-std::string encode_key(const LeafKey& key);
+KeyBytes encode_key(const LeafKey& key);
 std::optional<LeafKey> decode_leaf_key(std::string_view key);
 
 struct ChangeKey {
@@ -29,7 +40,7 @@ struct ChangeKey {
   LeafIndex leaf;
   auto operator<=>(const ChangeKey&) const = default;
 };
-std::string encode_key(const ChangeKey& key);
+KeyBytes encode_key(const ChangeKey& key);
 std::optional<ChangeKey> decode_change_key(std::string_view key);
 
 std::string encode_mask(std::uint64_t mask);

@@ -36,7 +36,9 @@ class Leaf {
   // Makes holes of the blocks whose bits are set.
   void punch(std::uint64_t mask);
 
-  void encode(std::vector<std::byte>& into) const;
+  static constexpr std::size_t kMostEncodedBytes = 12 + kLeafBlocks * 22;
+  // Into the front of `room`, which it returns.
+  std::span<const std::byte> encode(std::span<std::byte, kMostEncodedBytes> room) const;
   static Result<Leaf> decode(std::span<const std::byte> from);
   bool operator==(const Leaf&) const = default;
 

@@ -36,18 +36,19 @@ struct Cursor {
   std::uint64_t physical = 0;  // behind the previous data run
 };
 
-void encode_run(const LeafRun& run, Epoch base, Cursor& cursor, Writer& out) {
+std::byte* encode_run(const LeafRun& run, Epoch base, Cursor& cursor, std::byte* at) {
   const unsigned gap = run.first - cursor.index;
   const bool data = run.kind == LeafRun::Kind::kData;
   assert((run.birth.value - base.value) >> (64 - kHeadBits) == 0);
-  out.varint((run.birth.value - base.value) << kHeadBits | (gap > 0 ? kHeadGap : 0) |
-             (run.count > 1 ? kHeadLength : 0) | (data ? 0 : kHeadZero));
-  if (gap > 0) out.u8(static_cast<std::uint8_t>(gap));
-  if (run.count > 1) out.u8(run.count);
+  at = put_varint(at, (run.birth.value - base.value) << kHeadBits | (gap > 0 ? kHeadGap : 0) |
+                          (run.count > 1 ? kHeadLength : 0) | (data ? 0 : kHeadZero));
+  if (gap > 0) *at++ = static_cast<std::byte>(gap);
+  if (run.count > 1) *at++ = static_cast<std::byte>(run.count);
   cursor.index = run.end();
-  if (!data) return;
-  out.varint(zigzag(run.physical.value - cursor.physical));
+  if (!data) return at;
+  at = put_varint(at, zigzag(run.physical.value - cursor.physical));
   cursor.physical = run.physical.value + run.count;
+  return at;
 }
 
 // False: no encoder wrote this.
@@ -73,15 +74,18 @@ bool decode_run(Reader& in, Epoch base, Cursor& cursor, LeafRun& run) {
 
 }  // namespace
 
-void Leaf::encode(std::vector<std::byte>& into) const {
-  Writer out(into);
-  out.u8(kLeafFormat);
-  out.u8(static_cast<std::uint8_t>(runs_.size()));
-  if (runs_.empty()) return;
-  const Epoch base = lowest_birth(runs_.all());
-  out.varint(base.value);
-  Cursor cursor;
-  for (const LeafRun& run : runs_.all()) encode_run(run, base, cursor, out);
+std::span<const std::byte> Leaf::encode(std::span<std::byte, kMostEncodedBytes> room) const {
+  static_assert(kMostEncodedBytes == 2 + kMostVarintBytes + kLeafBlocks * (2 * kMostVarintBytes + 2));
+  std::byte* at = room.data();
+  *at++ = static_cast<std::byte>(kLeafFormat);
+  *at++ = static_cast<std::byte>(runs_.size());
+  if (!runs_.empty()) {
+    const Epoch base = lowest_birth(runs_.all());
+    at = put_varint(at, base.value);
+    Cursor cursor;
+    for (const LeafRun& run : runs_.all()) at = encode_run(run, base, cursor, at);
+  }
+  return room.first(static_cast<std::size_t>(at - room.data()));
 }
 
 Result<Leaf> Leaf::decode(std::span<const std::byte> from) {

@@ -11,8 +11,6 @@ namespace {
 
 constexpr std::uint64_t kSegmentMagic = magic_of("coppmseg");
 constexpr std::uint64_t kFrameMagic = magic_of("coppmfrm");
-constexpr std::uint8_t kKinds = 4;
-constexpr std::uint8_t kFamilies = 3;
 
 struct WireRun {
   std::uint64_t first;
@@ -111,30 +109,6 @@ std::optional<MetaFrameView> peek_meta_frame(std::span<const std::byte> block, P
 
 bool payload_fits(const MetaFrame& frame, std::span<const std::byte> payload) {
   return payload.size() == frame.payload_bytes && hash64(payload, frame.sequence) == frame.payload_hash;
-}
-
-void append_meta_entry(std::uint8_t kind, std::uint8_t family, std::string_view key, std::string_view value,
-                       std::vector<std::byte>& into) {
-  Writer writer(into);
-  writer.u8(static_cast<std::uint8_t>(kind << 4 | family));
-  writer.text(key);
-  writer.text(value);
-}
-
-std::optional<std::vector<MetaEntry>> decode_meta_entries(std::span<const std::byte> payload) {
-  std::vector<MetaEntry> entries;
-  Reader reader(payload);
-  while (!reader.done()) {
-    MetaEntry entry;
-    const std::uint8_t head = reader.u8();
-    entry.kind = head >> 4;
-    entry.family = head & 15;
-    entry.key = reader.text();
-    entry.value = reader.text();
-    if (!reader.ok() || entry.kind >= kKinds || entry.family >= kFamilies) return std::nullopt;
-    entries.push_back(std::move(entry));
-  }
-  return entries;
 }
 
 }  // namespace coppice

@@ -86,16 +86,4 @@ struct MetaFrameView {
 std::optional<MetaFrameView> peek_meta_frame(std::span<const std::byte> block, PhysicalBlock address);
 bool payload_fits(const MetaFrame& frame, std::span<const std::byte> payload);
 
-// One operation on the MetaStore; kinds and families are those of map/meta_store.h.
-struct MetaEntry {
-  std::uint8_t kind = 0;
-  std::uint8_t family = 0;
-  std::string key;
-  std::string value;
-};
-void append_meta_entry(std::uint8_t kind, std::uint8_t family, std::string_view key, std::string_view value,
-                       std::vector<std::byte>& into);
-// Nothing where the bytes are not exactly a list of entries.
-std::optional<std::vector<MetaEntry>> decode_meta_entries(std::span<const std::byte> payload);
-
 }  // namespace coppice

@@ -6,26 +6,28 @@
 namespace coppice {
 
 void DirtyIndex::add(Entry* entry) {
-  auto& region = regions_[region_of(entry->branch, entry->index, entry->version)];
-  entry->overlay->position = static_cast<std::uint32_t>(region.size());
-  region.push_back(entry);
+  const Region key = region_of(entry->branch, entry->index, entry->version);
+  DirtyRegion& region = regions_.try_emplace(key, DirtyRegion{key, {}}).first->second;
+  entry->overlay->region = &region;
+  entry->overlay->position = static_cast<std::uint32_t>(region.entries.size());
+  region.entries.push_back(entry);
 }
 
 void DirtyIndex::remove(Entry* entry) {
-  auto at = regions_.find(region_of(entry->branch, entry->index, entry->version));
-  auto& region = at->second;
+  DirtyRegion& region = *entry->overlay->region;
   const std::uint32_t position = entry->overlay->position;
-  region[position] = region.back();
-  region[position]->overlay->position = position;
-  region.pop_back();
-  if (region.empty()) regions_.erase(at);
+  region.entries[position] = region.entries.back();
+  region.entries[position]->overlay->position = position;
+  region.entries.pop_back();
+  if (region.entries.empty()) regions_.erase(Region(region.key));
 }
 
 std::vector<Entry*> DirtyIndex::take_branch(BranchId branch) {
   std::vector<Entry*> taken;
   const auto first = regions_.lower_bound({branch, 0, Epoch{}});
   const auto end = regions_.lower_bound({branch.next(), 0, Epoch{}});
-  for (auto at = first; at != end; ++at) taken.insert(taken.end(), at->second.begin(), at->second.end());
+  for (auto at = first; at != end; ++at)
+    taken.insert(taken.end(), at->second.entries.begin(), at->second.entries.end());
   regions_.erase(first, end);
   return taken;
 }
@@ -36,7 +38,7 @@ std::vector<Entry*> DirtyIndex::next_sorted(Regions::const_iterator& at, const R
   for (; at != regions_.end(); ++at) {
     const Region& here = at->first;
     if (here.branch != region.branch || here.number != region.number || here.epoch > range.up_to) break;
-    for (Entry* entry : at->second) {
+    for (Entry* entry : at->second.entries) {
       if (entry->index >= range.from && entry->index < range.to) found.push_back(entry);
     }
   }

@@ -1,8 +1,8 @@
 // DirtyIndex: the entries with an overlay, by regions of 64 MiB of a branch and by their epochs.
 //
-// Adding and removing cost a look into a map; walking in order sorts one region at a time, and passes by what
-// is of other epochs than those asked for.
-// Thread: the store's scheduler.
+// Adding costs a look into a map, removing nothing but the last one of a region; walking in order sorts one
+// region at a time, and passes by what is of other epochs than those asked for. Thread: the store's
+// scheduler.
 #pragma once
 
 #include <compare>
@@ -13,15 +13,21 @@
 
 namespace coppice {
 
-class DirtyIndex {
- public:
-  struct Region {
+struct DirtyRegion {
+  struct Key {
     BranchId branch;
     std::uint64_t number = 0;
     Epoch epoch;
-    auto operator<=>(const Region&) const = default;
+    auto operator<=>(const Key&) const = default;
   };
-  using Regions = std::map<Region, std::vector<Entry*>>;
+  Key key;
+  std::vector<Entry*> entries;
+};
+
+class DirtyIndex {
+ public:
+  using Region = DirtyRegion::Key;
+  using Regions = std::map<Region, DirtyRegion>;
 
   void add(Entry* entry);
   void remove(Entry* entry);

@@ -1,20 +1,11 @@
 #include <algorithm>
+#include <array>
 #include <string>
 #include <utility>
 
 #include "map/leaf_map_impl.h"
 
 namespace coppice {
-
-namespace {
-
-std::string encoded(const Leaf& leaf) {
-  std::vector<std::byte> bytes;
-  leaf.encode(bytes);
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-}  // namespace
 
 void LeafMap::begin_collect() {
   Impl& map = *impl_;
@@ -25,13 +16,14 @@ void LeafMap::begin_collect() {
 }
 
 bool LeafMap::collect_dirty(MetaBatch& into, std::size_t max_bytes) {
-  const std::size_t operations = into.operations().size();
+  const std::size_t before = into.bytes();
   const auto& regions = impl_->dirty.regions();
   auto at = regions.lower_bound(impl_->cursor);
   for (; at != regions.end(); ++at) {
+    // A region whole: what writers touch meanwhile is not come back to.
     impl_->cursor = at->first;
-    for (Entry* entry : at->second) {
-      if (into.bytes() >= max_bytes) return true;
+    if (into.bytes() >= max_bytes) return true;
+    for (Entry* entry : at->second.entries) {
       if (!entry->overlay->pending) continue;
       // Deleted since the round began: its deletion waits for the next one, but redo will not know any more
       // what it had changed.
@@ -43,7 +35,7 @@ bool LeafMap::collect_dirty(MetaBatch& into, std::size_t max_bytes) {
     }
   }
   // What gets dirty from now on belongs to the next round, which begins when this one has said false.
-  const bool some = into.operations().size() != operations;
+  const bool some = into.bytes() != before;
   constexpr DirtyIndex::Region kEnd{BranchId{kForever.value}, kForever.value, kForever};
   impl_->cursor = some ? kEnd : DirtyIndex::Region{};
   return some;
@@ -72,7 +64,10 @@ void LeafMap::Impl::collect_entry(Entry* entry, MetaBatch& into) {
   if (entry->erased) {
     into.erase(Family::kLeaf, encode_key(entry->key()));
   } else {
-    into.put(Family::kLeaf, encode_key(entry->key()), encoded(entry->leaf));
+    std::array<std::byte, Leaf::kMostEncodedBytes> room;
+    const auto encoded = entry->leaf.encode(room);
+    into.put(Family::kLeaf, encode_key(entry->key()),
+             {reinterpret_cast<const char*>(encoded.data()), encoded.size()});
   }
   collect_changes(entry, into);
   overlay.pending = false;

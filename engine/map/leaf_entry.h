@@ -17,10 +17,13 @@ namespace coppice {
 
 inline constexpr Epoch kForever{std::numeric_limits<std::uint64_t>::max()};
 
+struct DirtyRegion;
+
 struct Overlay {
   std::uint64_t pending_mask = 0;    // changes not yet in any batch
   std::uint64_t collected_mask = 0;  // changes in batches that readers may not see yet
-  std::uint32_t position = 0;        // in its region of the DirtyIndex
+  DirtyRegion* region = nullptr;     // of the DirtyIndex,
+  std::uint32_t position = 0;        // and the place in it
   std::uint32_t counted_bytes = 0;   // in LeafMap::dirty_bytes()
   std::uint32_t batches = 0;         // collected into, and not yet settled
   bool pending = false;              // to be collected

@@ -36,7 +36,7 @@ class MemoryIterator final : public MetaIterator {
   Table::const_iterator at_;
 };
 
-void merge_or(std::string& into, const std::string& operand) {
+void merge_or(std::string& into, std::string_view operand) {
   if (into.size() != operand.size()) {
     into = operand;
     return;
@@ -48,10 +48,10 @@ void apply(Table& table, const MetaBatch::Operation& operation) {
   using Kind = MetaBatch::Operation::Kind;
   switch (operation.kind) {
     case Kind::kPut:
-      table[operation.key] = operation.value;
+      table[std::string(operation.key)] = operation.value;
       return;
     case Kind::kErase:
-      table.erase(operation.key);
+      if (const auto at = table.find(operation.key); at != table.end()) table.erase(at);
       return;
     case Kind::kEraseRange:
       if (operation.key < operation.value) {
@@ -59,7 +59,7 @@ void apply(Table& table, const MetaBatch::Operation& operation) {
       }
       return;
     case Kind::kMergeOr:
-      merge_or(table[operation.key], operation.value);
+      merge_or(table[std::string(operation.key)], operation.value);
       return;
   }
 }
@@ -76,7 +76,7 @@ class MemoryMetaStore final : public MetaStore {
 
   Result<> write(const MetaBatch& batch, bool) override {
     const std::lock_guard lock(mutex_);
-    for (const auto& operation : batch.operations()) {
+    for (const auto& operation : batch) {
       auto& table = table_of(operation.family);
       if (table.use_count() > 1) table = std::make_shared<Table>(*table);
       apply(*table, operation);

@@ -14,45 +14,9 @@
 #include <vector>
 
 #include "coppice/result.h"
+#include "layout/meta_batch.h"
 
 namespace coppice {
-
-enum class Family : std::uint8_t { kLeaf = 0, kChange = 1, kMeta = 2 };
-
-class MetaBatch {
- public:
-  struct Operation {
-    enum class Kind : std::uint8_t { kPut, kErase, kEraseRange, kMergeOr } kind;
-    Family family;
-    std::string key;    // kEraseRange: first key
-    std::string value;  // kEraseRange: the key behind the last
-  };
-  void put(Family family, std::string key, std::string value) {
-    bytes_ += key.size() + value.size() + 16;
-    operations_.push_back({Operation::Kind::kPut, family, std::move(key), std::move(value)});
-  }
-  void erase(Family family, std::string key) {
-    bytes_ += key.size() + 16;
-    operations_.push_back({Operation::Kind::kErase, family, std::move(key), {}});
-  }
-  // Bitwise or into what is stored (of the same length); a put when nothing is. Family kChange only.
-  void merge_or(Family family, std::string key, std::string value) {
-    bytes_ += key.size() + value.size() + 16;
-    operations_.push_back({Operation::Kind::kMergeOr, family, std::move(key), std::move(value)});
-  }
-  // Whole branches only: reads slow down across range tombstones.
-  void erase_range(Family family, std::string first, std::string end) {
-    bytes_ += first.size() + end.size() + 16;
-    operations_.push_back({Operation::Kind::kEraseRange, family, std::move(first), std::move(end)});
-  }
-  [[nodiscard]] const std::vector<Operation>& operations() const { return operations_; }
-  [[nodiscard]] std::size_t bytes() const { return bytes_; }
-  [[nodiscard]] bool empty() const { return operations_.empty(); }
-
- private:
-  std::vector<Operation> operations_;
-  std::size_t bytes_ = 0;
-};
 
 // How far an iterator sees from the key that it was last sent to.
 enum class Reach : std::uint8_t {

@@ -87,7 +87,7 @@ class OverlayMetaStore final : public MetaStore {
 
   Result<> write(const MetaBatch& batch, bool) override {
     const std::lock_guard lock(mutex_);
-    for (const auto& operation : batch.operations()) {
+    for (const auto& operation : batch) {
       auto applied = apply(operation);
       if (!applied) return applied;
     }
@@ -114,23 +114,24 @@ class OverlayMetaStore final : public MetaStore {
     using Kind = MetaBatch::Operation::Kind;
     auto& upper = layer(operation.family);
     if (upper.use_count() > 1) upper = std::make_shared<Layer>(*upper);
-    if (operation.kind == Kind::kPut) upper->entries[operation.key] = operation.value;
-    if (operation.kind == Kind::kErase) upper->entries[operation.key] = std::nullopt;
+    const std::string key(operation.key);
+    if (operation.kind == Kind::kPut) upper->entries[key] = operation.value;
+    if (operation.kind == Kind::kErase) upper->entries[key] = std::nullopt;
     if (operation.kind == Kind::kEraseRange && operation.key < operation.value) {
       upper->entries.erase(upper->entries.lower_bound(operation.key),
                            upper->entries.lower_bound(operation.value));
       upper->erased.emplace_back(operation.key, operation.value);
     }
     if (operation.kind != Kind::kMergeOr) return {};
-    auto stored = find(operation.family, operation.key);
+    auto stored = find(operation.family, key);
     if (!stored) return std::unexpected(stored.error());
-    std::string merged = operation.value;
+    std::string merged(operation.value);
     if (*stored && (*stored)->size() == merged.size()) {
       for (std::size_t i = 0; i < merged.size(); ++i) {
         merged[i] = static_cast<char>(merged[i] | (**stored)[i]);
       }
     }
-    upper->entries[operation.key] = std::move(merged);
+    upper->entries[key] = std::move(merged);
     return {};
   }
 

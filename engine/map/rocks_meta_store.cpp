@@ -103,7 +103,7 @@ class RocksMetaStore final : public MetaStore {
 
   Result<> write(const MetaBatch& batch, bool sync) override {
     rocksdb::WriteBatch writes(batch.bytes());
-    for (const auto& operation : batch.operations()) {
+    for (const auto& operation : batch) {
       if (const auto status = add(writes, operation); !status.ok()) {
         return fail(ErrorKind::kInvalid, 0, "an operation on the metadata was refused");
       }
@@ -152,15 +152,17 @@ class RocksMetaStore final : public MetaStore {
   rocksdb::Status add(rocksdb::WriteBatch& writes, const MetaBatch::Operation& operation) const {
     using Kind = MetaBatch::Operation::Kind;
     auto* family = handle(operation.family);
+    const rocksdb::Slice key = slice(operation.key);
+    const rocksdb::Slice value = slice(operation.value);
     switch (operation.kind) {
       case Kind::kPut:
-        return writes.Put(family, operation.key, operation.value);
+        return writes.Put(family, key, value);
       case Kind::kErase:
-        return writes.Delete(family, operation.key);
+        return writes.Delete(family, key);
       case Kind::kEraseRange:
-        return writes.DeleteRange(family, operation.key, operation.value);
+        return writes.DeleteRange(family, key, value);
       case Kind::kMergeOr:
-        return writes.Merge(family, operation.key, operation.value);
+        return writes.Merge(family, key, value);
     }
     return rocksdb::Status::InvalidArgument();
   }

@@ -24,15 +24,6 @@ bool is_no_space(const Result<>& result) {
   return !result && result.error().kind == ErrorKind::kNoSpace;
 }
 
-std::vector<std::byte> encoded(const MetaBatch& batch) {
-  std::vector<std::byte> payload;
-  payload.reserve(batch.bytes());
-  for (const auto& operation : batch.operations())
-    append_meta_entry(static_cast<std::uint8_t>(operation.kind), static_cast<std::uint8_t>(operation.family),
-                      operation.key, operation.value, payload);
-  return payload;
-}
-
 }  // namespace
 
 // The MetaStore as it was at one moment.
@@ -44,20 +35,19 @@ struct MetaCopy::Capture {
   std::uint64_t generation = 0;
 
   // The next entries; none at the end.
-  Result<std::vector<std::byte>> next() {
-    std::vector<std::byte> payload;
-    while (at < families.size() && payload.size() < kChunkBytes) {
+  Result<MetaBatch> next() {
+    MetaBatch batch;
+    while (at < families.size() && batch.bytes() < kChunkBytes) {
       MetaIterator& iterator = *families[at];
       if (!iterator.valid()) {
         if (auto status = iterator.status(); !status) return std::unexpected(status.error());
         ++at;
         continue;
       }
-      append_meta_entry(static_cast<std::uint8_t>(MetaBatch::Operation::Kind::kPut),
-                        static_cast<std::uint8_t>(at), iterator.key(), iterator.value(), payload);
+      batch.put(static_cast<Family>(at), iterator.key(), iterator.value());
       iterator.next();
     }
-    return payload;
+    return batch;
   }
 };
 
@@ -145,8 +135,7 @@ Task<Result<>> MetaCopy::append(const MetaBatch& batch, std::uint64_t applied) {
   co_await lock_.lock();
   Result<> done;
   if (active()) {
-    const auto payload = co_await in_background(scheduler_, [&] { return encoded(batch); });
-    done = co_await put(log_, payload, applied);
+    done = co_await put(log_, batch.encoded(), applied);
     applied_ = std::max(applied_, applied);
     if (done && !mutated(Mutation::kCopyNotSynced)) done = co_await pool_.sync_all();
     if (done) set_mark();
@@ -346,9 +335,9 @@ Task<Result<>> MetaCopy::fill_base(MetaChain& base, const bool& stop, Pace pace,
       co_return called_off;
     }
     if (chunk->empty()) break;
-    bytes += chunk->size();
+    const std::span<const std::byte> payload = chunk->encoded();
+    bytes += payload.size();
     if (stop || bytes > most_bytes || capture.generation != generation_) co_return called_off;
-    const std::span<const std::byte> payload(*chunk);
     auto written = co_await put(base, payload, 0);
     if (!written) co_return written;
     if (pace == Pace::kAtOnce) continue;

@@ -21,39 +21,16 @@ class Sink {
   Result<> add(const MetaChain::Piece& piece, CopyFound& found) {
     payload_.insert(payload_.end(), piece.payload.begin(), piece.payload.end());
     if ((piece.flags & MetaFrame::kEnd) == 0) return {};
-    const auto entries = decode_meta_entries(payload_);
+    const auto batch = MetaBatch::decode(payload_);
     payload_.clear();
-    if (!entries) return damaged();
-    found.entries += entries->size();
+    if (!batch) return damaged();
+    for ([[maybe_unused]] const auto& operation : *batch) ++found.entries;
     found.applied = std::max(found.applied, piece.applied);
-    return into_ == nullptr ? Result<>{} : into_->write(batch_of(*entries), false);
+    return into_ == nullptr ? Result<>{} : into_->write(*batch, false);
   }
   Result<> finish() { return into_ == nullptr ? Result<>{} : into_->write({}, true); }
 
  private:
-  static MetaBatch batch_of(const std::vector<MetaEntry>& entries) {
-    using Kind = MetaBatch::Operation::Kind;
-    MetaBatch batch;
-    for (const MetaEntry& entry : entries) {
-      const auto family = static_cast<Family>(entry.family);
-      switch (static_cast<Kind>(entry.kind)) {
-        case Kind::kPut:
-          batch.put(family, entry.key, entry.value);
-          break;
-        case Kind::kErase:
-          batch.erase(family, entry.key);
-          break;
-        case Kind::kEraseRange:
-          batch.erase_range(family, entry.key, entry.value);
-          break;
-        case Kind::kMergeOr:
-          batch.merge_or(family, entry.key, entry.value);
-          break;
-      }
-    }
-    return batch;
-  }
-
   MetaStore* into_;
   std::vector<std::byte> payload_;
 };

@@ -1,11 +1,12 @@
-// What a lost map is made anew from: heads of segments, frames and the entries in them, as they stand in the
-// pool and with their hashes made right.
+// What a lost map is made anew from: heads of segments, frames and the operations in them, as they stand in
+// the pool and with their hashes made right.
 #include "layout/meta_copy.h"
 
 #include <algorithm>
 
 #include "base/hash.h"
 #include "fuzz.h"
+#include "layout/meta_batch.h"
 #include "layout/wire_struct.h"
 #include "samples.h"
 
@@ -34,13 +35,13 @@ void check_segment(std::span<const std::byte, kBlockBytes> block) {
   demand(second.has_value() && *second == *segment, "a head that was taken is taken again");
 }
 
-void check_entries(Input payload) {
-  const auto entries = decode_meta_entries(payload);
-  if (!entries) return;
-  Bytes again;
-  for (const MetaEntry& entry : *entries)
-    append_meta_entry(entry.kind, entry.family, entry.key, entry.value, again);
-  demand(std::ranges::equal(again, payload), "entries that were taken are what the encoder writes");
+void check_batch(Input payload) {
+  const auto batch = MetaBatch::decode(payload);
+  if (!batch) return;
+  MetaBatch again;
+  for (const auto& operation : *batch) again.add(operation);
+  demand(std::ranges::equal(again.encoded(), payload),
+         "operations that were taken are what the encoder writes");
 }
 
 void check_frame(Input bytes, PhysicalBlock here) {
@@ -53,7 +54,7 @@ void check_frame(Input bytes, PhysicalBlock here) {
   if (rest.size() < frame.payload_bytes) return;
   const Input payload = rest.first(frame.payload_bytes);
   if (!payload_fits(frame, payload)) return;
-  check_entries(payload);
+  check_batch(payload);
   Bytes again(bytes.begin(), bytes.end());
   demand(seal_meta_frame(frame, here, again) == found->hash, "a frame that was taken is sealed so again");
 }
@@ -89,7 +90,7 @@ void run_one(Input input) {
     reseal_frame(bytes, here);
     check_frame(bytes, here);
   } else {
-    check_entries(input);
+    check_batch(input);
   }
 }
 

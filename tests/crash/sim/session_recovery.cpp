@@ -282,7 +282,7 @@ void add_mask(const Tree& tree, std::string_view key, std::string_view value, Co
   }
   const auto point = tree.point_at_or_behind({at->branch, at->epoch});
   if (!point) return;
-  std::string& seen = into[encode_key(ChangeKey{at->branch, *point, at->leaf})];
+  std::string& seen = into[std::string(encode_key(ChangeKey{at->branch, *point, at->leaf}))];
   seen = encode_mask(*mask | decode_mask(seen).value_or(0));
 }
 

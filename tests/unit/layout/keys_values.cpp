@@ -37,16 +37,16 @@ TEST_CASE("keys sort as their numbers do, the newest version of a leaf first") {
     const LeafKey b{{number() % 3}, {number() % 5}, {number()}};
     REQUIRE(decode_leaf_key(encode_key(a)) == a);
     const bool before = std::tuple(a.branch, a.leaf, b.version) < std::tuple(b.branch, b.leaf, a.version);
-    REQUIRE((encode_key(a) < encode_key(b)) == before);
+    REQUIRE((std::string_view(encode_key(a)) < std::string_view(encode_key(b))) == before);
     const ChangeKey c{a.branch, a.version, a.leaf};
     const ChangeKey d{b.branch, b.version, b.leaf};
     REQUIRE(decode_change_key(encode_key(c)) == c);
-    REQUIRE((encode_key(c) < encode_key(d)) == (c < d));
+    REQUIRE((std::string_view(encode_key(c)) < std::string_view(encode_key(d))) == (c < d));
   }
 }
 
 TEST_CASE("keys and masks of another length are refused") {
-  const std::string key = encode_key(LeafKey{{1}, {2}, {3}});
+  const std::string key(encode_key(LeafKey{{1}, {2}, {3}}));
   for (const std::string& wrong : {std::string(), key.substr(1), key + "x"}) {
     CHECK_FALSE(decode_leaf_key(wrong));
     CHECK_FALSE(decode_change_key(wrong));

@@ -1,8 +1,10 @@
 #include "layout/meta_copy.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstring>
 
+#include "layout/meta_batch.h"
 #include "samples.h"
 
 using namespace coppice;
@@ -53,11 +55,12 @@ TEST_CASE("a frame is known by its place, and its payload by its sequence") {
   MetaFrame other = found->frame;
   ++other.sequence;
   CHECK_FALSE(payload_fits(other, payload));
-  const auto entries = decode_meta_entries(payload);
-  REQUIRE(entries);
-  REQUIRE(entries->size() == 2);
-  CHECK(entries->at(0).key == "disk/0000000000000001");
-  CHECK(entries->at(1).kind == 1);
+  const auto batch = MetaBatch::decode(payload);
+  REQUIRE(batch);
+  auto operation = batch->begin();
+  CHECK((*operation).key == "disk/0000000000000001");
+  CHECK((*++operation).kind == MetaBatch::Kind::kErase);
+  CHECK(++operation == batch->end());
 
   bytes[kMetaFrameHeaderBytes + 3] ^= std::byte{1};
   CHECK_FALSE(payload_fits(found->frame, payload));
@@ -65,24 +68,28 @@ TEST_CASE("a frame is known by its place, and its payload by its sequence") {
   CHECK_FALSE(peek_meta_frame(bytes, address));
 }
 
-TEST_CASE("entries are taken only as they are written") {
+TEST_CASE("operations are taken only as they are written") {
   Random random(21);
   for (int i = 0; i < 2000; ++i) {
-    Bytes payload;
+    MetaBatch batch;
     const std::uint64_t count = below(random, 4);
-    for (std::uint64_t k = 0; k < count; ++k)
-      append_meta_entry(static_cast<std::uint8_t>(below(random, 4)),
-                        static_cast<std::uint8_t>(below(random, 3)), random_text(random, 40),
-                        random_text(random, 600), payload);
-    const auto whole = decode_meta_entries(payload);
+    for (std::uint64_t k = 0; k < count; ++k) {
+      const std::string key = random_text(random, 40);
+      const std::string value = random_text(random, 600);
+      batch.add({static_cast<MetaBatch::Kind>(below(random, 4)), static_cast<Family>(below(random, 3)), key,
+                 value});
+    }
+    const Bytes bytes(batch.encoded().begin(), batch.encoded().end());
+    const auto whole = MetaBatch::decode(bytes);
     REQUIRE(whole);
-    REQUIRE(whole->size() == count);
-    const Bytes harmed = damaged(payload, random);
-    const auto found = decode_meta_entries(harmed);
-    if (!found) continue;
-    Bytes again;
-    for (const MetaEntry& entry : *found)
-      append_meta_entry(entry.kind, entry.family, entry.key, entry.value, again);
-    CHECK(again == harmed);
+    std::uint64_t found = 0;
+    for ([[maybe_unused]] const auto& operation : *whole) ++found;
+    CHECK(found == count);
+    const Bytes harmed = damaged(bytes, random);
+    const auto taken = MetaBatch::decode(harmed);
+    if (!taken) continue;
+    MetaBatch again;
+    for (const auto& operation : *taken) again.add(operation);
+    CHECK(std::ranges::equal(again.encoded(), harmed));
   }
 }

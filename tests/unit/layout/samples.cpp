@@ -1,5 +1,7 @@
 #include "samples.h"
 
+#include <array>
+
 #include <cstring>
 
 #include "base/hash.h"
@@ -51,9 +53,10 @@ MetaSegment sample_meta_segment() {
 }
 
 Bytes sample_meta_frame() {
-  Bytes payload;
-  append_meta_entry(0, 2, "disk/0000000000000001", "vm", payload);
-  append_meta_entry(1, 0, "gone", "", payload);
+  MetaBatch batch;
+  batch.put(Family::kMeta, "disk/0000000000000001", "vm");
+  batch.erase(Family::kLeaf, "gone");
+  const auto payload = batch.encoded();
   Bytes frame(kBlockBytes);
   std::memcpy(frame.data() + kMetaFrameHeaderBytes, payload.data(), payload.size());
   seal_meta_frame({.chain = 65'537,
@@ -247,9 +250,9 @@ Bytes encoded(const Record& record, std::uint64_t position) {
 }
 
 Bytes encoded(const Leaf& leaf) {
-  Bytes bytes;
-  leaf.encode(bytes);
-  return bytes;
+  std::array<std::byte, Leaf::kMostEncodedBytes> room;
+  const auto bytes = leaf.encode(room);
+  return {bytes.begin(), bytes.end()};
 }
 
 Bytes damaged(const Bytes& from, Random& random) {

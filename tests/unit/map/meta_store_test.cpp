@@ -42,7 +42,7 @@ std::vector<std::pair<std::string, std::string>> all(MetaStore& store, Family fa
 }
 
 std::string leaf_key(std::uint64_t branch, std::uint64_t leaf, std::uint64_t version) {
-  return encode_key(LeafKey{BranchId{branch}, LeafIndex{leaf}, Epoch{version}});
+  return std::string(encode_key(LeafKey{BranchId{branch}, LeafIndex{leaf}, Epoch{version}}));
 }
 
 void basics(MetaStore& store) {
