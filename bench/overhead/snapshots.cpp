@@ -18,18 +18,24 @@ Report compare(const std::string& figure, const std::vector<Pair>& pairs, double
   std::vector<double> ratios;
   std::vector<double> engine_us;
   std::vector<double> raw_us;
+  std::vector<double> engine_worst_us;
+  std::vector<double> raw_worst_us;
   for (const Pair& pair : pairs) {
     const auto& engine = pair.engine.*times;
     const auto& raw = pair.other.*times;
     if (engine.empty() || raw.empty()) throw Unmeasurable("a slice was too short for a snapshot");
     engine_us.push_back(quantile(engine, part));
     raw_us.push_back(quantile(raw, part));
+    engine_worst_us.push_back(quantile(engine, 1.0));
+    raw_worst_us.push_back(quantile(raw, 1.0));
     ratios.push_back(limit * raw_us.back() / engine_us.back());
   }
   Report report = make_report(figure, ratios, 1.0, 1.0);
   report.unit = "us";
   report.value = quantile(engine_us, 0.5);
   report.columns["other_value"] = quantile(raw_us, 0.5);
+  report.columns["worst"] = quantile(engine_worst_us, 0.5);
+  report.columns["other_worst"] = quantile(raw_worst_us, 0.5);
   return report;
 }
 

@@ -1,10 +1,10 @@
 #include "samples.h"
 
 #include <array>
-
 #include <cstring>
 
 #include "base/hash.h"
+#include "layout/meta_batch.h"
 
 namespace coppice::layout_test {
 
