@@ -68,7 +68,10 @@ Disk& Lab::main_disk() {
 }
 
 DepthPair Lab::depth_pair(unsigned snapshots) {
-  if (deep_ && deep_snapshots_ >= snapshots) return {*deep_, *flat_};
+  if (flat_ && deep_snapshots_ >= snapshots) {
+    attach_all();
+    return {*deep_, *flat_};
+  }
   lay_out();
   if (!deep_) deep_ = std::make_unique<Disk>(engine().make_disk("deep", small_bytes()));
   Walk walk(deep_->ledger.span_bytes(), kBlockBytes, false, seed());
@@ -77,9 +80,10 @@ DepthPair Lab::depth_pair(unsigned snapshots) {
     engine().run(*deep_, churn, walk, Clock::duration::zero());
     engine().snapshot("deep", "s" + std::to_string(deep_snapshots_));
   }
-  if (flat_) engine().remove_disk(*flat_);
-  flat_ = std::make_unique<Disk>(engine().empty_disk("flat", small_bytes()));
-  engine().fill_among_each_other({deep_.get(), flat_.get()});
+  if (flat_) engine().remove_disk(*std::exchange(flat_, nullptr));
+  auto flat = std::make_unique<Disk>(engine().empty_disk("flat", small_bytes()));
+  engine().fill_among_each_other({deep_.get(), flat.get()});
+  flat_ = std::move(flat);
   return {*deep_, *flat_};
 }
 

@@ -72,13 +72,13 @@ void LeafMap::Impl::collect_entry(Entry* entry, MetaBatch& into) {
   collect_changes(entry, into);
   overlay.pending = false;
   dirty_bytes -= overlay.counted_bytes;
-  ++overlay.batches;
   cache.recount(entry);
-  collected.push_back(entry);
 }
 
 void LeafMap::Impl::collect_changes(Entry* entry, MetaBatch& into) {
   Overlay& overlay = *entry->overlay;
+  ++overlay.batches;
+  collected.push_back(entry);
   if (overlay.pending_mask == 0) return;
   into.merge_or(Family::kChange, encode_key(ChangeKey{entry->branch, entry->version, entry->index}),
                 encode_mask(overlay.pending_mask));

@@ -102,7 +102,8 @@ class RocksMetaStore final : public MetaStore {
   }
 
   Result<> write(const MetaBatch& batch, bool sync) override {
-    rocksdb::WriteBatch writes(batch.bytes());
+    // It has a byte more for each operation, and a head.
+    rocksdb::WriteBatch writes(batch.bytes() + batch.bytes() / 8 + 64);
     for (const auto& operation : batch) {
       if (const auto status = add(writes, operation); !status.ok()) {
         return fail(ErrorKind::kInvalid, 0, "an operation on the metadata was refused");

@@ -1,5 +1,6 @@
 #include "map/leaf_map.h"
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <memory>
 
@@ -39,11 +40,13 @@ class Watched final : public MetaStore {
   Result<> write(const MetaBatch& batch, bool sync) override { return store_->write(batch, sync); }
   std::unique_ptr<MetaIterator> iterate(Family family, Reach reach) override {
     ++iterators;
+    held.wait(true);
     if (failing) return std::make_unique<Failing>();
     return store_->iterate(family, reach);
   }
   unsigned iterators = 0;
   bool failing = false;
+  std::atomic<bool> held = false;  // iterate() waits
 
  private:
   std::unique_ptr<MetaStore> store_ = make_memory_meta_store();
@@ -225,6 +228,40 @@ TEST_CASE("what a version changed is written although it was deleted since the r
     REQUIRE(changed->size() == 1);
     CHECK(changed->front().mask == 1 << 4);
   }
+}
+
+// A read that began before the version's first batch was written ends while its second one is on the way.
+TEST_CASE("what a deleted version changed is known while its batch is on the way, whichever read ends") {
+  Fixture fixture;
+  fixture.write({kRoot, Epoch{3}}, kLeaf, 4, 30);
+  fixture.map->begin_collect();
+  MetaBatch first;
+  REQUIRE(fixture.map->collect_dirty(first, 4096));
+  fixture.meta.held = true;
+  const auto elsewhere = [](LeafMap& map) -> Task<void> {
+    (void)co_await map.changes(kRoot, Epoch{0}, Epoch{1}, {}, LeafIndex{1}, 10);
+  };
+  spawn(elsewhere(*fixture.map));
+  REQUIRE(fixture.meta.write(first, false));
+  fixture.map->collected_written();
+  REQUIRE(!fixture.map->collect_dirty(first, 4096));
+
+  fixture.write({kRoot, Epoch{3}}, kLeaf, 5, 31);
+  fixture.write({kRoot, Epoch{5}}, kLeaf, 0, 50);
+  fixture.map->erase_version({kRoot, kLeaf, Epoch{3}});
+  fixture.map->begin_collect();
+  MetaBatch second;
+  REQUIRE(fixture.map->collect_dirty(second, 4096));
+  fixture.meta.held = false;
+  fixture.meta.held.notify_all();
+  auto changed =
+      fixture.reactor->run(fixture.map->changes(kRoot, Epoch{2}, Epoch{3}, {}, LeafIndex{100}, 10));
+  REQUIRE(changed->size() == 1);
+  CHECK(changed->front().mask == (1 << 4 | 1 << 5));
+  REQUIRE(fixture.meta.write(second, false));
+  fixture.map->collected_written();
+  fixture.checkpoint();
+  CHECK(fixture.map->dirty_bytes() == 0);
 }
 
 TEST_CASE("memory stays near the limit, what is dirty stays whatever the limit") {
