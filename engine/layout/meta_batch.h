@@ -14,6 +14,7 @@
 
 namespace coppice {
 
+// The numbers of families and kinds stand in pools: they never change.
 enum class Family : std::uint8_t { kLeaf = 0, kChange = 1, kMeta = 2 };
 
 class MetaBatch {
