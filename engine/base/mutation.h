@@ -51,6 +51,9 @@ enum class Mutation : std::uint8_t {
   kAppliedNotSynced,     // … without a sync
   kPagesNotSynced,       // … without a sync of the pages
   kTrimEarly,            // the ring is reused before the checkpoint is durable
+  kNewestEpochLeft,      // versions of the newest epoch wait for the next checkpoint, their records don't
+  kOldestFirst,          // a checkpoint writes a version before those that were made from it
+  kPunchedInRound,       // what is punched while a checkpoint collects goes with it
   kDeletedEarly,         // deleted versions leave the map before the new start of redo
   // The copy of the metadata.
   kCopyNotSynced,         // a batch is given to the map before it is durable in the log

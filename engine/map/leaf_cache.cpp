@@ -20,7 +20,10 @@ constexpr std::size_t kChainLooks = 16;
 constexpr std::size_t kChainPart = 8;
 constexpr std::size_t kChainRoom = 4;
 constexpr std::size_t kChainSlack = 4;  // times what it holds, else it gives room back
-constexpr unsigned kEvictSteps = 256;
+// The table has a slot for each 64 to 128 bytes and an entry takes 104 or more, so this finds room for
+// several where there are any that may leave; where there are none it is spent for nothing with every
+// request.
+constexpr unsigned kEvictSteps = 64;
 
 std::size_t entry_bytes(const Entry& entry) {
   std::size_t bytes = sizeof(Entry);
@@ -30,7 +33,7 @@ std::size_t entry_bytes(const Entry& entry) {
 }
 
 std::size_t chain_bytes(const Chain& chain) {
-  return sizeof(Chain) + chain.capacity() * sizeof(Link) + kAllocationBytes;
+  return sizeof(Chain) + chain.links.capacity() * sizeof(Link) + kAllocationBytes;
 }
 
 bool same_place(const Entry* entry, BranchId branch, LeafIndex leaf) {
@@ -69,7 +72,7 @@ LeafCache::~LeafCache() {
       continue;
     }
     Chain* chain = newest->chain;
-    for (const Link& link : *chain) pool_.drop(link.entry);
+    for (const Link& link : chain->links) pool_.drop(link.entry);
     chain_pool_.drop(chain);
   }
 }
@@ -89,7 +92,7 @@ std::size_t LeafCache::slot_of(BranchId branch, LeafIndex leaf) const {
 std::span<const Link> LeafCache::chain(BranchId branch, LeafIndex leaf, Link& only) const {
   Entry* newest = slots_[slot_of(branch, leaf)];
   if (newest == nullptr) return {};
-  if (newest->chain != nullptr) return *newest->chain;
+  if (newest->chain != nullptr) return newest->chain->links;
   only = {newest->version, newest};
   return {&only, 1};
 }
@@ -166,33 +169,35 @@ Entry* LeafCache::insert(Made made) {
 void LeafCache::add_to_chain(Entry*& slot, Entry* entry) {
   if (slot->chain == nullptr) {
     slot->chain = chain_pool_.make().release();
-    slot->chain->reserve(kChainRoom);
-    slot->chain->push_back({slot->version, slot});
+    slot->chain->links.reserve(kChainRoom);
+    slot->chain->links.push_back({slot->version, slot});
+    slot->chain->overlays = slot->overlay ? 1 : 0;
     resident_bytes_ += chain_bytes(*slot->chain);
   }
-  Chain& links = *slot->chain;
-  entry->chain = &links;
-  resident_bytes_ -= chain_bytes(links);
-  const auto place = static_cast<std::ptrdiff_t>(up_to(links, entry->version));
-  links.insert(links.begin() + place, {entry->version, entry});
-  resident_bytes_ += chain_bytes(links);
-  slot = links.back().entry;
+  Chain& chain = *slot->chain;
+  entry->chain = &chain;
+  resident_bytes_ -= chain_bytes(chain);
+  const auto place = static_cast<std::ptrdiff_t>(up_to(chain.links, entry->version));
+  chain.links.insert(chain.links.begin() + place, {entry->version, entry});
+  resident_bytes_ += chain_bytes(chain);
+  slot = chain.links.back().entry;
 }
 
 // Behind what has left it.
 void LeafCache::settle_chain(std::size_t slot, Chain& chain) {
-  if (chain.size() > 1) {
-    slots_[slot] = chain.back().entry;
-    if (chain.size() >= chain.capacity() / kChainSlack) return;
+  std::vector<Link>& links = chain.links;
+  if (links.size() > 1) {
+    slots_[slot] = links.back().entry;
+    if (links.size() >= links.capacity() / kChainSlack) return;
     resident_bytes_ -= chain_bytes(chain);
-    chain.shrink_to_fit();
+    links.shrink_to_fit();
     resident_bytes_ += chain_bytes(chain);
     return;
   }
-  if (chain.empty()) {
+  if (links.empty()) {
     free_slot(slot);
   } else {
-    slots_[slot] = chain.back().entry;
+    slots_[slot] = links.back().entry;
     slots_[slot]->chain = nullptr;
   }
   resident_bytes_ -= chain_bytes(chain);
@@ -204,10 +209,12 @@ void LeafCache::remove(Entry* entry) {
   if (entry->chain == nullptr) {
     free_slot(slot);
   } else {
-    Chain& links = *entry->chain;
+    Chain& chain = *entry->chain;
+    std::vector<Link>& links = chain.links;
     const auto place = std::ranges::lower_bound(links, entry->version, {}, &Link::version);
     links.erase(std::find_if(place, links.end(), [entry](const Link& link) { return link.entry == entry; }));
-    settle_chain(slot, links);
+    if (entry->overlay) --chain.overlays;
+    settle_chain(slot, chain);
   }
   let_go(entry);
 }
@@ -224,6 +231,16 @@ void LeafCache::release(Entry* entry) {
   if (!entry->orphaned || entry->pins != 0) return;
   if (entry->overlay && entry->overlay->batches != 0) return;
   pool_.drop(entry);
+}
+
+void LeafCache::add_overlay(Entry* entry) {
+  entry->overlay = std::make_unique<Overlay>();
+  if (entry->chain != nullptr) ++entry->chain->overlays;
+}
+
+void LeafCache::drop_overlay(Entry* entry) {
+  entry->overlay.reset();
+  if (entry->chain != nullptr) --entry->chain->overlays;
 }
 
 void LeafCache::grow() {
@@ -269,21 +286,23 @@ bool LeafCache::evict_from(std::size_t slot) {
 // The oldest first, for one that is held keeps all newer ones. A few at a time: a long chain is gone through
 // as the hand comes round.
 bool LeafCache::evict_from_chain(std::size_t slot, Chain& chain) {
-  std::size_t looks = std::max(kChainLooks, chain.size() / kChainPart);
+  std::vector<Link>& links = chain.links;
+  std::size_t looks =
+      std::min(links.size() - chain.overlays, std::max(kChainLooks, links.size() / kChainPart));
   std::size_t kept = 0;
   std::size_t at = 0;
-  for (; at < chain.size() && looks != 0 && chain[at].entry->pins == 0; ++at) {
-    Entry* entry = chain[at].entry;
+  for (; looks != 0 && at < links.size() && links[at].entry->pins == 0; ++at) {
+    Entry* entry = links[at].entry;
     if (!entry->overlay) --looks;
     if (entry->overlay || std::exchange(entry->referenced, false)) {
-      chain[kept++] = chain[at];
+      links[kept++] = links[at];
     } else {
       let_go(entry);
     }
   }
   if (kept == at) return false;
-  const auto begin = chain.begin();
-  chain.erase(begin + static_cast<std::ptrdiff_t>(kept), begin + static_cast<std::ptrdiff_t>(at));
+  const auto begin = links.begin();
+  links.erase(begin + static_cast<std::ptrdiff_t>(kept), begin + static_cast<std::ptrdiff_t>(at));
   settle_chain(slot, chain);
   return true;
 }

@@ -41,6 +41,9 @@ class LeafCache {
   void remove(Entry* entry);
   // Frees an orphaned entry that nobody holds.
   void release(Entry* entry);
+  // From one to the other it is not evicted. Of an entry that has none, and of one that has.
+  void add_overlay(Entry* entry);
+  void drop_overlay(Entry* entry);
   // Brings the memory count up to date with its runs.
   void recount(Entry* entry);
   void evict_to_limit();

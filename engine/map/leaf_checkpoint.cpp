@@ -1,44 +1,82 @@
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <string>
 #include <utility>
 
+#include "base/mutation.h"
 #include "map/leaf_map_impl.h"
 
 namespace coppice {
 
-void LeafMap::begin_collect() {
+namespace {
+
+constexpr DirtyIndex::Region kBehindAll{BranchId{kForever.value}, kForever.value, kForever};
+
+}  // namespace
+
+void LeafMap::begin_collect(Epoch next_epoch) {
   Impl& map = *impl_;
-  map.cursor = {};
+  ++map.round;
+  map.collecting = true;
+  map.cursor = mutated(Mutation::kOldestFirst) ? DirtyIndex::Region{} : kBehindAll;
+  map.round_end = next_epoch;
   map.round_drops.insert(map.round_drops.end(), map.drops.begin(), map.drops.end());
   map.drops.clear();
   map.round_erased.assign(map.erased.begin(), map.erased.end());
 }
 
+// The youngest branch first, and of a leaf in it the youngest version: nothing that others were made from is
+// written without them (docs/durability.md, rule 58).
 bool LeafMap::collect_dirty(MetaBatch& into, std::size_t max_bytes) {
+  Impl& map = *impl_;
   const std::size_t before = into.bytes();
-  const auto& regions = impl_->dirty.regions();
-  auto at = regions.lower_bound(impl_->cursor);
-  for (; at != regions.end(); ++at) {
-    // A region whole: what writers touch meanwhile is not come back to.
-    impl_->cursor = at->first;
+  const auto end = map.dirty.regions().end();
+  for (auto at = map.next_region(); map.collecting && at != end; at = map.next_region()) {
     if (into.bytes() >= max_bytes) return true;
+    // A region whole: what writers touch meanwhile is not come back to.
+    map.cursor = at->first;
+    if (at->first.epoch >= map.round_end) {
+      map.cursor.epoch = map.round_end;
+      continue;
+    }
     for (Entry* entry : at->second.entries) {
-      if (!entry->overlay->pending) continue;
+      if (!entry->overlay->pending || entry->overlay->punched_in == map.round) continue;
       // Deleted since the round began: its deletion waits for the next one, but redo will not know any more
       // what it had changed.
       if (entry->erased) {
-        impl_->collect_changes(entry, into);
+        map.collect_changes(entry, into);
       } else {
-        impl_->collect_entry(entry, into);
+        map.collect_entry(entry, into);
       }
     }
   }
   // What gets dirty from now on belongs to the next round, which begins when this one has said false.
-  const bool some = into.bytes() != before;
-  constexpr DirtyIndex::Region kEnd{BranchId{kForever.value}, kForever.value, kForever};
-  impl_->cursor = some ? kEnd : DirtyIndex::Region{};
-  return some;
+  map.collecting = false;
+  for (const auto& operation : map.kept) into.add(operation);
+  map.kept.clear();
+  map.collected.insert(map.collected.end(), map.kept_entries.begin(), map.kept_entries.end());
+  map.kept_entries.clear();
+  return into.bytes() != before;
+}
+
+DirtyIndex::Regions::const_iterator LeafMap::Impl::next_region() const {
+  const auto& regions = dirty.regions();
+  if (mutated(Mutation::kOldestFirst)) return regions.upper_bound(cursor);
+  const auto at = regions.lower_bound(cursor);
+  return at == regions.begin() ? regions.end() : std::prev(at);
+}
+
+// The punch is behind the new start of redo; what the version was made of may be before it.
+void LeafMap::Impl::keep_for_round(Entry* entry) {
+  if (!collecting || !entry->overlay || !entry->overlay->pending) return;
+  Overlay& overlay = *entry->overlay;
+  const bool to_come = overlay.region->key < cursor && entry->version < round_end;
+  if (!to_come || overlay.punched_in == round || mutated(Mutation::kPunchedInRound)) return;
+  collect_leaf(entry, kept);
+  move_changes(entry, kept);
+  ++overlay.batches;
+  kept_entries.push_back(entry);
 }
 
 bool LeafMap::collect_deleted(MetaBatch& into, std::size_t max_entries) {
@@ -64,10 +102,7 @@ void LeafMap::Impl::collect_entry(Entry* entry, MetaBatch& into) {
   if (entry->erased) {
     into.erase(Family::kLeaf, encode_key(entry->key()));
   } else {
-    std::array<std::byte, Leaf::kMostEncodedBytes> room;
-    const auto encoded = entry->leaf.encode(room);
-    into.put(Family::kLeaf, encode_key(entry->key()),
-             {reinterpret_cast<const char*>(encoded.data()), encoded.size()});
+    collect_leaf(entry, into);
   }
   collect_changes(entry, into);
   overlay.pending = false;
@@ -75,10 +110,21 @@ void LeafMap::Impl::collect_entry(Entry* entry, MetaBatch& into) {
   cache.recount(entry);
 }
 
+void LeafMap::Impl::collect_leaf(const Entry* entry, MetaBatch& into) const {
+  std::array<std::byte, Leaf::kMostEncodedBytes> room;
+  const auto encoded = entry->leaf.encode(room);
+  into.put(Family::kLeaf, encode_key(entry->key()),
+           {reinterpret_cast<const char*>(encoded.data()), encoded.size()});
+}
+
 void LeafMap::Impl::collect_changes(Entry* entry, MetaBatch& into) {
-  Overlay& overlay = *entry->overlay;
-  ++overlay.batches;
+  ++entry->overlay->batches;
   collected.push_back(entry);
+  move_changes(entry, into);
+}
+
+void LeafMap::Impl::move_changes(Entry* entry, MetaBatch& into) {
+  Overlay& overlay = *entry->overlay;
   if (overlay.pending_mask == 0) return;
   into.merge_or(Family::kChange, encode_key(ChangeKey{entry->branch, entry->version, entry->index}),
                 encode_mask(overlay.pending_mask));
@@ -94,6 +140,7 @@ bool LeafMap::collected_written(std::size_t max_entries) {
 // A store that stopped leaves batches unwritten; what only they hold goes with them.
 LeafMap::Impl::~Impl() {
   open_reads.clear();
+  collected.insert(collected.end(), kept_entries.begin(), kept_entries.end());
   written.push_back({next_ticket, std::move(collected)});
   settle(SIZE_MAX);
 }
@@ -118,7 +165,7 @@ void LeafMap::Impl::settle_entry(Entry* entry) {
   if (entry->orphaned) return cache.release(entry);
   if (overlay.pending) return;
   dirty.remove(entry);
-  entry->overlay.reset();
+  cache.drop_overlay(entry);
   entry->dirty = false;
   if (entry->erased) {
     erased.erase(entry->key());

@@ -26,6 +26,7 @@ struct Overlay {
   std::uint32_t position = 0;        // and the place in it
   std::uint32_t counted_bytes = 0;   // in LeafMap::dirty_bytes()
   std::uint32_t batches = 0;         // collected into, and not yet settled
+  std::uint64_t punched_in = 0;      // the round of collecting that it was punched in
   bool pending = false;              // to be collected
 };
 
@@ -36,7 +37,10 @@ struct Link {
   Epoch version;
   Entry* entry = nullptr;
 };
-using Chain = std::vector<Link>;
+struct Chain {
+  std::vector<Link> links;
+  std::uint32_t overlays = 0;  // of its entries: those the cache can't evict
+};
 
 struct Entry final : CachedLeaf {
   Epoch valid_to;

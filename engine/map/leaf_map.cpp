@@ -3,6 +3,7 @@
 #include <exception>
 #include <utility>
 
+#include "base/mutation.h"
 #include "map/leaf_map_impl.h"
 
 namespace coppice {
@@ -69,7 +70,7 @@ Entry* LeafMap::Impl::make_version(Entry* source, Epoch epoch) {
 
 void LeafMap::Impl::mark_dirty(Entry* entry, std::uint64_t changed_mask) {
   if (!entry->overlay) {
-    entry->overlay = std::make_unique<Overlay>();
+    cache.add_overlay(entry);
     entry->dirty = true;
     dirty.add(entry);
   }
@@ -91,8 +92,10 @@ Task<Result<>> LeafMap::punch_version(LeafKey version, std::uint64_t mask) {
   auto* entry = static_cast<Entry*>(*loaded);
   // Redo may come to a version that a later step has deleted; then there is nothing to punch.
   if (entry->is_version() && entry->version == version.version) {
+    impl_->keep_for_round(entry);
     entry->leaf.punch(mask);
     impl_->mark_dirty(entry, 0);
+    if (impl_->collecting && !mutated(Mutation::kPunchedInRound)) entry->overlay->punched_in = impl_->round;
   }
   unpin(entry);
   co_return Result<>{};

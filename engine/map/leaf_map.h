@@ -115,8 +115,9 @@ class LeafMap {
   // counts it as clean. If the batch can't be written, the store stops. While a collected batch is not yet
   // written (until collected_written()) what it deletes or supersedes is answered from memory.
   // begin_collect() starts a round; collect_dirty() is false when nothing was left of what was dirty at its
-  // start. What got dirty since may wait for the next round, so a round ends however fast the writers are.
-  void begin_collect();
+  // start. What got dirty since may wait for the next round, and versions of `next_epoch` and later do: so a
+  // round ends however fast the writers are, and however many snapshots come meanwhile.
+  void begin_collect(Epoch next_epoch);
   bool collect_dirty(MetaBatch& into, std::size_t max_bytes);
   // What was deleted - versions, branches - before the round began. To be written in one batch with the new
   // start of redo, when all that collect_dirty() gave is written: redo from the old start still finds what

@@ -104,7 +104,13 @@ struct LeafMap::Impl {
     std::vector<Entry*> entries;
   };
   void collect_entry(Entry* entry, MetaBatch& into);
+  // The end: none is left of the round.
+  [[nodiscard]] DirtyIndex::Regions::const_iterator next_region() const;
+  void collect_leaf(const Entry* entry, MetaBatch& into) const;
   void collect_changes(Entry* entry, MetaBatch& into);
+  void move_changes(Entry* entry, MetaBatch& into);
+  // Before it is punched.
+  void keep_for_round(Entry* entry);
   // True: the number was too small for all that can go.
   bool settle(std::size_t max_entries);
   void settle_entry(Entry* entry);
@@ -113,7 +119,13 @@ struct LeafMap::Impl {
   // Deleted before the round began; collected at its end.
   std::vector<BranchId> round_drops;
   std::vector<LeafKey> round_erased;
-  DirtyIndex::Region cursor;      // where the round goes on
+  std::uint64_t round = 0;     // those that have begun
+  bool collecting = false;     // the last of them goes on
+  DirtyIndex::Region cursor;   // the region that it came to last; it goes downwards
+  Epoch round_end = kForever;  // what is of this epoch or later is not of the round
+  // What was punched since it began, before it came there: as it was before that.
+  MetaBatch kept;
+  std::vector<Entry*> kept_entries;
   std::vector<Entry*> collected;  // in batches not yet written
   std::deque<Written> written;
   std::uint64_t next_ticket = 0;

@@ -32,7 +32,8 @@ class ChangeFolder {
   Task<Result<bool>> step();
 
  private:
-  // `checkpoint`: the last one that had begun when it left. When a later one is whole the map has all masks.
+  // `checkpoint`: the last one that had begun when it left. When a later one is whole the map has
+  // all masks of its epoch.
   struct Left {
     View point;
     std::uint64_t checkpoint = 0;

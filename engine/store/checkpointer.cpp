@@ -1,6 +1,7 @@
 #include "store/checkpointer.h"
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include "base/mutation.h"
@@ -11,9 +12,6 @@ namespace coppice {
 
 namespace {
 
-constexpr std::size_t kBatchBytes = std::size_t{8} << 20;
-// Of a batch, without a turn of the guests in between.
-constexpr std::size_t kBytesAtOnce = std::size_t{32} << 10;
 constexpr std::size_t kPagesAtOnce = 512;
 constexpr std::size_t kEntriesAtOnce = 64;
 constexpr std::chrono::milliseconds kSpaceRetry{500};
@@ -40,7 +38,7 @@ Task<Result<>> Checkpointer::edit(const MakeBatch& make) {
   } else if (!batch->empty()) {
     if (!mutated(Mutation::kChangesFoldedEarly))
       done = co_await parts_.journal.commit(parts_.journal.staged());
-    if (done) done = co_await copy_.append(*batch, 0);
+    if (done) done = co_await copy_.append({&*batch, 1}, 0);
     if (done) done = co_await write_batch(*batch, false);
     if (!done) parts_.journal.stop(done.error());
   }
@@ -59,11 +57,13 @@ Task<Result<>> Checkpointer::checkpoint(Order order) {
   if (mutated(Mutation::kMarkClearedEarly)) (void)co_await parts_.granules.clear_taken();
   if (mutated(Mutation::kTrimEarly)) parts_.journal.trim(start);
   if (mutated(Mutation::kAppliedFirst)) (void)co_await write_start(start);
-  parts_.map.begin_collect();
+  // Versions of epochs to come are made by records behind `start`.
+  const Epoch next_epoch = parts_.tree.next_epoch();
+  parts_.map.begin_collect(mutated(Mutation::kNewestEpochLeft) ? Epoch{next_epoch.value - 1} : next_epoch);
   if (mutated(Mutation::kDeletedEarly)) {
     MetaBatch deleted;
     parts_.map.collect_deleted(deleted);
-    (void)co_await copy_.append(deleted, 0);
+    (void)co_await copy_.append({&deleted, 1}, 0);
     (void)co_await write_batch(deleted, true);
     parts_.map.collected_written();
   }
@@ -97,44 +97,59 @@ Task<Result<>> Checkpointer::write_start(JournalPoint start) {
     last.erase(Family::kMeta, std::string(kSuspectsKey));
   }
   auto written = co_await parts_.journal.commit(parts_.journal.staged());
-  if (written && !mutated(Mutation::kCopyBehindStart)) written = co_await copy_.append(last, start.sequence);
+  if (written && !mutated(Mutation::kCopyBehindStart))
+    written = co_await copy_.append({&last, 1}, start.sequence);
   if (!written) co_return written;
   written = co_await write_batch(last, !mutated(Mutation::kAppliedNotSynced));
+  if (!written) co_return written;
   co_await let_go_of_collected();
-  if (written && mutated(Mutation::kCopyBehindStart)) {
+  if (mutated(Mutation::kCopyBehindStart)) {
     written = co_await parts_.pool.write_superblocks(
         {false, parts_.pool.superblock().open_generation, start.sequence + 1});
     parts_.journal.trim(start);
-    if (written) written = co_await copy_.append(last, start.sequence);
+    if (written) written = co_await copy_.append({&last, 1}, start.sequence);
   }
   co_return written;
 }
 
 Task<Result<>> Checkpointer::write_map() {
-  bool more = true;
-  MetaBatch batch;
-  while (more) {
-    batch.clear();
-    while (more && batch.bytes() < kBatchBytes) {
-      more = parts_.map.collect_dirty(batch, batch.bytes() + kBytesAtOnce);
-      co_await NextTurn{parts_.scheduler};
+  std::vector<MetaBatch> room(options_.batches);
+  for (bool more = true; more;) {
+    std::size_t count = 0;
+    while (more && count < room.size()) {
+      more = co_await collect_batch(room[count]);
+      if (!room[count].empty()) ++count;
     }
-    // Behind the leaves, so that it knows all that they name.
-    parts_.tree.collect_dirty(batch);
-    if (batch.empty()) break;
+    if (count == 0) break;
+    const auto batches = std::span(room).first(count);
     Result<> written;
     if (!mutated(Mutation::kMapAheadOfJournal)) {
       written = co_await parts_.journal.commit(parts_.journal.staged());
       if (!written) co_return written;
     }
     // What failed here is not in the map: it stays in memory, for the reads of a store that has stopped.
-    written = co_await copy_.append(batch, 0);
+    written = co_await copy_.append(batches, 0);
     if (!written) co_return written;
-    written = co_await write_batch(batch, false);
+    for (const MetaBatch& batch : batches) {
+      written = co_await write_batch(batch, false);
+      if (!written) co_return written;
+    }
     co_await let_go_of_collected();
-    if (!written) co_return written;
   }
   co_return Result<>{};
+}
+
+// False: nothing is left.
+Task<bool> Checkpointer::collect_batch(MetaBatch& batch) {
+  batch.clear();
+  bool more = true;
+  while (more && batch.bytes() < options_.batch_bytes) {
+    more = parts_.map.collect_dirty(batch, batch.bytes() + options_.step_bytes);
+    co_await NextTurn{parts_.scheduler};
+  }
+  // Behind the leaves, so that it knows all that they name.
+  parts_.tree.collect_dirty(batch);
+  co_return more;
 }
 
 // The pages that are dirty when it begins: what gets dirty meanwhile is redone from the new start, and under

@@ -8,6 +8,8 @@
 // synced; only then is the ring trimmed and are idle granules' marks cleared.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 
 #include "disk/parts.h"
@@ -15,6 +17,13 @@
 #include "store/meta_copy.h"
 
 namespace coppice {
+
+// How the map is written. A guest's look-up that has to ask RocksDB waits behind one batch on its way there.
+struct CheckpointOptions {
+  std::size_t batch_bytes = std::size_t{96} << 10;
+  std::size_t step_bytes = std::size_t{32} << 10;  // of a batch, without a turn of the guests in between
+  std::size_t batches = 64;                        // under one sync of the copy: 6 MiB and more
+};
 
 class Checkpointer {
  public:
@@ -24,6 +33,7 @@ class Checkpointer {
   // A recovery's first one writes the pages before the map, so that one which dies in between can be done
   // again (docs/durability.md, rule 28).
   enum class Order : std::uint8_t { kMapFirst, kPagesFirst };
+  void set_options(const CheckpointOptions& options) { options_ = options; }
   // One at a time; a second caller waits and then makes its own.
   Task<Result<>> run(Order order = Order::kMapFirst);
   // Whether a full file system below the map is waited for, or is a failure. Patient while the store is open.
@@ -43,6 +53,7 @@ class Checkpointer {
  private:
   Task<Result<>> checkpoint(Order order);
   Task<Result<>> write_map();
+  Task<bool> collect_batch(MetaBatch& batch);
   Task<Result<>> write_start(JournalPoint start);
   Task<Result<>> write_pages();
   Task<void> let_go_of_collected();
@@ -51,6 +62,7 @@ class Checkpointer {
   Parts& parts_;
   MetaStore& meta_;
   MetaCopy& copy_;
+  CheckpointOptions options_;
   AsyncMutex running_;
   std::uint64_t begun_ = 0;
   std::uint64_t finished_ = 0;

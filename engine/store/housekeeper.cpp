@@ -46,6 +46,7 @@ void Housekeeper::start() {
   spawn(reclaim());
   space_.start();
   engine_.copy().set_options(options_.copy);
+  engine_.checkpointer().set_options(options_.checkpoint);
   running_.add();
   spawn(keep_copy());
   running_.add();

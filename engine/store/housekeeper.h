@@ -21,6 +21,7 @@ struct HousekeepingOptions {
   std::size_t reclaim_leaves = Reclaimer::kMostLeavesPerStep;  // of a step
   SpaceOptions space;
   CopyOptions copy;
+  CheckpointOptions checkpoint;
   // For StoreImpl; see OpenOptions.
   std::function<std::int64_t()> wall_clock = {};
   std::chrono::nanoseconds policy_interval{0};

@@ -131,11 +131,14 @@ void MetaCopy::set_mark() {
   set_place(place);
 }
 
-Task<Result<>> MetaCopy::append(const MetaBatch& batch, std::uint64_t applied) {
+Task<Result<>> MetaCopy::append(std::span<const MetaBatch> batches, std::uint64_t applied) {
   co_await lock_.lock();
   Result<> done;
   if (active()) {
-    done = co_await put(log_, batch.encoded(), applied);
+    for (const MetaBatch& batch : batches) {
+      const bool last = &batch == &batches.back();
+      if (done) done = co_await put(log_, batch.encoded(), last ? applied : 0);
+    }
     applied_ = std::max(applied_, applied);
     if (done && !mutated(Mutation::kCopyNotSynced)) done = co_await pool_.sync_all();
     if (done) set_mark();

@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -45,10 +46,10 @@ class MetaCopy {
   // Its blocks are busy from now on. Before anything is allocated, and again behind what may have freed them.
   void keep();
 
-  // Behind a commit of all that the batch speaks of, and before the MetaStore is given it: durable when it
-  // returns, and the next superblock says so. `applied`: the batch of the journal behind which redo starts
-  // then, or 0.
-  Task<Result<>> append(const MetaBatch& batch, std::uint64_t applied);
+  // Behind a commit of all that the batches speak of, and before the MetaStore is given the first of them:
+  // durable when it returns, under one sync, and the next superblock says so. `applied`: the batch of the
+  // journal behind which redo starts then, or 0.
+  Task<Result<>> append(std::span<const MetaBatch> batches, std::uint64_t applied);
 
   // A base is due: there is none, or the log has outgrown it.
   [[nodiscard]] bool wants_base() const;

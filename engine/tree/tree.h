@@ -135,6 +135,7 @@ class Tree final : public BranchParents {
   [[nodiscard]] Edits plan_base(BranchId root, const BaseValue& base) const;
   [[nodiscard]] Edits plan_no_base(BranchId root) const;
   [[nodiscard]] NodeId next_node() const { return counters_.next_node; }
+  [[nodiscard]] Epoch next_epoch() const { return counters_.next_epoch; }
   [[nodiscard]] BranchId next_branch() const { return counters_.next_branch; }
   // Closes the head's current epoch with a dead node (no name yet) and opens the next one.
   struct Fork {

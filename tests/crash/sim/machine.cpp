@@ -126,6 +126,8 @@ Shape random_shape(Rng& rng) {
   copy.least_log_blocks = rng.between(4, 60);
   copy.bytes_per_second = rng.between(1, 400) << 20;
   copy.retry = microseconds(rng.between(100, 20000));
+  shape.housekeeping.checkpoint = {
+      .batch_bytes = shape.cache_bytes / 16, .step_bytes = shape.cache_bytes / 32, .batches = 4};
   if (rng.once_in(5)) shape.flush_order = FlushOrder::kConservative;
   return shape;
 }

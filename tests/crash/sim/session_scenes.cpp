@@ -14,7 +14,7 @@ using std::chrono::microseconds;
 
 const Scene* find_scene(std::string_view name) {
   using S = Session;
-  static constexpr std::array<Scene, 34> kScenes = {{
+  static constexpr std::array<Scene, 35> kScenes = {{
       {.name = "sweep", .play = &S::play_sweep},
       {.name = "folded", .play = &S::play_folded},
       {.name = "ahead", .play = &S::play_ahead, .phases = 2, .settle = microseconds(5000)},
@@ -48,6 +48,7 @@ const Scene* find_scene(std::string_view name) {
       {.name = "uncopied", .play = &S::play_uncopied},
       {.name = "ring", .play = &S::play_ring, .journal_bytes = 64 << 10},
       {.name = "deleted", .play = &S::play_deleted},
+      {.name = "punched", .play = &S::play_punched},
       {.name = "trimmed", .play = &S::play_trimmed},
       {.name = "base", .play = &S::play_base},
       {.name = "fork", .play = &S::play_fork, .cache_bytes = 512},
@@ -98,6 +99,7 @@ Shape scene_shape(Rng& rng, const Scene& scene) {
   housekeeping.copy.segment_blocks = 2;
   housekeeping.copy.least_log_blocks = 200;
   housekeeping.copy.bytes_per_second = 400 << 20;
+  housekeeping.checkpoint = {.batch_bytes = 1, .step_bytes = 1, .batches = 2};
   if (rng.once_in(4)) shape.flush_order = FlushOrder::kConservative;
   return shape;
 }

@@ -177,4 +177,49 @@ Task<void> Session::play_fork() {
   co_await sleep_for(process_.scheduler, microseconds(1000));
 }
 
+// A disk went back to a snapshot, and both its lines have left a block of that behind when it is removed:
+// what nobody sees of it is punched, and when the other line goes as well it is deleted whole. The head's own
+// version was made from it by zeroes, which redo does not find any more where it was punched. All of that
+// before or in the middle of a checkpoint, which has much to write in between.
+Task<void> Session::play_punched() {
+  constexpr unsigned kEpochs = 6;
+  Rng& rng = shared_.rng;
+  co_await scene_disk("d", kLeafBlocks);
+  co_await scene_disk("y", kLeafBlocks);
+  DiskModel& disk = *shared_.oracle.disks["d"];
+  co_await scene_settled();
+  co_await scene_write("d", 0, 8);
+  co_await scene_snapshot("d", "s");
+  co_await scene_write("d", 0, 1);
+  co_await pause("d");
+  co_await check_snapshot(disk, "s");
+  co_await roll_back(disk, "s", "k");
+  co_await resume("d");
+  const bool early = rng.once_in(2);
+  if (early || rng.once_in(2)) co_await scene_settled();
+  for (unsigned i = 0; i < kEpochs; ++i) {
+    co_await scene_write("y", std::uint64_t{4} * i, 1);
+    co_await scene_snapshot("y", "y" + std::to_string(i));
+  }
+  process_.scheduler.set_job_time(microseconds(1000));
+  shared_.at_stake = !early;
+  if (!early) {
+    beside(run_checkpoint());
+    co_await sleep_for(process_.scheduler, microseconds(rng.below(3000)));
+  }
+  co_await zero_range(disk, *open_["d"]->device, 0, kSectorsPerBlock);
+  co_await scene_remove("d", "s");
+  co_await process_.store->wait_for_reclaim();
+  if (early) {
+    shared_.at_stake = true;
+    beside(run_checkpoint());
+    co_await sleep_for(process_.scheduler, microseconds(rng.below(1000)));
+  }
+  co_await scene_remove("d", "k");
+  co_await process_.store->wait_for_reclaim();
+  co_await scene_flush("d");
+  while (process_.engine->checkpointer().running()) co_await sleep_for(process_.scheduler, microseconds(20));
+  co_await sleep_for(process_.scheduler, microseconds(1000));
+}
+
 }  // namespace coppice::sim

@@ -58,7 +58,7 @@ void MapModel::drain() {
 
 void MapModel::reopen() {
   drain();
-  map_->begin_collect();
+  map_->begin_collect(oracle_.newest_epoch().next());
   spawn(checkpoint(1000));
   drain();
   if (map_->dirty_bytes() != 0) complain("dirty after a checkpoint without writers");
@@ -257,7 +257,7 @@ Task<void> MapModel::changes(BranchId branch, Epoch after, Epoch up_to, LeafInde
 Task<void> MapModel::checkpoint(std::size_t max_bytes) {
   ++running_;
   checkpointing_ = true;
-  map_->begin_collect();
+  map_->begin_collect(oracle_.newest_epoch().next());
   for (;;) {
     MetaBatch batch;
     if (!map_->collect_dirty(batch, max_bytes)) break;

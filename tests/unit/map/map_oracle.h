@@ -44,6 +44,7 @@ class MapOracle final : public BranchParents {
   BranchId add_branch(Parent parent);
   void bump(BranchId branch) { branches.at(branch).current = next_epoch(); }
   Epoch next_epoch() { return Epoch{++epoch_}; }
+  [[nodiscard]] Epoch newest_epoch() const { return Epoch{epoch_}; }
   // The version to write to; made as a copy of what the epoch sees.
   Blocks& version_for(BranchId branch, LeafIndex leaf, Epoch epoch);
   [[nodiscard]] std::optional<Resolved> resolve(View view, LeafIndex leaf) const;

@@ -82,7 +82,7 @@ struct CopyFixture : test::PoolFixture {
   }
   void write(std::size_t bytes) {
     const MetaBatch batch = some(bytes);
-    must(copy->append(batch, ++applied));
+    must(copy->append({&batch, 1}, ++applied));
     REQUIRE(meta->write(batch, true));
   }
   void make_base() {
@@ -170,7 +170,7 @@ TEST_CASE_METHOD(CopyFixture, "a batch that was cut short is no batch, and is wr
     return request.kind == IoRequest::Kind::kWrite && request.length_bytes <= 4096 && ++writes == 2 ? EIO : 0;
   };
   const MetaBatch batch = some(200'000);
-  CHECK_FALSE(run(copy->append(batch, 0)));
+  CHECK_FALSE(run(copy->append({&batch, 1}, 0)));
   tap.fail = {};
   start(applied);
   CHECK(notices.empty());
