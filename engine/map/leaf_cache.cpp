@@ -23,7 +23,7 @@ constexpr std::size_t kChainSlack = 4;  // times what it holds, else it gives ro
 // The table has a slot for each 64 to 128 bytes and an entry takes 104 or more, so this finds room for
 // several where there are any that may leave; where there are none it is spent for nothing with every
 // request.
-constexpr unsigned kEvictSteps = 64;
+constexpr unsigned kEvictSteps = 128;
 
 std::size_t entry_bytes(const Entry& entry) {
   std::size_t bytes = sizeof(Entry);
