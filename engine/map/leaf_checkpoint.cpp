@@ -67,9 +67,10 @@ DirtyIndex::Regions::const_iterator LeafMap::Impl::next_region() const {
   return at == regions.begin() ? regions.end() : std::prev(at);
 }
 
-// The punch is behind the new start of redo; what the version was made of may be before it.
+// The punch or deletion is behind the new start of redo; what the version was made of may be before it, and
+// what others are made of it by records in between is not of this round.
 void LeafMap::Impl::keep_for_round(Entry* entry) {
-  if (!collecting || !entry->overlay || !entry->overlay->pending) return;
+  if (!collecting || !entry->overlay || !entry->overlay->pending || entry->erased) return;
   Overlay& overlay = *entry->overlay;
   const bool to_come = overlay.region->key < cursor && entry->version < round_end;
   if (!to_come || overlay.punched_in == round || mutated(Mutation::kPunchedInRound)) return;
@@ -77,6 +78,18 @@ void LeafMap::Impl::keep_for_round(Entry* entry) {
   move_changes(entry, kept);
   ++overlay.batches;
   kept_entries.push_back(entry);
+}
+
+void LeafMap::Impl::keep_for_round(BranchId branch) {
+  const auto& regions = dirty.regions();
+  for (auto at = regions.lower_bound({branch, 0, Epoch{}}); at != regions.end(); ++at) {
+    if (at->first.branch != branch) break;
+    for (Entry* entry : at->second.entries) keep_for_round(entry);
+  }
+}
+
+void LeafMap::Impl::leave_to_next_round(Entry* entry) const {
+  if (collecting && !mutated(Mutation::kPunchedInRound)) entry->overlay->punched_in = round;
 }
 
 bool LeafMap::collect_deleted(MetaBatch& into, std::size_t max_entries) {

@@ -26,7 +26,7 @@ struct Overlay {
   std::uint32_t position = 0;        // and the place in it
   std::uint32_t counted_bytes = 0;   // in LeafMap::dirty_bytes()
   std::uint32_t batches = 0;         // collected into, and not yet settled
-  std::uint64_t punched_in = 0;      // the round of collecting that it was punched in
+  std::uint64_t punched_in = 0;      // the round of collecting that it was punched or deleted in
   bool pending = false;              // to be collected
 };
 

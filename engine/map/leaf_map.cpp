@@ -95,7 +95,7 @@ Task<Result<>> LeafMap::punch_version(LeafKey version, std::uint64_t mask) {
     impl_->keep_for_round(entry);
     entry->leaf.punch(mask);
     impl_->mark_dirty(entry, 0);
-    if (impl_->collecting && !mutated(Mutation::kPunchedInRound)) entry->overlay->punched_in = impl_->round;
+    impl_->leave_to_next_round(entry);
   }
   unpin(entry);
   co_return Result<>{};
@@ -114,9 +114,11 @@ void LeafMap::Impl::erase_version(const LeafKey& key) {
     mark_dirty(entry, 0);
     entry->pins = 0;
   }
+  if (!entry->erased) keep_for_round(entry);
   entry->erased = true;
   if (entry->pins == 0) entry->leaf = {};
   mark_dirty(entry, 0);
+  leave_to_next_round(entry);
   erased.insert(key);
   ++erasures;
 }
@@ -126,6 +128,7 @@ void LeafMap::erase_version(LeafKey version) {
 }
 
 void LeafMap::drop_branch(BranchId branch) {
+  impl_->keep_for_round(branch);
   for (Entry* entry : impl_->dirty.take_branch(branch)) {
     if (entry->overlay->pending) impl_->dirty_bytes -= entry->overlay->counted_bytes;
     if (entry->erased) impl_->erased.erase(entry->key());

@@ -109,8 +109,11 @@ struct LeafMap::Impl {
   void collect_leaf(const Entry* entry, MetaBatch& into) const;
   void collect_changes(Entry* entry, MetaBatch& into);
   void move_changes(Entry* entry, MetaBatch& into);
-  // Before it is punched.
+  // Before it is punched or deleted, or goes with its branch.
   void keep_for_round(Entry* entry);
+  void keep_for_round(BranchId branch);
+  // Behind that.
+  void leave_to_next_round(Entry* entry) const;
   // True: the number was too small for all that can go.
   bool settle(std::size_t max_entries);
   void settle_entry(Entry* entry);
@@ -123,7 +126,7 @@ struct LeafMap::Impl {
   bool collecting = false;     // the last of them goes on
   DirtyIndex::Region cursor;   // the region that it came to last; it goes downwards
   Epoch round_end = kForever;  // what is of this epoch or later is not of the round
-  // What was punched since it began, before it came there: as it was before that.
+  // What was punched or deleted since it began, before it came there: as it was before that.
   MetaBatch kept;
   std::vector<Entry*> kept_entries;
   std::vector<Entry*> collected;  // in batches not yet written

@@ -195,6 +195,7 @@ class Session {
   Task<void> play_base();
   Task<void> play_deleted();
   Task<void> play_punched();
+  Task<void> play_unwanted();
   Task<void> play_fork();
   Task<void> begin_checkpoint();
   Task<void> run_checkpoint();

@@ -14,7 +14,7 @@ using std::chrono::microseconds;
 
 const Scene* find_scene(std::string_view name) {
   using S = Session;
-  static constexpr std::array<Scene, 35> kScenes = {{
+  static constexpr std::array<Scene, 36> kScenes = {{
       {.name = "sweep", .play = &S::play_sweep},
       {.name = "folded", .play = &S::play_folded},
       {.name = "ahead", .play = &S::play_ahead, .phases = 2, .settle = microseconds(5000)},
@@ -49,6 +49,7 @@ const Scene* find_scene(std::string_view name) {
       {.name = "ring", .play = &S::play_ring, .journal_bytes = 64 << 10},
       {.name = "deleted", .play = &S::play_deleted},
       {.name = "punched", .play = &S::play_punched},
+      {.name = "unwanted", .play = &S::play_unwanted},
       {.name = "trimmed", .play = &S::play_trimmed},
       {.name = "base", .play = &S::play_base},
       {.name = "fork", .play = &S::play_fork, .cache_bytes = 512},

@@ -222,4 +222,29 @@ Task<void> Session::play_punched() {
   co_await sleep_for(process_.scheduler, microseconds(1000));
 }
 
+// A checkpoint has a version still to write when a snapshot is taken, the head makes its own from it and the
+// snapshot goes: redo from the new start needs what the head's was made from.
+Task<void> Session::play_unwanted() {
+  constexpr unsigned kEpochs = 6;
+  co_await scene_disk("d", kLeafBlocks);
+  co_await scene_disk("y", kLeafBlocks);
+  co_await scene_settled();
+  co_await scene_write("d", 0, 8);
+  for (unsigned i = 0; i < kEpochs; ++i) {
+    co_await scene_write("y", std::uint64_t{4} * i, 1);
+    co_await scene_snapshot("y", "y" + std::to_string(i));
+  }
+  process_.scheduler.set_job_time(microseconds(1000));
+  beside(run_checkpoint());
+  co_await sleep_for(process_.scheduler, microseconds(shared_.rng.below(4000)));
+  co_await scene_snapshot("d", "s");
+  co_await scene_write("d", 0, 1);
+  co_await scene_remove("d", "s");
+  co_await process_.store->wait_for_reclaim();
+  co_await scene_flush("d");
+  shared_.at_stake = true;
+  while (process_.engine->checkpointer().running()) co_await sleep_for(process_.scheduler, microseconds(20));
+  co_await sleep_for(process_.scheduler, microseconds(1000));
+}
+
 }  // namespace coppice::sim
