@@ -7,6 +7,7 @@
 
 #include "coppice/scheduler.h"
 #include "disk/base.h"
+#include "disk/dirty_limit.h"
 #include "journal/journal.h"
 #include "map/leaf_map.h"
 #include "pool/allocator.h"
@@ -43,6 +44,7 @@ struct Parts {
   LeafGate& gate;          // before publishing
   Bases& bases;            // below the trees' roots
   Charges& charges;        // what disks with a quota have taken
+  DirtyLimit& dirty;       // before a write
   // The epochs in which a head could write in place when the power went: only blocks born in them may be
   // taken as they stand, and only in suspect granules.
   const std::set<Epoch>& suspect_epochs;

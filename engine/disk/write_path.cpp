@@ -125,6 +125,7 @@ Task<Result<>> Writing::prepare(LeafPins& leaves, bool has_epoch) {
   }
   std::vector<PhysicalRun> runs;
   if (redirected != 0) {
+    if (parts_.dirty.map_is_slow()) co_await parts_.dirty.wait_for_map();
     Result<> admitted;
     if (parts_.charges.any()) admitted = co_await admit(redirected, leaves);
     if (!admitted) {
@@ -421,6 +422,7 @@ std::uint64_t record_room(std::uint64_t count) {
 Task<Result<std::uint64_t>> write_locked(Parts& parts, Head& head, RangeLock::Entry& entry, BlockIndex first,
                                          std::span<const std::byte> data) {
   const std::uint64_t count = data.size() / kBlockBytes;
+  if (parts.dirty.checksums_are_slow()) co_await parts.dirty.wait_for_checksums();
   LeafPins leaves(parts);
   const bool has_epoch = entry.epoch.value != 0;
   auto status = co_await start(parts, head, entry, first, count, leaves);
@@ -449,6 +451,7 @@ Task<Result<std::uint64_t>> write_locked(Parts& parts, Head& head, RangeLock::En
 
 Task<Result<std::uint64_t>> zero_locked(Parts& parts, Head& head, RangeLock::Entry& entry, BlockIndex first,
                                         std::uint64_t count, Holes holes) {
+  if (parts.dirty.map_is_slow()) co_await parts.dirty.wait_for_map();
   const std::uint64_t room = record_room(count);
   auto reserved = co_await parts.journal.reserve(room);
   if (!reserved) co_return std::unexpected(reserved.error());

@@ -35,9 +35,9 @@ constexpr unsigned kStartPartMerged = 4;
 // Where one request at a time is made, most of its time is processors that wake up, and what is done about it
 // must not take a processor from the kernel's threads, which complete writes and syncs (docs/performance.md,
 // "One request at a time"):
-// - A sync that is all that is asked of the devices is made by this thread, which has nothing else to do. Not
-//   where syncs take long: what comes meanwhile waits for it. After a long one the next are the kernel's, and
-//   fewer again as those made here are quick.
+// - A sync that is all that is asked of the devices is made by this thread, which has nothing else to do, or
+//   nothing that a guest waits for. Not where syncs take long: what comes meanwhile waits for it. After a long
+//   one the next are the kernel's, and fewer again as those made here are quick.
 // - While nothing is asked of the devices, and clients have answered soon, the ring is watched for a moment
 //   before this thread sleeps.
 constexpr std::chrono::microseconds kQuickSync{300};
@@ -134,9 +134,8 @@ class UringBackend final : public Backend {
   void turn(std::optional<std::chrono::nanoseconds> limit) override {
     constexpr std::chrono::nanoseconds kNone{0};
     if (!done_.empty()) limit = kNone;
-    if (lone_sync_ != nullptr) {
-      const bool idle = !limit || *limit > kNone;
-      if (idle && sync_here()) {
+    if (lone_sync_ != nullptr && !others_first(limit == kNone)) {
+      if (sync_here()) {
         limit = kNone;
       } else {
         enqueue(*std::exchange(lone_sync_, nullptr));
@@ -194,9 +193,15 @@ class UringBackend final : public Backend {
     return io_uring_cq_ready(&ring_) != 0 || (IO_URING_READ_ONCE(*ring_.sq.kflags) & kCame) != 0;
   }
 
+  // What is posted may ask the devices for more, or be a sweep that always has a next step: it has one turn.
+  bool others_first(bool busy) {
+    others_had_turn_ = busy && !others_had_turn_;
+    return others_had_turn_;
+  }
+
   // Whether the lone sync was made, and is among what is done. Not where a client waits for this thread.
   bool sync_here() {
-    if (asked_of_devices_ != 1 || something_came()) return false;
+    if (asked_of_devices_ != 1 || !done_.empty() || something_came()) return false;
     if (left_to_kernel_ != 0) {
       --left_to_kernel_;
       return false;
@@ -330,6 +335,7 @@ class UringBackend final : public Backend {
   unsigned urgent_in_flight_ = 0;
   unsigned asked_of_devices_ = 0;         // of what is in flight
   SystemCall* lone_sync_ = nullptr;       // not started yet
+  bool others_had_turn_ = false;          // since it is waiting
   unsigned slow_syncs_ = 0;               // to leave to the kernel after the next long one: grows with each
   unsigned left_to_kernel_ = 0;           // … still
   bool soon_ = false;                     // the last time that only clients were waited for they were quick

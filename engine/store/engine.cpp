@@ -46,6 +46,13 @@ Engine::Engine(Scheduler& scheduler, std::unique_ptr<Pool> pool, EngineSources s
 
 Engine::~Engine() = default;
 
+// Of the map half of what it may take. Checksum pages get dirty by every write, and each costs a page more to
+// be written: as many as the whole map's share, over their own.
+DirtyOptions Engine::dirty_options() const {
+  const std::size_t map_bytes = cache_bytes_ - cache_bytes_ / kChecksumShare;
+  return {.map_bytes = map_bytes / 2, .checksum_pages = map_bytes / kBlockBytes};
+}
+
 JournalPlace Engine::place() {
   const Superblock& superblock = pool_->superblock();
   return {&pool_->file(0), superblock.journal_offset_bytes, superblock.journal_bytes};
@@ -112,6 +119,7 @@ Task<bool> no_room() {
 
 void Engine::use_journal(JournalSetup setup) {
   journal_ = std::make_unique<Journal>(scheduler_, staging_, std::move(setup));
+  dirty_ = std::make_unique<DirtyLimit>(scheduler_, *journal_, map_, checksums_);
   parts_.reset(new Parts{scheduler_,
                          *pool_,
                          allocator_,
@@ -127,6 +135,7 @@ void Engine::use_journal(JournalSetup setup) {
                          gate_,
                          bases_,
                          charges_,
+                         *dirty_,
                          suspect_epochs_,
                          [this] { return checkpointer_->run(); },
                          [this] { return reclaiming; },

@@ -67,7 +67,8 @@ class Engine {
   Task<void> renew_copy(const bool& stop, MetaCopy::Pace pace, std::uint64_t most_bytes);
   [[nodiscard]] bool read_only() const { return sources_.read_only; }
   [[nodiscard]] const Counters& counters() const { return counters_; }
-  [[nodiscard]] std::size_t cache_bytes() const { return cache_bytes_; }
+  // What the cache allows for.
+  [[nodiscard]] DirtyOptions dirty_options() const;
   // Null where the map needs none.
   [[nodiscard]] SpaceReserve* reserve() { return sources_.reserve.get(); }
   void tell(const std::string& text) const {
@@ -133,6 +134,7 @@ class Engine {
   MetaCopy copy_;
   bool recovered_ = false;
   std::unique_ptr<Journal> journal_;
+  std::unique_ptr<DirtyLimit> dirty_;
   std::unique_ptr<Parts> parts_;
   std::unique_ptr<Checkpointer> checkpointer_;
   std::unique_ptr<Reclaimer> reclaimer_;

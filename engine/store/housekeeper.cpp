@@ -47,6 +47,7 @@ void Housekeeper::start() {
   space_.start();
   engine_.copy().set_options(options_.copy);
   engine_.checkpointer().set_options(options_.checkpoint);
+  engine_.parts().dirty.set(options_.dirty ? *options_.dirty : engine_.dirty_options());
   running_.add();
   spawn(keep_copy());
   running_.add();
@@ -111,7 +112,7 @@ bool Housekeeper::wants_checkpoint() {
   Parts& parts = engine_.parts();
   if (engine_.checkpointer().running()) return false;
   if (parts.journal.wants_checkpoint()) return true;
-  if (parts.map.dirty_bytes() > engine_.cache_bytes() / 4) return true;
+  if (parts.dirty.wants_checkpoint()) return true;
   const bool due = scheduler_.now() - last_checkpoint_ >= options_.checkpoint_interval;
   return due && parts.journal.used_bytes() != 0;
 }
@@ -197,6 +198,7 @@ Task<void> Housekeeper::yield_to_guests() {
   engine_.reclaimer().set_guests_at_work(busy);
   const int rest = reclaimed_.empty() ? kRestPerStep : kRestWaitedFor;
   co_await sleep_for(scheduler_, busy ? std::clamp(rest * took, kLeastRest, kMostRest) : kLeastRest);
+  while (parts.dirty.map_is_full() && !stopping_ && !parts.journal.failed()) co_await ticks_.wait();
   // They see to it that what was freed can be had.
   if (!parts.space_freed.empty()) parts.space_freed.wake_all();
   step_began_ = scheduler_.now();

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <functional>
+#include <optional>
 
 #include "coppice/scheduler.h"
 #include "store/engine.h"
@@ -22,6 +23,7 @@ struct HousekeepingOptions {
   SpaceOptions space;
   CopyOptions copy;
   CheckpointOptions checkpoint;
+  std::optional<DirtyOptions> dirty = {};  // else what the cache allows
   // For StoreImpl; see OpenOptions.
   std::function<std::int64_t()> wall_clock = {};
   std::chrono::nanoseconds policy_interval{0};

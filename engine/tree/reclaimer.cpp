@@ -20,6 +20,8 @@ constexpr std::size_t kStepsAhead = 4;
 // Of a step beside guests, so that none holds them up for long. One that commits waits for the device, and
 // takes along what it can.
 constexpr std::size_t kLeavesBesideGuests = 2;
+// A verb may come meanwhile.
+constexpr std::size_t kLeavesAlone = 8;
 constexpr std::size_t kSweepAgain = 0;  // no fork has so few children
 constexpr std::uint64_t kWholeLeaf = ~std::uint64_t{0};
 
@@ -165,8 +167,8 @@ Task<void> Reclaimer::prefetch(NodeId id, Changes changes) {
 }
 
 std::size_t Reclaimer::leaves_of_step(const TreeNode& node) const {
-  return guests_at_work_ && child_is_settled(node) ? std::min(leaves_per_step_, kLeavesBesideGuests)
-                                                   : leaves_per_step_;
+  if (!child_is_settled(node)) return leaves_per_step_;
+  return std::min(leaves_per_step_, guests_at_work_ ? kLeavesBesideGuests : kLeavesAlone);
 }
 
 // `end`: where the cursor goes behind the last of them, for a node that leaves the tree.

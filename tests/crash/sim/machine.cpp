@@ -128,6 +128,13 @@ Shape random_shape(Rng& rng) {
   copy.retry = microseconds(rng.between(100, 20000));
   shape.housekeeping.checkpoint = {
       .batch_bytes = shape.cache_bytes / 16, .step_bytes = shape.cache_bytes / 32, .batches = 4};
+  if (rng.once_in(2)) {
+    shape.housekeeping.dirty = {.map_bytes = shape.cache_bytes / rng.between(2, 8),
+                                .checksum_pages = rng.between(1, 8),
+                                .longest_wait = microseconds(rng.between(10, 2000))};
+  } else {
+    shape.housekeeping.dirty = DirtyOptions{};
+  }
   if (rng.once_in(5)) shape.flush_order = FlushOrder::kConservative;
   return shape;
 }
