@@ -3,12 +3,12 @@
 // What is dirty can't leave memory before a checkpoint has written it, and the journal's ring is no bound for
 // it: a first write's record of 100 bytes makes a version of up to 1.4 KiB, a record of 40 a page of 4. From
 // half of the limit on a checkpoint is due; from three quarters on writers wait, the longer the more there
-// is, so that they come down to the checkpoint's pace and don't stand still for all of it; at the limit they
-// wait until there is less. Redo needs no more than what was dirty at once and what a checkpoint writes.
+// is, so that they come down to the checkpoint's pace; at the limit they wait until there is less: of the map
+// from its first batches on, of checksum pages when the map is written, too. What is collected counts no
+// more, and is in memory until it is written. Redo needs as much as was dirty, and what a checkpoint writes.
 // Without set() there is no limit: for who makes no checkpoints. Threads: the store's scheduler.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -34,10 +34,10 @@ class DirtyLimit {
       : scheduler_(scheduler), journal_(journal), map_(map), checksums_(checksums) {}
 
   void set(const DirtyOptions& options) { options_ = options; }
-  [[nodiscard]] bool wants_checkpoint() const { return std::max(map_part(), checksum_part()) > kDue; }
+  [[nodiscard]] bool wants_checkpoint() const { return map_part() > kDue || checksum_part() > kDue; }
 
   // Whether what makes versions, or changes checksums, has to wait; and the wait. Before anything is held
-  // that a checkpoint waits for. Ends where the journal has stopped.
+  // that a checkpoint or a snapshot waits for. Ends where the journal has stopped.
   [[nodiscard]] bool map_is_slow() const { return map_part() > kSlow; }
   [[nodiscard]] bool map_is_full() const { return map_part() >= 1; }
   [[nodiscard]] bool checksums_are_slow() const { return checksum_part() > kSlow; }

@@ -125,7 +125,6 @@ Task<Result<>> Writing::prepare(LeafPins& leaves, bool has_epoch) {
   }
   std::vector<PhysicalRun> runs;
   if (redirected != 0) {
-    if (parts_.dirty.map_is_slow()) co_await parts_.dirty.wait_for_map();
     Result<> admitted;
     if (parts_.charges.any()) admitted = co_await admit(redirected, leaves);
     if (!admitted) {
@@ -413,6 +412,17 @@ void Writing::undo() {
   }
 }
 
+// Whether a write, as it stands after start(), would go to fresh blocks in part, and so make versions.
+bool redirects(Parts& parts, const Head& head, const RangeLock::Entry& entry, BlockIndex first,
+               std::uint64_t count, LeafPins& leaves) {
+  WritePlan plan(std::pmr::get_default_resource());
+  plan.first = first;
+  plan.count = count;
+  plan.epoch = entry.epoch;
+  plan.strict = head.strict;
+  return plan.classify(parts, leaves) != 0;
+}
+
 }  // namespace
 
 std::uint64_t record_room(std::uint64_t count) {
@@ -422,10 +432,18 @@ std::uint64_t record_room(std::uint64_t count) {
 Task<Result<std::uint64_t>> write_locked(Parts& parts, Head& head, RangeLock::Entry& entry, BlockIndex first,
                                          std::span<const std::byte> data) {
   const std::uint64_t count = data.size() / kBlockBytes;
-  if (parts.dirty.checksums_are_slow()) co_await parts.dirty.wait_for_checksums();
   LeafPins leaves(parts);
   const bool has_epoch = entry.epoch.value != 0;
+  // Who has an epoch does not wait for a checkpoint: a snapshot would wait for it, too.
+  if (!has_epoch && parts.dirty.checksums_are_slow()) co_await parts.dirty.wait_for_checksums();
   auto status = co_await start(parts, head, entry, first, count, leaves);
+  if (status && !has_epoch && parts.dirty.map_is_slow() &&
+      redirects(parts, head, entry, first, count, leaves)) {
+    head.lock.give_back_epoch(entry);
+    leaves.drop();
+    co_await parts.dirty.wait_for_map();
+    status = co_await start(parts, head, entry, first, count, leaves);
+  }
   if (!status) co_return std::unexpected(status.error());
   Writing writing(parts, head, entry, first, data);
   status = co_await writing.prepare(leaves, has_epoch);
@@ -451,7 +469,7 @@ Task<Result<std::uint64_t>> write_locked(Parts& parts, Head& head, RangeLock::En
 
 Task<Result<std::uint64_t>> zero_locked(Parts& parts, Head& head, RangeLock::Entry& entry, BlockIndex first,
                                         std::uint64_t count, Holes holes) {
-  if (parts.dirty.map_is_slow()) co_await parts.dirty.wait_for_map();
+  if (entry.epoch.value == 0 && parts.dirty.map_is_slow()) co_await parts.dirty.wait_for_map();
   const std::uint64_t room = record_room(count);
   auto reserved = co_await parts.journal.reserve(room);
   if (!reserved) co_return std::unexpected(reserved.error());

@@ -35,9 +35,9 @@ constexpr unsigned kStartPartMerged = 4;
 // Where one request at a time is made, most of its time is processors that wake up, and what is done about it
 // must not take a processor from the kernel's threads, which complete writes and syncs (docs/performance.md,
 // "One request at a time"):
-// - A sync that is all that is asked of the devices is made by this thread, which has nothing else to do, or
-//   nothing that a guest waits for. Not where syncs take long: what comes meanwhile waits for it. After a long
-//   one the next are the kernel's, and fewer again as those made here are quick.
+// - A sync that is all that is asked of the devices is made by this thread, when what is posted has had a
+//   turn. Not where syncs take long: what comes meanwhile waits for it. After a long one the next are the
+//   kernel's, and fewer again as those made here are quick.
 // - While nothing is asked of the devices, and clients have answered soon, the ring is watched for a moment
 //   before this thread sleeps.
 constexpr std::chrono::microseconds kQuickSync{300};
@@ -195,7 +195,7 @@ class UringBackend final : public Backend {
 
   // What is posted may ask the devices for more, or be a sweep that always has a next step: it has one turn.
   bool others_first(bool busy) {
-    others_had_turn_ = busy && !others_had_turn_;
+    others_had_turn_ = busy && !others_had_turn_ && left_to_kernel_ == 0;
     return others_had_turn_;
   }
 

@@ -26,6 +26,7 @@ void LeafMap::unpin(CachedLeaf* leaf) {
   --entry->pins;
   if (entry->orphaned) return impl_->cache.release(entry);
   impl_->cache.recount(entry);
+  impl_->recount_dirty(entry);
   if (impl_->cache.over_limit()) impl_->cache.evict_to_limit();
 }
 
@@ -76,10 +77,17 @@ void LeafMap::Impl::mark_dirty(Entry* entry, std::uint64_t changed_mask) {
   }
   entry->overlay->pending_mask |= changed_mask;
   cache.recount(entry);
-  if (entry->overlay->pending) return;
+  if (entry->overlay->pending) return recount_dirty(entry);
   entry->overlay->pending = true;
   entry->overlay->counted_bytes = entry->bytes;
   dirty_bytes += entry->bytes;
+}
+
+// An entry of many runs may have begun as one without any.
+void LeafMap::Impl::recount_dirty(Entry* entry) {
+  if (!entry->overlay || !entry->overlay->pending) return;
+  dirty_bytes += std::size_t{entry->bytes} - entry->overlay->counted_bytes;
+  entry->overlay->counted_bytes = entry->bytes;
 }
 
 Task<Result<>> LeafMap::punch_version(LeafKey version, std::uint64_t mask) {

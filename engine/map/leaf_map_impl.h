@@ -37,6 +37,7 @@ struct LeafMap::Impl {
 
   // --- lookup
   void mark_dirty(Entry* entry, std::uint64_t changed_mask);
+  void recount_dirty(Entry* entry);
   Entry* make_version(Entry* source, Epoch epoch);
   void erase_version(const LeafKey& key);
 

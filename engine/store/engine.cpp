@@ -13,6 +13,9 @@ namespace {
 
 // The cache's share for checksum pages; the rest is the map's.
 constexpr std::size_t kChecksumShare = 4;
+// However small the cache: a checkpoint for every few writes would be no use.
+constexpr std::size_t kLeastDirtyMapBytes = std::size_t{4} << 20;
+constexpr std::size_t kLeastDirtyPages = 4096;
 // Positions start above zero, so that "nothing" and "the first record" differ.
 constexpr std::uint64_t kFirstPosition = 4096;
 
@@ -46,11 +49,12 @@ Engine::Engine(Scheduler& scheduler, std::unique_ptr<Pool> pool, EngineSources s
 
 Engine::~Engine() = default;
 
-// Of the map half of what it may take. Checksum pages get dirty by every write, and each costs a page more to
-// be written: as many as the whole map's share, over their own.
+// Of the map less than its share of the cache. Checksum pages get dirty by every write, and each costs a page
+// more to be written: as many as take three times their share.
 DirtyOptions Engine::dirty_options() const {
-  const std::size_t map_bytes = cache_bytes_ - cache_bytes_ / kChecksumShare;
-  return {.map_bytes = map_bytes / 2, .checksum_pages = map_bytes / kBlockBytes};
+  const std::size_t pages = (cache_bytes_ - cache_bytes_ / kChecksumShare) / kBlockBytes;
+  return {.map_bytes = std::max(cache_bytes_ / 2, kLeastDirtyMapBytes),
+          .checksum_pages = std::max(pages, kLeastDirtyPages)};
 }
 
 JournalPlace Engine::place() {

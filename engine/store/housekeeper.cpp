@@ -188,6 +188,14 @@ Task<void> Housekeeper::fold_changes() {
   running_.done();
 }
 
+// A sweep fills the map with deletions. Guests are slowed by what is dirty sooner than it stops for those who
+// wait for what it frees.
+bool Housekeeper::sweep_waits() const {
+  const Parts& parts = engine_.parts();
+  if (stopping_ || parts.journal.failed()) return false;
+  return parts.space_freed.empty() ? parts.dirty.map_is_slow() : parts.dirty.map_is_full();
+}
+
 // A sweep holds guests up as little as it can, unless one of them waits for what it frees. A map in memory
 // does not suspend, so others have their turn in any case.
 Task<void> Housekeeper::yield_to_guests() {
@@ -198,9 +206,9 @@ Task<void> Housekeeper::yield_to_guests() {
   engine_.reclaimer().set_guests_at_work(busy);
   const int rest = reclaimed_.empty() ? kRestPerStep : kRestWaitedFor;
   co_await sleep_for(scheduler_, busy ? std::clamp(rest * took, kLeastRest, kMostRest) : kLeastRest);
-  while (parts.dirty.map_is_full() && !stopping_ && !parts.journal.failed()) co_await ticks_.wait();
   // They see to it that what was freed can be had.
   if (!parts.space_freed.empty()) parts.space_freed.wake_all();
+  while (sweep_waits()) co_await ticks_.wait();
   step_began_ = scheduler_.now();
 }
 

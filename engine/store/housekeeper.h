@@ -53,6 +53,7 @@ class Housekeeper {
   [[nodiscard]] bool wants_commit() const;
   [[nodiscard]] bool wants_proof() const;
   [[nodiscard]] bool wants_checkpoint();
+  [[nodiscard]] bool sweep_waits() const;
 
   Scheduler& scheduler_;
   Engine& engine_;

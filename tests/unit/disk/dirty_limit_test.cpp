@@ -69,7 +69,8 @@ TEST_CASE("writes in place wait for a checkpoint when too many checksum pages ar
     constexpr std::uint64_t kBytes = 1500 * kBlockBytes;  // of two pages of 1,020
     house.create("disk", false, kBytes);
     auto device = house.open_disk("disk");
-    for (std::uint64_t at = 0; at < kBytes; at += 20 * kBlockBytes) fill(house, *device, at, 20 * kBlockBytes, 1);
+    for (std::uint64_t at = 0; at < kBytes; at += 20 * kBlockBytes)
+      fill(house, *device, at, 20 * kBlockBytes, 1);
     settle(house, *device);
     std::size_t most = 0;
     house.look = [&] { most = std::max(most, house.parts().checksums.dirty_pages()); };
@@ -81,6 +82,29 @@ TEST_CASE("writes in place wait for a checkpoint when too many checksum pages ar
     house.look = [] {};
     device.reset();
   }
+}
+
+TEST_CASE("a snapshot does not wait for a write that waits for a checkpoint") {
+  House house(limited_shape({.map_bytes = 1, .longest_wait = std::chrono::seconds(10)}));
+  constexpr std::uint64_t kBytes = 20 * kBlockBytes;  // more than what gives its epoch back in any case
+  house.create("disk", false, 2 * kBytes);
+  auto device = house.open_disk("disk");
+  fill(house, *device, 0, kBlockBytes, 1);
+  REQUIRE(house.parts().dirty.map_is_full());
+  AlignedBuffer data(kBytes);
+  bool written = false;
+  spawn([](BlockDevice& to, std::span<const std::byte> bytes, bool& done) -> Task<void> {
+    auto result = co_await to.write(kBytes, bytes, WriteFlags{});
+    CHECK(result.has_value());
+    done = true;
+  }(*device, data.first(kBytes), written));
+  const auto before = house.now();
+  house.must(house.store().snapshot({{"disk", "one"}}, {}));
+  CHECK(house.now() - before < std::chrono::seconds(1));
+  CHECK_FALSE(written);
+  house.run_until(written);
+  CHECK(house.now() - before >= std::chrono::seconds(10));
+  device.reset();
 }
 
 TEST_CASE("who waits for a checkpoint is told when there will be none") {

@@ -49,12 +49,13 @@ class House {
       auto value = co_await inner;
       into.emplace(std::move(value));
     }(std::move(task), result));
-    while (!result) {
-      REQUIRE(process_->scheduler.step());
-      look();
-    }
+    while (!result) step();
     return std::move(*result);
   }
+  void run_until(const bool& done) {
+    while (!done) step();
+  }
+  std::chrono::nanoseconds now() { return process_->scheduler.now(); }
   template <class T>
   auto must(Task<T> task) {
     T outcome = run(std::move(task));
@@ -98,6 +99,10 @@ class House {
   }
 
  private:
+  void step() {
+    REQUIRE(process_->scheduler.step());
+    look();
+  }
   void open() {
     process_ = std::make_unique<Process>(machine_);
     must(process_->open());
