@@ -68,7 +68,7 @@ Verb serve_verb(CLI::App& program) {
   Parser parser(program, {"serve", "Serve the disks over NBD, in the foreground, until SIGTERM or Ctrl-C",
                           "coppice serve --listen nbd://127.0.0.1:10809"});
   add_listen_options(parser, options->listen);
-  parser.option({"--cache", "SIZE", "Memory for the map's cache"}, options->cache)
+  parser.option({"--cache", "SIZE", "Memory for the cache of the map and the checksums"}, options->cache)
       .option({"--flush", "ORDER",
                "fast: data and journal under one device flush; conservative: one after the other"},
               options->flush)
