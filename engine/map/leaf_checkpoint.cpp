@@ -42,8 +42,8 @@ bool LeafMap::collect_dirty(MetaBatch& into, std::size_t max_bytes) {
     }
     for (Entry* entry : at->second.entries) {
       if (!entry->overlay->pending || entry->overlay->punched_in == map.round) continue;
-      // Deleted since the round began: its deletion waits for the next one, but redo will not know any more
-      // what it had changed.
+      // Deleted before the round began: that is written at its end, and redo from there will not know any
+      // more what it had changed.
       if (entry->erased) {
         map.collect_changes(entry, into);
       } else {
