@@ -99,6 +99,8 @@ enum class Mutation : std::uint8_t {
   kChangesFoldedFar,       // … past a point that is there
   kChangesFoldedAnyhow,    // … in any order
   kCursorApart,            // a step's cursor is journaled apart from what it frees
+  kCutForgotten,           // a smaller size does not say that something is still to be cut off
+  kCutNotFinished,         // … or that is not looked at when the store is opened
 };
 
 #ifdef COPPICE_MUTATIONS

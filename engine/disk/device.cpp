@@ -293,7 +293,7 @@ Task<Result<>> HeadDevice::unmap_held(RangeLock::Entry& entry, std::uint64_t off
     done = co_await zero_edge(entry, offset, length);
     co_return done;
   }
-  if (offset < first) done = co_await zero_edge(entry, offset, first - offset);
+  if (offset < first) done = co_await zero_edge(entry, offset, std::min(first, end) - offset);
   if (done && first < last) {
     done = co_await unmap_blocks(entry, BlockIndex{first / kBlockBytes}, BlockIndex{last / kBlockBytes});
   }

@@ -121,7 +121,7 @@ void fields(T& value, auto visit) {
 template <Of<NodeValue> T>
 void fields(T& value, auto visit) {
   visit(value.state), visit(value.parent), visit(value.disk), visit(value.branch), visit(value.epoch);
-  visit(value.size_bytes), visit(value.created_unix_ms), visit(value.reclaimed_up_to);
+  visit(value.size_bytes), visit(value.created_unix_ms), visit(value.cursor);
   visit(value.name), visit(value.note);
 }
 void policy_fields(auto& value, auto visit) {
@@ -411,7 +411,7 @@ NodeValue killed(NodeValue node) {
   node.expires_unix_ms = 0;
   node.scheduled = false;
   node.holds.clear();
-  node.reclaimed_up_to = {};
+  node.cursor = {};
   return node;
 }
 

@@ -44,7 +44,7 @@ struct NodeValue {
   std::int64_t created_unix_ms = 0;
   std::string name;  // of the snapshot
   std::string note;
-  LeafIndex reclaimed_up_to;  // dead nodes: leaves below were given back
+  LeafIndex cursor;  // dead nodes: leaves below were given back; heads: leaves below are still to be cut
   // Of snapshots; a node with any of these is stored in format 2.
   std::int64_t expires_unix_ms = 0;  // 0: never
   bool scheduled = false;            // made by its disk's schedule, which may remove it

@@ -15,7 +15,6 @@ namespace {
 constexpr std::uint64_t kStepBytes = std::uint64_t{256} << 20;
 constexpr std::size_t kStepExtents = 4096;
 constexpr std::size_t kLeavesAtOnce = 256;
-constexpr std::uint64_t kLeafBytes = kLeafBlocks * kBlockBytes;
 // One is counted whole for so many that continue from it, whichever of them is asked for first. In a list of
 // names a snapshot's neighbour is seldom the one before.
 constexpr std::size_t kLongestLine = 32;

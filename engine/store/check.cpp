@@ -259,13 +259,14 @@ Task<Result<>> Checker::check_data() {
   co_return Result<>{};
 }
 
-// The copy of the map in the pool, read to its end. It may get a new base meanwhile: then once more.
+// The copy of the map in the pool, read to its end. It may get a new base meanwhile, even twice, in the place
+// of the old one: then once more.
 Task<void> Checker::check_copy() {
   Pool& pool = engine_.parts().pool;
   while (true) {
-    const PhysicalBlock base = pool.superblock().meta_copy.base;
+    const std::uint64_t generation = pool.superblock().generation;
     auto found = co_await read_copy(pool, nullptr, CopyPart::kAll);
-    if (!found && base != pool.superblock().meta_copy.base) continue;
+    if (!found && generation != pool.superblock().generation) continue;
     report_.metadata_copy = found ? "whole" : "damaged";
     if (found) report_.metadata_copy_bytes = found->bytes;
     if (!found && found.error().kind == ErrorKind::kNotFound) report_.metadata_copy = "none";

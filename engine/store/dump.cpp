@@ -78,10 +78,10 @@ void dump_tree(const Tree& tree, std::string& into) {
   }
   for (const auto& [id, node] : tree.nodes()) {
     const NodeValue& value = node.value;
-    into += fmt::format(
-        "node {} {} parent={} disk={} branch={} epoch={} size={} name={} reclaimed_up_to={}\n", id.value,
-        state_name(value.state), value.parent.value, value.disk.value, value.branch.value, value.epoch.value,
-        value.size_bytes, value.name, value.reclaimed_up_to.value);
+    into +=
+        fmt::format("node {} {} parent={} disk={} branch={} epoch={} size={} name={} cursor={}\n", id.value,
+                    state_name(value.state), value.parent.value, value.disk.value, value.branch.value,
+                    value.epoch.value, value.size_bytes, value.name, value.cursor.value);
   }
 }
 

@@ -158,11 +158,11 @@ Outcome<StoreImpl::DiffPoint> StoreImpl::require_diff_point(const Spec& spec) {
   const Tree& tree = engine_->tree();
   if (const NodeId id = bookmark(spec); id.value != 0) {
     const BookmarkValue& value = tree.bookmarks().at(id);
-    return DiffPoint{id, {value.branch, value.epoch}, false};
+    return DiffPoint{id, {value.branch, value.epoch}, value.size_bytes, false};
   }
   auto node = require_node(spec);
   if (!node) return std::unexpected(node.error());
-  return DiffPoint{(*node)->id, tree.view_of(**node)};
+  return DiffPoint{(*node)->id, tree.view_of(**node), (*node)->value.size_bytes};
 }
 
 void StoreImpl::pin(const DiffPoint& base, int step) {

@@ -325,19 +325,53 @@ Task<Outcome<>> StoreImpl::do_resize(std::string name, std::uint64_t size_bytes)
   const NodeId head = (*disk)->value.head;
   checked = require_base(*engine_->tree().node(head));
   if (!checked) co_return checked;
-  const std::uint64_t old_size = engine_->tree().node(head)->value.size_bytes;
-  if (size_bytes > old_size) {
-    auto cleared = co_await clear_beyond(**disk, old_size, size_bytes);
+  const NodeValue old = engine_->tree().node(head)->value;
+  const std::uint64_t written_end = std::max(old.size_bytes, old.cursor.value * kLeafBytes);
+  const bool grows = size_bytes > old.size_bytes;
+  if (grows) {
+    auto cleared = co_await clear_beyond(**disk, old.size_bytes, std::max(size_bytes, written_end));
     if (!cleared) co_return cleared;
   }
-  const auto plan = [&] { return engine_->tree().plan_resize(head, size_bytes); };
+  LeafIndex uncut{round_up(written_end, kLeafBytes) / kLeafBytes};
+  if (grows) uncut = {};
+  const LeafIndex mark = mutated(Mutation::kCutForgotten) ? LeafIndex{} : uncut;
+  const auto plan = [&] { return engine_->tree().plan_resize(head, size_bytes, mark); };
   auto done = co_await change(plan, "disk " + name);
-  if (!done || size_bytes > old_size) co_return done;
-  // Gives space back; nothing else depends on it, since a disk that grows is cleared first. A full pool may
-  // have no room for the block that is cut in two.
-  auto cleared = co_await clear_beyond(**disk, size_bytes, old_size);
-  if (!cleared && cleared.error().kind != ErrorKind::kNoSpace) co_return cleared;
+  if (done && !grows) done = co_await finish_cut((*disk)->id, uncut);
   co_return done;
+}
+
+// Gives the space back of what a smaller size has cut off, in leaves below `up_to`.
+Task<Outcome<>> StoreImpl::finish_cut(DiskId id, LeafIndex up_to) {
+  const Tree& tree = engine_->tree();
+  const TreeDisk& disk = *tree.disk(id);
+  const NodeId head = disk.value.head;
+  const std::uint64_t size = tree.node(head)->value.size_bytes;
+  Outcome<> done;
+  if (size < up_to.value * kLeafBytes) done = co_await clear_beyond(disk, size, up_to.value * kLeafBytes);
+  // Whole blocks are gone. The tail of one that is still seen found no room: a larger size clears it first.
+  if (!done && done.error().kind != ErrorKind::kNoSpace) co_return done;
+  if (tree.node(head)->value.cursor.value == 0) co_return Outcome<>{};
+  const auto plan = [&] { return tree.plan_cursor(head, LeafIndex{0}); };
+  done = co_await change(plan, "disk " + disk.value.name);
+  co_return done;
+}
+
+// Those that a crash has interrupted, before any verb, and before a disk is opened. Not those whose base is
+// missing, which may be read for it, nor those in the trash, which a full pool may take meanwhile.
+Task<void> StoreImpl::finish_cuts() {
+  co_await verbs_.lock();
+  const Tree& tree = engine_->tree();
+  std::vector<DiskId> uncut;
+  for (const auto& [id, disk] : tree.disks()) {
+    const TreeNode& head = *tree.node(disk.value.head);
+    if (head.value.cursor.value != 0 && !tree.trashed(id) && require_base(head)) uncut.push_back(id);
+  }
+  for (const DiskId id : uncut) {
+    auto done = co_await finish_cut(id, tree.node(tree.disk(id)->value.head)->value.cursor);
+    if (!done) engine_->tell("what was cut off a smaller disk still takes space: " + done.error().message);
+  }
+  verbs_.unlock();
 }
 
 Task<Outcome<>> StoreImpl::set_policy(std::string disk, DiskPolicy policy) {
@@ -363,7 +397,14 @@ Task<Outcome<>> StoreImpl::clear_beyond(const TreeDisk& disk, std::uint64_t from
   const std::string object = "disk " + disk.value.name;
   auto device =
       make_head_device(engine_->parts(), engine_->head(disk.value.head, disk.value.name), end, false, [] {});
-  auto cleared = co_await device->discard(from_bytes, end - from_bytes, WriteFlags{true});
+  // The part of a block last: it alone may need space.
+  const std::uint64_t whole = std::min(round_up(from_bytes, kBlockBytes), end);
+  auto cleared = co_await device->discard(whole, end - whole, WriteFlags{true});
+  if (cleared && from_bytes != whole) {
+    auto counted = co_await count_for_quota(disk.id);
+    if (!counted) co_return counted;
+    cleared = co_await device->discard(from_bytes, whole - from_bytes, WriteFlags{true});
+  }
   if (!cleared) co_return refuse(cleared.error(), object);
   co_return Outcome<>{};
 }

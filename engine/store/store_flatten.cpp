@@ -16,7 +16,6 @@ namespace coppice {
 namespace {
 
 constexpr std::uint64_t kBackgroundBytesPerSecond = std::uint64_t{64} << 20;
-constexpr std::uint64_t kLeafBytes = kLeafBlocks * kBlockBytes;
 constexpr std::uint64_t kLeavesAtOnce = 64;
 constexpr std::size_t kSharersNamed = 5;
 

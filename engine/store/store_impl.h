@@ -16,6 +16,7 @@
 #include "store/engine.h"
 #include "store/housekeeper.h"
 #include "store/store_directory.h"
+#include "tree/diff.h"
 #include "tree/fate.h"
 
 namespace coppice {
@@ -189,10 +190,12 @@ class StoreImpl final : public Store {
   struct DiffPoint {
     NodeId id;
     View view;
+    std::uint64_t size_bytes = 0;
     bool data = true;
   };
   Outcome<DiffPoint> require_diff_point(const Spec& spec);
   void pin(const DiffPoint& base, int step);
+  Task<Result<std::vector<BlockDifference>>> find_differences(DiffPoint a, DiffPoint b, BlockIndex from);
   Task<Outcome<RemovalPreview>> do_preview_removal(std::vector<Spec> specs, bool with_snapshots,
                                                    bool to_trash);
   Task<Outcome<>> do_set_schedule(std::string disk, Schedule rules);
@@ -250,6 +253,8 @@ class StoreImpl final : public Store {
   Task<Outcome<CheckReport>> do_check(bool read_data);
   Outcome<> check_snapshot_specs(const std::vector<Spec>& specs);
   Outcome<> check_removal(const TreeNode& node, const Spec& spec, const Leaving& leaving, bool to_trash);
+  Task<Outcome<>> finish_cut(DiskId disk, LeafIndex up_to);
+  Task<void> finish_cuts();
   Task<Outcome<>> clear_beyond(const TreeDisk& disk, std::uint64_t from_bytes, std::uint64_t to_bytes);
   NodeInfo describe(const TreeNode& node);
   // Quotas (store_quotas.cpp). Before the disk is written: what it has taken is counted.

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <set>
 
+#include "base/mutation.h"
 #include "disk/device.h"
 #include "store/store_impl.h"
 #include "tree/changed.h"
@@ -28,6 +29,7 @@ StoreImpl::StoreImpl(Scheduler& scheduler, std::unique_ptr<Engine> engine, House
 
 void StoreImpl::start() {
   housekeeper_.start();
+  if (require_writable() && !mutated(Mutation::kCutNotFinished)) spawn(finish_cuts());
   start_policies();
   tell_bad_bases();
   resume_flattens();
@@ -102,17 +104,26 @@ Task<Outcome<std::vector<NodeInfo>>> StoreImpl::tree(std::optional<std::string> 
     }
   }
   std::vector<NodeInfo> nodes;
-  std::vector<NodeId> open;
+  // What is alive and stands on a disk in the trash is there too; what was removed may wait to be reclaimed
+  // there, and is left out with it.
+  struct Next {
+    NodeId id;
+    bool in_trash;
+  };
+  std::vector<Next> open;
   for (const auto& [id, node] : tree.nodes()) {
-    if (tree.node(node.value.parent) == nullptr) open.push_back(id);
+    if (tree.node(node.value.parent) == nullptr) open.push_back({id, false});
   }
   std::reverse(open.begin(), open.end());
   while (!open.empty()) {
-    const TreeNode& node = *tree.node(open.back());
+    const Next next = open.back();
+    const TreeNode& node = *tree.node(next.id);
     open.pop_back();
-    // What stands on a disk in the trash is there too, so the rest is a tree.
-    if (disk ? wanted.contains(node.id) : !tree.trashed(node.value.disk)) nodes.push_back(describe(node));
-    open.insert(open.end(), node.children.rbegin(), node.children.rend());
+    const bool dead = node.value.state == NodeState::kDead;
+    const bool in_trash = tree.trashed(node.value.disk) || (dead && next.in_trash);
+    if (disk ? wanted.contains(node.id) : !in_trash) nodes.push_back(describe(node));
+    for (auto child = node.children.rbegin(); child != node.children.rend(); ++child)
+      open.push_back({*child, in_trash});
   }
   weave_bookmarks(disk ? std::optional(tree.find_disk(*disk)->id) : std::nullopt, nodes);
   co_return nodes;
@@ -212,29 +223,20 @@ Task<Outcome<std::vector<DiffRange>>> StoreImpl::diff(Spec from, Spec to, std::u
   auto b = require_node(to);
   if (!b) co_return std::unexpected(b.error());
   Tree& tree = engine_->tree();
-  const DiffPoint second{(*b)->id, tree.view_of(**b)};
-  const View view_a = a->view;
-  const View view_b = second.view;
   const std::uint64_t size = (*b)->value.size_bytes;
+  const DiffPoint second{(*b)->id, tree.view_of(**b), size};
   if (from_offset > size) {
     co_return refuse(ErrorKind::kInvalid,
                      fmt::format("{}: offset {} is beyond its end ({})", to.text(), from_offset, size));
   }
-  if (tree.meeting_point(view_a, view_b).branch.value == 0) {
+  if (tree.meeting_point(a->view, second.view).branch.value == 0) {
     co_return refuse(
         ErrorKind::kUntracked,
         fmt::format("{} and {} are not of one tree, so nothing was tracked between them: copy in full",
                     from.text(), to.text()));
   }
   for (const DiffPoint& base : {*a, second}) pin(base, 1);
-  const BlockIndex first{from_offset / kBlockBytes};
-  const BlockIndex end{round_up(size, kBlockBytes) / kBlockBytes};
-  Result<std::vector<BlockDifference>> found;
-  if (a->data) {
-    found = co_await diff_views(tree, engine_->map(), view_a, view_b, first, end);
-  } else {
-    found = co_await changed_blocks(tree, engine_->map(), view_a, view_b, first, end);
-  }
+  auto found = co_await find_differences(*a, second, BlockIndex{from_offset / kBlockBytes});
   for (const DiffPoint& base : {*a, second}) pin(base, -1);
   if (!found) co_return refuse(found.error(), from.text() + " to " + to.text());
   std::vector<DiffRange> ranges;
@@ -245,6 +247,28 @@ Task<Outcome<std::vector<DiffRange>>> StoreImpl::diff(Spec from, Spec to, std::u
     if (start < stop) ranges.push_back({start, stop - start, each.zero});
   }
   co_return ranges;
+}
+
+// Behind its end the first side is zeroes, whatever its map still has there: there may have been no room to
+// cut its last block in two, or an older engine that did not finish what a crash had interrupted.
+Task<Result<std::vector<BlockDifference>>> StoreImpl::find_differences(DiffPoint a, DiffPoint b,
+                                                                       BlockIndex from) {
+  Tree& tree = engine_->tree();
+  LeafMap& map = engine_->map();
+  const BlockIndex end{round_up(b.size_bytes, kBlockBytes) / kBlockBytes};
+  const BlockIndex end_of_a{round_up(a.size_bytes, kBlockBytes) / kBlockBytes};
+  const BlockIndex both = std::min(end, end_of_a);
+  Result<std::vector<BlockDifference>> found;
+  if (from < both && a.data) found = co_await diff_views(tree, map, a.view, b.view, from, both);
+  if (from < both && !a.data) found = co_await changed_blocks(tree, map, a.view, b.view, from, both);
+  if (!found || a.size_bytes >= b.size_bytes) co_return found;
+  // The block in which it ends, too, where nothing was written to it.
+  const bool told = !found->empty() && found->back().first.next(found->back().count) == both;
+  const BlockIndex rest{told ? both.value : a.size_bytes / kBlockBytes};
+  auto beyond = co_await blocks_of_view(tree, map, b.view, std::max(from, rest), end);
+  if (!beyond) co_return std::unexpected(beyond.error());
+  found->insert(found->end(), beyond->begin(), beyond->end());
+  co_return found;
 }
 
 void StoreImpl::let_go(NodeId node, std::list<OpenBy>::iterator place) {

@@ -40,6 +40,12 @@ struct Window {
   BlockIndex base_end;  // of what the base shows; 0: there is none
 };
 
+BlockIndex base_end(const Tree& tree, BranchId branch) {
+  const BaseValue* base = tree.base(branch);
+  const std::uint64_t bytes = base == nullptr ? 0 : base->size_bytes;
+  return BlockIndex{round_up(bytes, kBlockBytes) / kBlockBytes};
+}
+
 void compare_leaves(const Leaf& a, const Leaf& b, LeafIndex index, std::uint64_t mask, const Window& range,
                     std::vector<BlockDifference>& into) {
   for (unsigned bit = 0; bit < kLeafBlocks;) {
@@ -62,9 +68,7 @@ Task<Result<std::vector<BlockDifference>>> diff_views(Tree& tree, LeafMap& map, 
                                                       BlockIndex from, BlockIndex end) {
   const View meeting = tree.meeting_point(a, b);
   if (meeting.branch.value == 0) co_return fail(ErrorKind::kInvalid, EINVAL, "they share no ancestor");
-  const BaseValue* base = tree.base(a.branch);
-  const std::uint64_t base_bytes = base == nullptr ? 0 : base->size_bytes;
-  const Window window{from, end, BlockIndex{round_up(base_bytes, kBlockBytes) / kBlockBytes}};
+  const Window window{from, end, base_end(tree, a.branch)};
   std::vector<Tree::Stretch> stretches = tree.path(a, meeting.epoch);
   const std::vector<Tree::Stretch> other = tree.path(b, meeting.epoch);
   stretches.insert(stretches.end(), other.begin(), other.end());
@@ -90,6 +94,44 @@ Task<Result<std::vector<BlockDifference>>> diff_views(Tree& tree, LeafMap& map, 
       map.unpin(*leaf_b);
     }
   }
+}
+
+Task<Result<std::vector<BlockDifference>>> blocks_of_view(Tree& tree, LeafMap& map, View view,
+                                                          BlockIndex from, BlockIndex end) {
+  std::vector<BlockDifference> blocks;
+  const BlockIndex shown = base_end(tree, view.branch);
+  BlockIndex next = from;
+  const auto add = [&](BlockIndex first, BlockIndex until) {
+    if (first < until) append(blocks, {first, until.value - first.value});
+  };
+  // Where the map has nothing a base shows.
+  const auto up_to = [&](BlockIndex until) {
+    add(next, std::min(until, shown));
+    next = std::max(next, until);
+  };
+  LeafIndex leaf = leaf_of(from);
+  const LeafIndex last = leaf_of(BlockIndex{end.value + kLeafBlocks - 1});
+  while (true) {
+    auto found = co_await map.scan(view, leaf, last, kLeavesAtOnce);
+    if (!found) co_return std::unexpected(found.error());
+    for (const LeafMap::Found& each : *found) {
+      for (unsigned bit = 0; bit < kLeafBlocks;) {
+        const LeafRun run = each.leaf.run_at(bit);
+        const BlockIndex first = std::max(from, first_block(each.index).next(bit));
+        const BlockIndex until = std::min(end, first_block(each.index).next(run.end()));
+        bit = run.end();
+        if (first >= until) continue;
+        up_to(first);
+        if (run.kind == LeafRun::Kind::kData) add(first, until);
+        if (run.kind == LeafRun::Kind::kHole) add(first, std::min(until, shown));
+        next = until;
+      }
+    }
+    if (found->size() < kLeavesAtOnce) break;
+    leaf = found->back().index.next();
+  }
+  up_to(end);
+  co_return blocks;
 }
 
 }  // namespace coppice

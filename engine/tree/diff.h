@@ -22,4 +22,9 @@ struct BlockDifference {
 Task<Result<std::vector<BlockDifference>>> diff_views(Tree& tree, LeafMap& map, View a, View b,
                                                       BlockIndex from, BlockIndex end);
 
+// Every block that does not read as zeroes from `view`: what differs from a disk that ends before `from`.
+// Cost follows what is there, not what changed.
+Task<Result<std::vector<BlockDifference>>> blocks_of_view(Tree& tree, LeafMap& map, View view,
+                                                          BlockIndex from, BlockIndex end);
+
 }  // namespace coppice

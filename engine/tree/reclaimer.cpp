@@ -57,7 +57,7 @@ NodeId Reclaimer::pick_begun() {
   if (!begun_) {
     begun_.emplace();
     for (const NodeId id : tree_.dead_nodes()) {
-      if (tree_.node(id)->value.reclaimed_up_to.value != 0) begun_->insert(id);
+      if (tree_.node(id)->value.cursor.value != 0) begun_->insert(id);
     }
   }
   std::erase_if(*begun_, [this](NodeId id) { return tree_.node(id) == nullptr; });
@@ -133,7 +133,7 @@ Task<Result<>> Reclaimer::sweep(NodeId id, const bool& stop, const Pace& pace) {
   const bool first = node.swept_with_children == SIZE_MAX;
   if (!leaves_tree) tree_.node(id)->swept_with_children = children;
   if (leaves_tree && begun_) begun_->insert(id);
-  const LeafIndex start = leaves_tree ? node.value.reclaimed_up_to : LeafIndex{0};
+  const LeafIndex start = leaves_tree ? node.value.cursor : LeafIndex{0};
   ChangeCursor cursor(map_, swept_stretches(tree_, node), start, kLastLeaf);
   while (!stop) {
     auto changes = co_await cursor.next(kStepsAhead * leaves_of_step(*tree_.node(id)));

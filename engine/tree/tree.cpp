@@ -447,8 +447,8 @@ Epoch Tree::free_floor(NodeId head, Epoch epoch, LeafIndex leaf) const {
     // A snapshot taken after the write began sees what the write leaves behind, not what it replaces.
     const bool younger = value.epoch >= epoch;
     // The sweep has passed this leaf and the node is about to vanish: what it kept is ours to free.
-    const bool swept = value.state == NodeState::kDead && !at->pending && at->children.size() == 1 &&
-                       leaf < value.reclaimed_up_to;
+    const bool swept =
+        value.state == NodeState::kDead && !at->pending && at->children.size() == 1 && leaf < value.cursor;
     const bool ignored =
         mutated(Mutation::kDeadNodesDontCount) && value.state == NodeState::kDead && !at->pending;
     if (!younger && !swept && !ignored) return value.epoch;

@@ -175,8 +175,9 @@ class Tree final : public BranchParents {
   [[nodiscard]] Edits plan_attachments(DiskId disk, const AttachmentsValue& attachments) const;
   [[nodiscard]] Edits plan_rename_disk(DiskId disk, const std::string& name) const;
   [[nodiscard]] Edits plan_flags(DiskId disk, std::uint64_t flags) const;
-  [[nodiscard]] Edits plan_resize(NodeId head, std::uint64_t size_bytes) const;
-  [[nodiscard]] Edits plan_cursor(NodeId node, LeafIndex reclaimed_up_to) const;
+  // What lies behind the end, in leaves below `cut_up_to`, is still to be cut.
+  [[nodiscard]] Edits plan_resize(NodeId head, std::uint64_t size_bytes, LeafIndex cut_up_to) const;
+  [[nodiscard]] Edits plan_cursor(NodeId node, LeafIndex cursor) const;
   // A swept node with at most one child leaves the tree. Branches that nobody needs any more go with it; they
   // are listed in `dropped`.
   [[nodiscard]] Edits plan_remove_node(NodeId node, std::vector<BranchId>& dropped) const;

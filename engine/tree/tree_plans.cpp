@@ -49,7 +49,7 @@ Tree::Fork Tree::plan_fork(NodeId head_id, std::int64_t now_ms) const {
   closed.state = NodeState::kDead;
   closed.epoch = line.current;
   closed.created_unix_ms = now_ms;
-  closed.reclaimed_up_to = {};
+  closed.cursor = {};
   NodeValue moved = head.value;
   moved.parent = id;
   BranchValue next = line;
@@ -100,12 +100,13 @@ Tree::Edits Tree::plan_rollback(DiskId disk_id, NodeId to, const std::string& ke
   kept.note.clear();
   kept.epoch = branches_.at(kept.branch).current;
   kept.created_unix_ms = now_ms;
-  kept.reclaimed_up_to = {};
+  kept.cursor = {};
 
   NodeValue head = old_head.value;
   head.parent = to;
   head.branch = branch;
   head.size_bytes = target.value.size_bytes;
+  head.cursor = {};
   owner.head = new_head;
   const BranchValue line{target.value.branch, target.value.epoch, counters_.next_epoch};
   return {put(node_key(old_head_id), encode(kept)), put(branch_key(branch), encode(line)),
@@ -135,7 +136,7 @@ Tree::Edits Tree::plan_remove_disk(DiskId id) const {
   NodeValue head = node(head_id)->value;
   head.state = NodeState::kDead;
   head.epoch = branches_.at(head.branch).current;
-  head.reclaimed_up_to = {};
+  head.cursor = {};
   Edits edits{put(node_key(head_id), encode(head)), erase(disk_key(id))};
   if (trashed(id)) edits.push_back(erase(trash_key(id)));
   if (schedule(id) != nullptr) edits.push_back(erase(schedule_key(id)));
@@ -178,15 +179,16 @@ Tree::Edits Tree::plan_flags(DiskId id, std::uint64_t flags) const {
   return {put(disk_key(id), encode(value))};
 }
 
-Tree::Edits Tree::plan_resize(NodeId head, std::uint64_t size_bytes) const {
+Tree::Edits Tree::plan_resize(NodeId head, std::uint64_t size_bytes, LeafIndex cut_up_to) const {
   NodeValue value = node(head)->value;
   value.size_bytes = size_bytes;
+  value.cursor = cut_up_to;
   return {put(node_key(head), encode(value))};
 }
 
-Tree::Edits Tree::plan_cursor(NodeId id, LeafIndex reclaimed_up_to) const {
+Tree::Edits Tree::plan_cursor(NodeId id, LeafIndex cursor) const {
   NodeValue value = node(id)->value;
-  value.reclaimed_up_to = reclaimed_up_to;
+  value.cursor = cursor;
   return {put(node_key(id), encode(value))};
 }
 

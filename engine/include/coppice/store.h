@@ -361,8 +361,8 @@ class Store {
     (void)budget;
     co_return refuse(ErrorKind::kUnsupported, spec.text() + ": what is allocated can't be told");
   }
-  // Blocks (4 KiB) whose content may differ, in order, not overlapping, from `from_offset` on. kUntracked:
-  // they are not of one tree.
+  // Blocks (4 KiB) whose content may differ, in order, not overlapping, from `from_offset` on. Behind its end
+  // the first side counts as zeroes. kUntracked: they are not of one tree.
   virtual Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) = 0;
 
   // Opens for I/O. Several devices may be open on one disk; they see each other's completed writes. A disk

@@ -10,7 +10,6 @@ using namespace coppice::sim;
 namespace {
 
 constexpr std::uint64_t kLeaves = 128;
-constexpr std::uint64_t kLeafBytes = kLeafBlocks * kBlockBytes;
 
 Shape limited_shape(const DirtyOptions& dirty) {
   Shape shape = quiet_shape(FlushOrder::kOrderFree);

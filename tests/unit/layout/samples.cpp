@@ -148,7 +148,7 @@ NodeValue sample_node() {
           .created_unix_ms = 1'700'000'000'123,
           .name = "monday",
           .note = "before the upgrade",
-          .reclaimed_up_to = {12}};
+          .cursor = {12}};
 }
 
 NodeValue sample_node_with_policies() {
