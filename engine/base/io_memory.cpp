@@ -51,6 +51,8 @@ void enable_io_memory() {
   auto* start = static_cast<std::byte*>(memory);
   start += round_up(reinterpret_cast<std::uintptr_t>(start), kHugePageBytes) -
            reinterpret_cast<std::uintptr_t>(start);
+  // Before any of it is touched: scattered pages cut what a device is asked for at its number of segments.
+  (void)madvise(start, kAreaBytes, MADV_HUGEPAGE);
   area.start = start;
 }
 
