@@ -90,52 +90,91 @@ void World::apply(Content& content, const Request& request) {
     content.clear(request.range.offset, request.range.length, false);
 }
 
+// What the blocks may hold on the way, each request being done or not, in any order.
+Open World::possible(const Content& before, const std::vector<Request>& requests) const {
+  Open open;
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < requests.size(); ++i)
+    if (requests[i].changes()) order.push_back(i);
+  // The beginnings of all orders are the orders of all parts.
+  do {
+    Content tried = before;
+    for (const std::size_t at : order) {
+      const Request& request = requests[at];
+      apply(tried, request);
+      for (std::uint64_t block = request.first_block(); block < request.end_block(); ++block)
+        open[block].push_back(tried.block(block));
+    }
+  } while (std::ranges::next_permutation(order).found);
+  return open;
+}
+
+void World::issue(const std::string& disk, std::vector<Request>& requests, bool apart) {
+  BlockDevice& open_disk = device(disk);
+  ModelNode& head = nodes_.at(head_of(disk));
+  const Content before = head.content;
+  Content after = before;
+  if (apart) {
+    for (const Request& request : requests) apply(after, request);
+    for (std::uint64_t block = 0; block < before.blocks(); ++block)
+      if (before.block(block) != after.block(block)) in_flight_[disk][block] = {after.block(block)};
+  } else if (host_.dies()) {
+    in_flight_[disk] = possible(before, requests);
+  }
+  run(perform_all(open_disk, requests));
+  // A flush speaks for what was answered before it was asked for.
+  const auto flushes = [](const Request& request) { return request.kind == Request::Kind::kFlush; };
+  if (std::ranges::any_of(requests, flushes)) head.unflushed.clear();
+  for (const auto& [block, versions] : in_flight_[disk])
+    for (const VersionPointer& version : versions) note_unflushed(head, block, before.block(block), version);
+  if (!apart) return;  // until it is known what they did
+  in_flight_.erase(disk);
+  head.content = std::move(after);
+  for (const Request& request : requests) {
+    if (!request.force_unit_access || !request.changes()) continue;
+    for (std::uint64_t block = request.first_block(); block < request.end_block(); ++block)
+      head.unflushed.erase(block);
+  }
+}
+
 void World::one_request() {
   const std::string disk = some_disk();
-  Content& content = nodes_.at(head_of(disk)).content;
+  const Content& content = content_of(disk);
   std::vector<Request> requests;
   requests.push_back(random_request(content, 1 << 20));
-  Request& request = requests.front();
+  const Request& request = requests.front();
   const std::string what = disk + " " + request.text();
   note(what);
-  run(perform_all(device(disk), requests));
+  issue(disk, requests, true);
   require(request.answer, what);
-  if (request.kind == Request::Kind::kRead) {
-    const std::uint64_t wrong = content.first_difference(request.range.offset, request.bytes);
-    expect(wrong == Content::kEqual, what + ": wrong byte at " + std::to_string(wrong));
-  }
-  apply(content, request);
+  if (request.kind != Request::Kind::kRead) return;
+  const std::uint64_t wrong = content.first_difference(request.range.offset, request.bytes);
+  expect(wrong == Content::kEqual, what + ": wrong byte at " + std::to_string(wrong));
 }
 
 // Many at once that share no block: what each does stands on its own.
 void World::requests_apart() {
   const std::string disk = some_disk();
-  Content& content = nodes_.at(head_of(disk)).content;
+  const Content& content = content_of(disk);
   std::vector<Request> requests;
   std::vector<bool> used(content.blocks());
   for (std::uint64_t tries = 2 + below(60); tries > 0; --tries) {
     Request request = random_request(content, 128 << 10);
-    const std::uint64_t first = request.range.offset / kBlockBytes;
-    const std::uint64_t end =
-        round_up(request.range.offset + request.range.length, kBlockBytes) / kBlockBytes;
-    if (std::any_of(used.begin() + static_cast<std::ptrdiff_t>(first),
-                    used.begin() + static_cast<std::ptrdiff_t>(end), [](bool taken) { return taken; }))
-      continue;
-    std::fill(used.begin() + static_cast<std::ptrdiff_t>(first),
-              used.begin() + static_cast<std::ptrdiff_t>(end), true);
+    const auto first = used.begin() + static_cast<std::ptrdiff_t>(request.first_block());
+    const auto end = used.begin() + static_cast<std::ptrdiff_t>(request.end_block());
+    if (std::find(first, end, true) != end) continue;
+    std::fill(first, end, true);
     requests.push_back(std::move(request));
   }
   note(disk + " " + std::to_string(requests.size()) + " requests apart");
   if (requests.empty()) return;
-  run(perform_all(device(disk), requests));
+  issue(disk, requests, true);
   for (const Request& request : requests) {
     const std::string what = disk + " " + request.text();
     require(request.answer, what);
-    if (request.kind == Request::Kind::kRead) {
-      const std::uint64_t wrong = content.first_difference(request.range.offset, request.bytes);
-      expect(wrong == Content::kEqual, what + ", among others: wrong byte at " + std::to_string(wrong));
-    }
-    apply(content, request);
+    if (request.kind != Request::Kind::kRead) continue;
+    const std::uint64_t wrong = content.first_difference(request.range.offset, request.bytes);
+    expect(wrong == Content::kEqual, what + ", among others: wrong byte at " + std::to_string(wrong));
   }
 }
 
@@ -166,7 +205,7 @@ bool holds(const Content& content, std::uint64_t block, std::uint64_t offset,
 // afterwards; among writes alone, one order must do so for all blocks.
 void World::requests_overlapping() {
   const std::string disk = some_disk();
-  Content& content = nodes_.at(head_of(disk)).content;
+  Content& content = content_of(disk);
   const std::uint64_t window = std::min<std::uint64_t>(content.size_bytes(), 24 << 10);
   const std::uint64_t base = below(content.size_bytes() - window + 1);
   std::vector<Request> requests;
@@ -181,7 +220,7 @@ void World::requests_overlapping() {
   std::string what = disk + " overlapping:";
   for (const Request& request : requests) what += " " + request.text();
   note(what);
-  run(perform_all(device(disk), requests));
+  issue(disk, requests, false);
   for (const Request& request : requests) require(request.answer, what);
   std::vector<std::byte> after(window);
   require(run(device(disk).read(base, after)), what);
@@ -218,9 +257,12 @@ void World::requests_overlapping() {
   for (std::uint64_t block = first_block; block < end_block; ++block) {
     expect(possible[block - first_block], what + ": no order explains block " + std::to_string(block));
     // Which order it was may stay open, and with it whether a block still takes space.
-    if (explained[block - first_block] != content.block(block))
-      content.set_block(block, either_version(explained[block - first_block]));
+    if (explained[block - first_block] == content.block(block)) continue;
+    const VersionPointer now = either_version(explained[block - first_block]);
+    note_unflushed(nodes_.at(head_of(disk)), block, content.block(block), now);
+    content.set_block(block, now);
   }
+  in_flight_.erase(disk);
 }
 
 void World::verify_content(BlockDevice& device, const Content& content, const std::string& what) {
@@ -283,7 +325,7 @@ void World::check_extents() {
 void World::check_allocated(const ModelNode& node, const std::vector<Extent>& extents) {
   std::uint64_t bytes = 0;
   for (const Extent& extent : extents) bytes += extent.allocated ? extent.length_bytes : 0;
-  const auto told = run(store_->allocated(node.spec(), std::chrono::minutes(1)));
+  const auto told = run(store().allocated(node.spec(), std::chrono::minutes(1)));
   require(told, "allocated of " + node.spec().text());
   expect(told->exact && told->bytes == bytes, node.spec().text() + ": " + std::to_string(bytes) +
                                                   " bytes are allocated, and it says " +

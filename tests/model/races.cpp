@@ -9,7 +9,7 @@ namespace coppice::test {
 Task<void> World::snapshot_and_note(Spec spec, Outcome<>& taken, Latch& latch) {
   std::vector<Spec> specs;
   specs.push_back(std::move(spec));
-  taken = co_await store_->snapshot(std::move(specs), SnapshotOptions{});
+  taken = co_await store().snapshot(std::move(specs), SnapshotOptions{});
   latch.arrive();
 }
 
@@ -28,6 +28,7 @@ Task<void> World::write_around_snapshot(BlockDevice& device, std::vector<Request
 }
 
 void World::snapshot_among_writes() {
+  host_.arm(0);  // what a crash within may leave is the simulator's to say
   const std::string disk = some_disk();
   const int head = head_of(disk);
   const Content old = nodes_.at(head).content;
@@ -39,12 +40,11 @@ void World::snapshot_among_writes() {
     Request request = random_request(old, 64 << 10);
     if (!request.changes()) continue;
     bool apart = true;
-    const std::uint64_t end =
-        round_up(request.range.offset + request.range.length, kBlockBytes) / kBlockBytes;
-    for (std::uint64_t block = request.range.offset / kBlockBytes; block < end; ++block)
+    for (std::uint64_t block = request.first_block(); block < request.end_block(); ++block)
       apart = apart && !used[block];
     if (!apart) continue;
-    for (std::uint64_t block = request.range.offset / kBlockBytes; block < end; ++block) used[block] = true;
+    for (std::uint64_t block = request.first_block(); block < request.end_block(); ++block)
+      used[block] = true;
     apply(changed, request);
     before.push_back(std::move(request));
   }
@@ -94,6 +94,13 @@ void World::snapshot_among_writes() {
     }
   }
   nodes_.at(head).content = live;
+  // The snapshot made durable what came before it.
+  nodes_.at(head).unflushed.clear();
+  for (std::uint64_t index = 0; index < old.blocks(); ++index) {
+    if (old.block(index) == live.block(index)) continue;
+    note_unflushed(nodes_.at(head), index, old.block(index), changed.block(index));
+    note_unflushed(nodes_.at(head), index, content.block(index), live.block(index));
+  }
   const int node = add_node({nodes_.at(head).parent, disk, name, std::move(content), nodes_.at(head).base});
   nodes_.at(head).parent = node;
   verify_node(node);
@@ -134,14 +141,15 @@ Task<void> World::run_chain(Chain& chain, Latch& latch) {
 Task<void> World::snapshot_chain(Chain& chain, std::vector<Spec> specs, Latch& latch) {
   while (chain.issued <= chain.snapshot_at && chain.answer) co_await chain.started->wait();
   chain.answered_before_snapshot = chain.answered;
-  chain.taken = co_await store_->snapshot(std::move(specs), SnapshotOptions{});
+  chain.taken = co_await store().snapshot(std::move(specs), SnapshotOptions{});
   chain.issued_after_snapshot = chain.issued;
   latch.arrive();
 }
 
 void World::snapshot_in_chain() {
+  host_.arm(0);
   std::vector<std::string> disks;
-  for (const auto& [disk, head] : heads_)
+  for (const auto& [disk, head] : disks_)
     if (disks.size() < 4) disks.push_back(disk);
   const std::string name = new_name("g");
   Chain chain;
@@ -160,7 +168,7 @@ void World::snapshot_in_chain() {
   chain.snapshot_at = below(chain.payloads.size());
   note("group snapshot @" + name + " of " + std::to_string(disks.size()) + " disks in a chain of " +
        std::to_string(chain.payloads.size()));
-  WaitQueue started(reactor_);
+  WaitQueue started(host_.scheduler());
   chain.started = &started;
   run([](World& world, Chain& all, std::vector<Spec> names) -> Task<void> {
     Latch latch(2);
@@ -175,14 +183,19 @@ void World::snapshot_in_chain() {
   // legal.
   std::vector<Content> contents;
   for (const std::string& disk : disks) contents.push_back(nodes_.at(head_of(disk)).content);
-  std::vector<std::unique_ptr<BlockDevice>> readers;
+  std::vector<Device> readers;
   for (const Spec& spec : specs) readers.push_back(open(spec, Access::kReadOnly));
   bool found = false;
   std::vector<std::byte> read(length);
   for (std::uint64_t n = 0; n <= chain.payloads.size(); ++n) {
-    if (n > 0)
-      contents[(n - 1) % disks.size()].write(chain.places[(n - 1) % disks.size()].offset,
-                                             chain.payloads[n - 1]);
+    if (n > 0) {
+      const std::size_t i = (n - 1) % disks.size();
+      const std::uint64_t offset = chain.places[i].offset;
+      const Content before = contents[i];
+      contents[i].write(offset, chain.payloads[n - 1]);
+      for (std::uint64_t block = offset / kBlockBytes; block * kBlockBytes < offset + length; ++block)
+        note_unflushed(nodes_.at(head_of(disks[i])), block, before.block(block), contents[i].block(block));
+    }
     if (n < chain.answered_before_snapshot || n > chain.issued_after_snapshot || found) continue;
     found = true;
     for (std::size_t i = 0; i < disks.size(); ++i) {

@@ -18,6 +18,10 @@ struct World::Request {
            std::to_string(range.offset) + "+" + std::to_string(range.length) +
            (force_unit_access ? " fua" : "");
   }
+  [[nodiscard]] std::uint64_t first_block() const { return range.offset / kBlockBytes; }
+  [[nodiscard]] std::uint64_t end_block() const {
+    return round_up(range.offset + range.length, kBlockBytes) / kBlockBytes;
+  }
   [[nodiscard]] bool changes() const {
     return kind == Kind::kWrite || kind == Kind::kZero || kind == Kind::kDiscard;
   }

@@ -5,31 +5,42 @@
 
 namespace coppice::test {
 
-namespace {
-
-constexpr std::size_t kMostNodes = 40;
-constexpr std::size_t kMostDisks = 5;
-constexpr std::uint64_t kLargestDisk = std::uint64_t{16} << 20;
-
-}  // namespace
-
 void World::create() {
-  if (heads_.size() >= kMostDisks) return;
+  if (disks_.size() >= kMostDisks) return;
   if (one_in(3)) return create_over();
   const std::string name = new_name("d");
-  std::uint64_t size = (16 + below(kLargestDisk / kBlockBytes - 16)) * kBlockBytes;
+  std::uint64_t size = (16 + below(host_.largest_disk() / kBlockBytes - 16)) * kBlockBytes;
   if (one_in(3)) size -= kSectorBytes * (1 + below(7));
   const DiskPolicy policy{.strict = one_in(3)};
   note("create " + name + " " + std::to_string(size) + (policy.strict ? " strict" : ""));
-  require(run(store_->create_disk(name, size, policy)), "create " + name);
-  require(run(store_->set_quota(name, kMaxDiskBytes)), "set a quota of " + name);
-  note_policy(name, policy.strict);
-  heads_[name] = add_node({0, name, "", Content(size), 0});
+  change(store().create_disk(name, size, policy), "create " + name,
+         [=, this] { disks_[name] = {add_node({0, name, "", Content(size), 0}), policy.strict}; });
+  set_quota(name, kMaxDiskBytes);
 }
 
-Spec World::record_snapshot(const std::string& disk, const std::string& name) {
+// One that never refuses makes the store count what the disk takes.
+void World::set_quota(const std::string& disk, std::uint64_t limit_bytes) {
+  change(store().set_quota(disk, limit_bytes), "set a quota of " + disk,
+         [=, this] { disks_.at(disk).quota_bytes = limit_bytes; });
+}
+
+// The disk may take what it has, and no more. 0: it has nothing.
+std::uint64_t World::limit_to_charged(const std::string& disk) {
+  (void)device(disk);
+  require(run(store().wait_for_reclaim()), "reclaim");
+  auto info = run(store().info({disk, ""}));
+  require(info, "info " + disk);
+  expect(info->quota.charged_bytes.has_value(), disk + " is open, and its charge is not known");
+  const std::uint64_t charged = *info->quota.charged_bytes;
+  if (charged != 0) set_quota(disk, charged);
+  return charged;
+}
+
+Spec World::record_snapshot(const std::string& disk, const std::string& name, const std::string& text) {
   ModelNode& head = nodes_.at(head_of(disk));
   head.parent = add_node({head.parent, disk, name, head.content, head.base});
+  nodes_.at(head.parent).note = text;
+  head.unflushed.clear();
   return {disk, name};
 }
 
@@ -37,12 +48,14 @@ void World::snapshot_some() {
   if (nodes_.size() > kMostNodes) return remove();
   const std::string name = new_name("s");
   std::vector<Spec> specs;
-  for (const auto& [disk, head] : heads_)
+  for (const auto& [disk, head] : disks_)
     if (specs.empty() || one_in(3)) specs.push_back({disk, name});
   if (one_in(2)) specs = {{some_disk(), name}};
   note("snapshot @" + name + " of " + std::to_string(specs.size()));
-  require(run(store_->snapshot(specs, {.note = "note"})), "snapshot " + specs.front().text());
-  for (const Spec& spec : specs) record_snapshot(spec.disk, spec.snapshot);
+  const std::string text = one_in(2) ? "note of " + name : "";
+  change(store().snapshot(specs, {.note = text}), "snapshot " + specs.front().text(), [=, this] {
+    for (const Spec& spec : specs) record_snapshot(spec.disk, spec.snapshot, text);
+  });
 }
 
 void World::rollback() {
@@ -52,35 +65,44 @@ void World::rollback() {
   const Spec to = nodes_.at(target).spec();
   RollbackOptions options;
   options.discard = one_in(3) || nodes_.size() > kMostNodes;
-  if (!options.discard && one_in(2)) options.keep_as = new_name("k");
+  if (!options.discard && (doomed_ || one_in(2))) options.keep_as = new_name("k");
   note("rollback " + to.text() + (options.discard ? " discard" : " keep " + options.keep_as));
-  if (devices_.contains(disk)) {
-    require_refused(run(store_->rollback(to, options)), ErrorKind::kBusy, "rollback of attached " + disk);
-    detach(disk);
-  }
-  auto kept = run(store_->rollback(to, options));
-  require(kept, "rollback " + to.text());
-  expect(options.discard == kept->empty(), "rollback " + to.text() + " says it kept '" + *kept + "'");
-  expect(options.keep_as.empty() || *kept == options.keep_as, "kept under another name: " + *kept);
+  require_busy_and_detach(disk, "rollback of " + disk, [&] { return store().rollback(to, options); });
+  RollbackOptions rehearsal = options;
+  rehearsal.dry_run = true;
+  auto told = run(store().rollback(to, rehearsal));
+  require(told, "dry run of rollback " + to.text());
+  expect(options.discard == told->empty(), "rollback " + to.text() + " says it would keep '" + *told + "'");
+  expect(options.keep_as.empty() || *told == options.keep_as, "kept under another name: " + *told);
+  options.keep_as = *told;
+  change(store().rollback(to, options), "rollback " + to.text(),
+         [=, this] { note_rollback(disk, target, options.keep_as); });
+}
+
+void World::note_rollback(const std::string& disk, int target, const std::string& kept) {
   const int old_head = head_of(disk);
-  if (options.discard) {
+  if (kept.empty()) {
     drop_node(old_head);
   } else {
-    nodes_.at(old_head).snapshot = *kept;
+    ModelNode& old = nodes_.at(old_head);
+    old.snapshot = kept;
+    old.unflushed.clear();
+    old.id = 0;
   }
-  heads_[disk] = add_node({target, disk, "", nodes_.at(target).content, nodes_.at(target).base});
+  disks_.at(disk).head = add_node({target, disk, "", nodes_.at(target).content, nodes_.at(target).base});
 }
 
 void World::clone() {
   const int from = some_snapshot();
-  if (from == 0 || heads_.size() >= kMostDisks) return;
+  if (from == 0 || disks_.size() >= kMostDisks) return;
   const std::string name = new_name("c");
   const Spec spec = nodes_.at(from).spec();
   note("clone " + spec.text() + " " + name);
-  require(run(store_->clone(spec, name)), "clone " + spec.text());
-  require(run(store_->set_quota(name, kMaxDiskBytes)), "set a quota of " + name);
-  heads_[name] = add_node({from, name, "", nodes_.at(from).content, nodes_.at(from).base});
-  note_policy(name, strict_.contains(spec.disk));
+  change(store().clone(spec, name), "clone " + spec.text(), [=, this] {
+    const int head = add_node({from, name, "", nodes_.at(from).content, nodes_.at(from).base});
+    disks_[name] = {head, disks_.at(spec.disk).strict};
+  });
+  set_quota(name, kMaxDiskBytes);
 }
 
 void World::rename() {
@@ -88,76 +110,88 @@ void World::rename() {
   const Spec spec = nodes_.at(node).spec();
   const std::string name = new_name(spec.is_snapshot() ? "t" : "e");
   note("rename " + spec.text() + " " + name);
-  require(run(store_->rename(spec, name)), "rename " + spec.text());
-  if (spec.is_snapshot()) {
-    nodes_.at(node).snapshot = name;
-    return;
-  }
-  for (const int other : nodes_of(spec.disk)) nodes_.at(other).disk = name;
-  for (auto& [id, bookmark] : bookmarks_)
-    if (bookmark.disk == spec.disk) bookmark.disk = name;
-  heads_[name] = node;
-  heads_.erase(spec.disk);
-  note_policy(name, strict_.contains(spec.disk));
-  note_policy(spec.disk, false);
-  if (devices_.contains(spec.disk)) devices_[name] = std::move(devices_[spec.disk]);
-  devices_.erase(spec.disk);
+  change(store().rename(spec, name), "rename " + spec.text(), [=, this] {
+    if (spec.is_snapshot()) {
+      nodes_.at(node).snapshot = name;
+      return;
+    }
+    for (auto* all : {&nodes_, &bookmarks_})
+      for (auto& [id, other] : *all)
+        if (other.disk == spec.disk) other.disk = name;
+    disks_[name] = disks_.at(spec.disk);
+    disks_.erase(spec.disk);
+    if (devices_.contains(spec.disk)) devices_[name] = std::move(devices_[spec.disk]);
+    devices_.erase(spec.disk);
+  });
 }
 
 void World::resize() {
   const std::string disk = some_disk();
-  Content& content = nodes_.at(head_of(disk)).content;
-  std::uint64_t size = (128 + below(kLargestDisk / kSectorBytes - 128)) * kSectorBytes;
-  if (one_in(4)) size = content.size_bytes() + kSectorBytes;
-  if (one_in(4)) size = std::max<std::uint64_t>(64 << 10, content.size_bytes() - kSectorBytes);
-  note("resize " + disk + " " + std::to_string(content.size_bytes()) + " to " + std::to_string(size));
-  if (devices_.contains(disk)) {
-    require_refused(run(store_->resize(disk, size)), ErrorKind::kBusy, "resize of attached " + disk);
-    detach(disk);
-  }
-  require(run(store_->resize(disk, size)), "resize " + disk);
-  // What a smaller size cut off must not come back, whatever it is cut at: those blocks are new either way.
-  const std::uint64_t old_blocks = content.blocks();
-  // The block that the smaller end cuts may be written anew by it, or be left as it is.
-  const std::uint64_t smaller = std::min(size, content.size_bytes());
-  if (smaller % kBlockBytes != 0) {
+  const std::uint64_t old_size = content_of(disk).size_bytes();
+  std::uint64_t size = (128 + below(host_.largest_disk() / kSectorBytes - 128)) * kSectorBytes;
+  if (one_in(4)) size = old_size + kSectorBytes;
+  if (one_in(4)) size = std::max<std::uint64_t>(64 << 10, old_size - kSectorBytes);
+  note("resize " + disk + " " + std::to_string(old_size) + " to " + std::to_string(size));
+  const bool tight = one_in(4) && limit_to_charged(disk) != 0;
+  require_busy_and_detach(disk, "resize of " + disk, [&] { return store().resize(disk, size); });
+  const auto effect = [=, this] {
+    ModelNode& head = nodes_.at(head_of(disk));
+    Content& content = head.content;
+    // What a smaller size cut off must not come back, whatever it is cut at: those blocks are new either way.
+    const std::uint64_t old_blocks = content.blocks();
+    // The block that the smaller end cuts may be written anew by it, or be left as it is.
+    const std::uint64_t smaller = std::min(size, old_size);
     const std::uint64_t cut = smaller / kBlockBytes;
-    blur(cut, VersionPointer(content.block(cut)));
-    content.set_block(cut, either_version(content.block(cut)));
+    if (smaller % kBlockBytes != 0) {
+      blur(cut, VersionPointer(content.block(cut)));
+      head.unflushed.erase(cut);
+    }
+    content.resize(size);
+    if (smaller % kBlockBytes != 0) content.set_block(cut, either_version(content.block(cut)));
+    for (std::uint64_t block = old_blocks; block < content.blocks(); ++block)
+      content.set_block(block, std::make_shared<Version>(Version{{}, Space::kNone}));
+    head.unflushed.erase(head.unflushed.lower_bound(content.blocks()), head.unflushed.end());
+  };
+  // What grows writes the block in which it ended first, whether or not it comes to more.
+  if (size > old_size && old_size % kBlockBytes != 0) {
+    Content& content = content_of(disk);
+    const std::uint64_t last = old_size / kBlockBytes;
+    blur(last, VersionPointer(content.block(last)));
+    content.set_block(last, either_version(content.block(last)));
   }
-  content.resize(size);
-  for (std::uint64_t block = old_blocks; block < content.blocks(); ++block)
-    content.set_block(block, std::make_shared<Version>(Version{{}, Space::kNone}));
+  pending_.effect = effect;
+  const auto done = run(store().resize(disk, size));
+  pending_ = {};
+  // Only what grows needs room: for the block in which it ended.
+  const bool refused = tight && size > old_size && !done && done.error().kind == ErrorKind::kNoSpace;
+  if (!refused) {
+    require(done, "resize " + disk);
+    effect();
+  }
+  if (tight) set_quota(disk, kMaxDiskBytes);
 }
 
 void World::set_policy() {
   const std::string disk = some_disk();
-  const bool strict = !strict_.contains(disk);
-  const DiskPolicy policy{.strict = strict};
-  note("set " + disk + (strict ? " strict=on" : " strict=off"));
-  if (devices_.contains(disk)) {
-    require_refused(run(store_->set_policy(disk, policy)), ErrorKind::kBusy, "set of attached " + disk);
-    detach(disk);
-  }
-  require(run(store_->set_policy(disk, policy)), "set " + disk);
-  note_policy(disk, strict);
-}
-
-void World::note_policy(const std::string& disk, bool strict) {
-  if (strict)
-    strict_.insert(disk);
-  else
-    strict_.erase(disk);
+  const DiskPolicy policy{.strict = !disks_.at(disk).strict};
+  note("set " + disk + (policy.strict ? " strict=on" : " strict=off"));
+  require_busy_and_detach(disk, "set of " + disk, [&] { return store().set_policy(disk, policy); });
+  change(store().set_policy(disk, policy), "set " + disk, [=, this] {
+    disks_.at(disk).strict = policy.strict;
+    forget_unflushed(disk);
+  });
 }
 
 // From here on nobody knows who shares this version of the block.
 void World::blur(std::uint64_t block, const VersionPointer& version) {
   if (!version) return;
   const VersionPointer blurred = either_version(version);
-  for (auto* all : {&nodes_, &bookmarks_})
-    for (auto& [id, node] : *all)
-      if (block < node.content.blocks() && node.content.block(block) == version)
-        node.content.set_block(block, blurred);
+  each_node([&](ModelNode& node) {
+    if (block < node.content.blocks() && node.content.block(block) == version)
+      node.content.set_block(block, blurred);
+    const auto open = node.unflushed.find(block);
+    if (open != node.unflushed.end()) std::ranges::replace(open->second, version, blurred);
+  });
 }
 
 void World::remove() {
@@ -165,38 +199,36 @@ void World::remove() {
   if (node == 0) return;
   const Spec spec = nodes_.at(node).spec();
   note("rm " + spec.text());
+  const auto verb = [&] { return store().remove({spec}, false); };
   if (one_in(4)) {
     const auto reader = open(spec, Access::kReadOnly);
-    require_refused(run(store_->remove({spec}, false)), ErrorKind::kBusy, "rm of open " + spec.text());
+    require_refused(run(verb()), ErrorKind::kBusy, "rm of open " + spec.text());
   }
-  auto removed = run(store_->remove({spec}, false));
-  if (cloned_away(node, {node}))
-    return require_refused(removed, ErrorKind::kBusy, "rm of cloned " + spec.text());
-  require(removed, "rm " + spec.text());
-  drop_node(node);
+  if (!nodes_.at(node).holds.empty() || cloned_away(node, {node}))
+    return require_refused(run(verb()), ErrorKind::kBusy, "rm of held or cloned " + spec.text());
+  change(verb(), "rm " + spec.text(), [=, this] { drop_node(node); });
 }
 
 void World::remove_disk() {
-  if (heads_.size() < 2) return;
+  if (disks_.size() < 2) return;
   const std::string disk = some_disk();
   const std::vector<int> all = nodes_of(disk);
   const bool with_snapshots = one_in(2);
-  note("rm " + disk + (with_snapshots ? " --snapshots" : ""));
-  if (devices_.contains(disk)) {
-    require_refused(run(store_->remove({{disk, ""}}, with_snapshots)), ErrorKind::kBusy,
-                    "rm of attached " + disk);
-    detach(disk);
-  }
-  auto removed = run(store_->remove({{disk, ""}}, with_snapshots));
+  note("rm " + disk + (with_snapshots ? " --snapshots --now" : " --now"));
+  const auto verb = [&] { return store().remove({{disk, ""}}, with_snapshots); };
+  require_busy_and_detach(disk, "rm of " + disk, verb);
   const std::set<int> leaving(all.begin(), all.end());
-  const bool cloned = std::ranges::any_of(all, [&](int node) { return cloned_away(node, leaving); });
-  if (cloned || (!with_snapshots && all.size() > 1))
-    return require_refused(removed, ErrorKind::kBusy, "rm of " + disk);
-  require(removed, "rm " + disk);
-  for (const int node : all) drop_node(node);
+  const bool needed = std::ranges::any_of(
+      all, [&](int node) { return cloned_away(node, leaving) || !nodes_.at(node).holds.empty(); });
+  if (needed || (!with_snapshots && all.size() > 1))
+    return require_refused(run(verb()), ErrorKind::kBusy, "rm of " + disk);
+  change(verb(), "rm " + disk, [=, this] { note_removed(disk); });
+}
+
+void World::note_removed(const std::string& disk) {
+  for (const int node : nodes_of(disk)) drop_node(node);
   std::erase_if(bookmarks_, [&](const auto& entry) { return entry.second.disk == disk; });
-  heads_.erase(disk);
-  note_policy(disk, false);
+  disks_.erase(disk);
 }
 
 // What is foretold of a set is what the pool gets back, to the block, whether it is asked for by `du` or by a
@@ -212,64 +244,117 @@ void World::remove_set() {
   }
   if (specs.empty()) return;
   note("rm of " + std::to_string(specs.size()) + " together");
-  require(run(store_->wait_for_reclaim()), "reclaim");
-  auto foretold = run(store_->space_of(specs, false));
+  require(run(store().wait_for_reclaim()), "reclaim");
+  auto foretold = run(store().space_of(specs, false));
   require(foretold, "space of a set");
-  auto preview = run(store_->preview_removal(specs, false, false));
-  const bool cloned = std::ranges::any_of(leaving, [&](int node) { return cloned_away(node, leaving); });
-  if (cloned) return require_refused(preview, ErrorKind::kBusy, "rm of a cloned set");
+  auto preview = run(store().preview_removal(specs, false, false));
+  const bool needed = std::ranges::any_of(
+      leaving, [&](int node) { return cloned_away(node, leaving) || !nodes_.at(node).holds.empty(); });
+  if (needed) return require_refused(preview, ErrorKind::kBusy, "rm of a held or cloned set");
   require(preview, "dry run");
   expect(preview->frees_bytes == foretold->own_bytes, "space: du and the dry run tell different numbers");
-  const auto used = [this] { return run(store_->pools())->front().used_bytes; };
-  const std::uint64_t before = used();
-  require(run(store_->remove(specs, false)), "rm of a set");
-  require(run(store_->wait_for_reclaim()), "reclaim");
-  const std::uint64_t freed = before - used();
+  const std::uint64_t before = used_bytes();
+  change(store().remove(specs, false), "rm of a set", [=, this] {
+    for (const int node : leaving) drop_node(node);
+  });
+  require(run(store().wait_for_reclaim()), "reclaim");
+  const std::uint64_t freed = before - used_bytes();
   if (freed != foretold->own_bytes) dump_map();
   expect(freed == foretold->own_bytes, "rm of " + std::to_string(specs.size()) + " freed " +
                                            std::to_string(freed / kBlockBytes) + " blocks, not " +
                                            std::to_string(foretold->own_bytes / kBlockBytes));
-  for (const int node : leaving) drop_node(node);
+}
+
+// Only what changed is kept of one that nobody cloned. A disk takes its bookmarks along.
+void World::keep_changes() {
+  if (bookmarks_.size() > 6) {
+    const auto place = std::next(bookmarks_.begin(), static_cast<std::ptrdiff_t>(below(bookmarks_.size())));
+    const int bookmark = place->first;
+    note("rm of bookmark " + place->second.spec().text());
+    change(store().remove({place->second.spec()}, false), "rm of a bookmark",
+           [=, this] { bookmarks_.erase(bookmark); });
+    return;
+  }
+  const int node = some_snapshot();
+  if (node == 0) return;
+  const Spec spec = nodes_.at(node).spec();
+  note("rm --keep-changes " + spec.text());
+  if (!nodes_.at(node).holds.empty() || cloned_away(node, {node})) {
+    return require_refused(run(store().keep_changes({spec})), ErrorKind::kBusy,
+                           "rm of held or cloned " + spec.text());
+  }
+  change(store().keep_changes({spec}), "rm --keep-changes " + spec.text(), [=, this] {
+    ModelNode bookmark = nodes_.at(node);
+    bookmark.changes_only = true;
+    drop_node(node);
+    bookmarks_[node] = std::move(bookmark);
+  });
+  require_refused(run(store().open_device(spec, Access::kReadOnly, {"the model"})), ErrorKind::kInvalid,
+                  "open");
+  require_refused(run(store().clone(spec, new_name("x"))), ErrorKind::kInvalid, "clone of a bookmark");
+  require_refused(run(store().rollback(spec, {})), ErrorKind::kInvalid, "rollback to a bookmark");
+  require_refused(run(store().snapshot({spec}, {})), ErrorKind::kExists, "snapshot as a bookmark");
+  require_refused(run(store().diff({spec.disk, ""}, spec, 0)), ErrorKind::kInvalid, "diff to a bookmark");
+}
+
+// A disk that has what it may have takes nothing more. (Where it has, it may be refused as well: below a
+// snapshot that is gone a fork may hold the block for a while.)
+void World::quota() {
+  const std::string disk = some_disk();
+  note("quota of " + disk);
+  if (limit_to_charged(disk) == 0) return;
+  const Content& content = content_of(disk);
+  const std::uint64_t whole = content.size_bytes() / kBlockBytes;
+  std::uint64_t hole = 0;
+  while (hole < whole && space_of(content.block(hole)) != Space::kNone) ++hole;
+  if (hole < whole) {
+    const std::vector<std::byte> bytes(kBlockBytes, std::byte{0x5a});
+    auto written = run(device(disk).write(hole * kBlockBytes, bytes, {}));
+    expect(!written && written.error().kind == ErrorKind::kNoSpace,
+           disk + ": a write beyond the quota was not refused");
+    std::vector<std::byte> found(kBlockBytes);
+    require(run(device(disk).read(hole * kBlockBytes, found)), disk);
+    expect(content.first_difference(hole * kBlockBytes, found) == Content::kEqual,
+           disk + ": what was refused for its quota was written");
+  }
+  set_quota(disk, kMaxDiskBytes);
 }
 
 void World::reopen() {
   note("close and open again");
   devices_.clear();
-  require(run(store_->close()), "close");
-  store_.reset();
-  auto opened = run(
-      open_store(reactor_, {.directory = directory_, .cache_bytes = std::uint64_t{64} << 20, .notice = {}}));
-  require(opened, "open");
-  store_ = std::move(*opened);
+  require(host_.close(), "close");
+  require(host_.open(), "open");
+  for (const auto& [disk, model] : disks_) forget_unflushed(disk);
 }
 
 void World::bad_input() {
   note("bad input");
   const std::string disk = some_disk();
   const std::string none = "nothing-of-that-name";
-  require_refused(run(store_->create_disk(disk, 1 << 20)), ErrorKind::kExists, "create " + disk);
-  require_refused(run(store_->create_disk("bad/name", 1 << 20)), ErrorKind::kInvalid, "create bad/name");
-  require_refused(run(store_->create_disk(none, 0)), ErrorKind::kInvalid, "create of size 0");
-  require_refused(run(store_->create_disk(none, 1000)), ErrorKind::kInvalid, "create of size 1000");
-  require_refused(run(store_->snapshot({{none, "s"}}, {})), ErrorKind::kNotFound, "snapshot of " + none);
-  require_refused(run(store_->snapshot({{disk, new_name("x")}, {none, "s"}}, {})), ErrorKind::kNotFound,
+  require_refused(run(store().create_disk(disk, 1 << 20)), ErrorKind::kExists, "create " + disk);
+  require_refused(run(store().create_disk("bad/name", 1 << 20)), ErrorKind::kInvalid, "create bad/name");
+  require_refused(run(store().create_disk(none, 0)), ErrorKind::kInvalid, "create of size 0");
+  require_refused(run(store().create_disk(none, 1000)), ErrorKind::kInvalid, "create of size 1000");
+  require_refused(run(store().snapshot({{none, "s"}}, {})), ErrorKind::kNotFound, "snapshot of " + none);
+  require_refused(run(store().snapshot({{disk, new_name("x")}, {none, "s"}}, {})), ErrorKind::kNotFound,
                   "group snapshot");
-  require_refused(run(store_->snapshot({{disk, ""}}, {})), ErrorKind::kInvalid, "snapshot without a name");
-  require_refused(run(store_->rollback({disk, none}, {})), ErrorKind::kNotFound, "rollback to " + none);
-  require_refused(run(store_->clone({disk, none}, new_name("x"))), ErrorKind::kNotFound, "clone of " + none);
-  require_refused(run(store_->remove({{none, ""}}, true)), ErrorKind::kNotFound, "rm " + none);
-  require_refused(run(store_->remove({{disk, none}}, true)), ErrorKind::kNotFound, "rm @" + none);
-  require_refused(run(store_->resize(none, 1 << 20)), ErrorKind::kNotFound, "resize " + none);
-  require_refused(run(store_->set_policy(none, {})), ErrorKind::kNotFound, "set " + none);
-  require_refused(run(store_->rename({none, ""}, "x")), ErrorKind::kNotFound, "rename " + none);
-  require_refused(run(store_->info({disk, none})), ErrorKind::kNotFound, "info");
-  require_refused(run(store_->open_device({none, ""}, Access::kReadOnly, {"the model"})),
+  require_refused(run(store().snapshot({{disk, ""}}, {})), ErrorKind::kInvalid, "snapshot without a name");
+  require_refused(run(store().rollback({disk, none}, {})), ErrorKind::kNotFound, "rollback to " + none);
+  require_refused(run(store().clone({disk, none}, new_name("x"))), ErrorKind::kNotFound, "clone of " + none);
+  require_refused(run(store().remove({{none, ""}}, true)), ErrorKind::kNotFound, "rm " + none);
+  require_refused(run(store().remove({{disk, none}}, true)), ErrorKind::kNotFound, "rm @" + none);
+  require_refused(run(store().resize(none, 1 << 20)), ErrorKind::kNotFound, "resize " + none);
+  require_refused(run(store().set_policy(none, {})), ErrorKind::kNotFound, "set " + none);
+  require_refused(run(store().rename({none, ""}, "x")), ErrorKind::kNotFound, "rename " + none);
+  require_refused(run(store().info({disk, none})), ErrorKind::kNotFound, "info");
+  require_refused(run(store().open_device({none, ""}, Access::kReadOnly, {"the model"})),
                   ErrorKind::kNotFound, "open");
   if (const int node = some_snapshot(); node != 0) {
     const Spec spec = nodes_.at(node).spec();
-    require_refused(run(store_->snapshot({spec}, {})), ErrorKind::kExists, "snapshot " + spec.text());
-    require_refused(run(store_->clone(spec, disk)), ErrorKind::kExists, "clone to " + disk);
-    require_refused(run(store_->open_device(spec, Access::kReadWrite, {"the model"})), ErrorKind::kReadOnly,
+    require_refused(run(store().snapshot({spec}, {})), ErrorKind::kExists, "snapshot " + spec.text());
+    require_refused(run(store().clone(spec, disk)), ErrorKind::kExists, "clone to " + disk);
+    require_refused(run(store().open_device(spec, Access::kReadWrite, {"the model"})), ErrorKind::kReadOnly,
                     "open");
     const auto reader = open(spec, Access::kReadOnly);
     const std::vector<std::byte> bytes(512);

@@ -9,22 +9,15 @@ namespace {
 constexpr std::size_t kHistory = 40;
 }
 
-World::World(Reactor& reactor, std::string directory, std::uint64_t seed, std::uint64_t pool_bytes)
-    : reactor_(reactor), directory_(std::move(directory)), random_(seed) {
-  InitOptions options;
-  options.directory = directory_;
-  if (pool_bytes != 0) options.pools.push_back({directory_ + ".pool", pool_bytes});
-  require(run(init_store(reactor_, options, {})), "init");
-  auto opened = run(open_store(reactor_, {.directory = directory_, .notice = {}}));
-  require(opened, "open");
-  store_ = std::move(*opened);
+World::World(Host& host, std::uint64_t seed, std::uint64_t crash_every, std::string dump_path)
+    : host_(host), dump_path_(std::move(dump_path)), random_(seed), crash_every_(crash_every) {
   write_base();
+  require(host_.open(), "open");
   create();
 }
 
 World::~World() {
   devices_.clear();
-  if (store_) (void)run(store_->close());
 }
 
 void World::note(std::string line) {
@@ -33,13 +26,9 @@ void World::note(std::string line) {
   if (history_.size() > kHistory) history_.pop_front();
 }
 
-int World::head_of(const std::string& disk) const {
-  return heads_.at(disk);
-}
-
 std::string World::some_disk() {
-  auto place = heads_.begin();
-  std::advance(place, static_cast<std::ptrdiff_t>(below(heads_.size())));
+  auto place = disks_.begin();
+  std::advance(place, static_cast<std::ptrdiff_t>(below(disks_.size())));
   return place->first;
 }
 
@@ -75,37 +64,46 @@ int World::add_node(ModelNode node) {
   return last_node_;
 }
 
+void World::leave_node(int node, int parent) {
+  each_node([&](ModelNode& other) {
+    if (other.parent == node) other.parent = parent;
+  });
+}
+
 void World::drop_node(int node) {
-  const int parent = nodes_.at(node).parent;
-  for (const int child : children_of(node)) nodes_.at(child).parent = parent;
-  for (auto& [id, bookmark] : bookmarks_)
-    if (bookmark.parent == node) bookmark.parent = parent;
+  leave_node(node, nodes_.at(node).parent);
   nodes_.erase(node);
 }
 
-bool World::cloned_away(int node, const std::set<int>& leaving) const {
-  std::vector<int> below = children_of(node);
-  while (!below.empty()) {
-    const int child = below.back();
-    below.pop_back();
-    if (!leaving.contains(child) && nodes_.at(child).disk != nodes_.at(node).disk) return true;
-    if (!leaving.contains(child)) continue;
-    const std::vector<int> more = children_of(child);
-    below.insert(below.end(), more.begin(), more.end());
+bool World::cloned_away(int node, const std::set<int>& leaving, bool to_trash) const {
+  std::vector<int> open{node};
+  while (!open.empty()) {
+    const int at = open.back();
+    open.pop_back();
+    for (const ModelTrash& trash : trash_)
+      for (const auto& [id, other] : trash.nodes)
+        if (!to_trash && other.parent == at) return true;
+    for (const int child : children_of(at)) {
+      if (leaving.contains(child)) {
+        open.push_back(child);
+      } else if (nodes_.at(child).disk != nodes_.at(node).disk) {
+        return true;
+      }
+    }
   }
   return false;
 }
 
-std::unique_ptr<BlockDevice> World::open(const Spec& spec, Access access) {
-  auto opened = run(store_->open_device(spec, access, Holder{"the model"}));
+Device World::open(const Spec& spec, Access access) {
+  auto opened = run(store().open_device(spec, access, Holder{"the model"}));
   require(opened, "open " + spec.text());
-  return std::move(*opened);
+  return own(std::move(*opened));
 }
 
 BlockDevice& World::device(const std::string& disk) {
   auto& place = devices_[disk];
   if (!place) place = open({disk, ""}, Access::kReadWrite);
-  expect(place->size_bytes() == nodes_.at(head_of(disk)).content.size_bytes(), disk + ": the device's size");
+  expect(place->size_bytes() == content_of(disk).size_bytes(), disk + ": the device's size");
   return *place;
 }
 
@@ -113,30 +111,56 @@ void World::detach(const std::string& disk) {
   devices_.erase(disk);
 }
 
+// One that dies does so within it, or behind it.
 void World::step() {
   ++steps_;
+  try {
+    doomed_ = host_.dies() && crash_every_ != 0 && one_in(crash_every_);
+    if (doomed_) {
+      learn_heads();
+      host_.arm(1 + below(one_in(3) ? 3000 : one_in(2) ? 300 : 60));
+    }
+    one_step();
+    if (doomed_) host_.die();
+  } catch (const Crashed&) {
+  }
+  if (doomed_) recover();
+  doomed_ = false;
+  diff();
+}
+
+void World::one_step() {
   const std::uint64_t choice = below(1000);
-  if (choice < 480) return one_request();
-  if (choice < 560) return requests_apart();
-  if (choice < 610) return requests_overlapping();
-  if (choice < 690) return snapshot_some();
-  if (choice < 730) return snapshot_among_writes();
-  if (choice < 750) return snapshot_in_chain();
-  if (choice < 780) return rollback();
-  if (choice < 800) return clone();
-  if (choice < 845) return remove();
-  if (choice < 855) return remove_disk();
-  if (choice < 865) return create();
-  if (choice < 880) return rename();
-  if (choice < 895) return resize();
-  if (choice < 900) return set_policy();
-  if (choice < 908) return flatten();
-  if (choice < 930) return diff();
+  if (choice < 450) return one_request();
+  if (choice < 530) return requests_apart();
+  if (choice < 580) return requests_overlapping();
+  if (choice < 660) return snapshot_some();
+  if (choice < 700) return snapshot_among_writes();
+  if (choice < 720) return snapshot_in_chain();
+  if (choice < 750) return rollback();
+  if (choice < 770) return clone();
+  if (choice < 815) return remove();
+  if (choice < 822) return remove_disk();
+  if (choice < 832) return trash();
+  if (choice < 842) return undelete();
+  if (choice < 845) return purge();
+  if (choice < 855) return create();
+  if (choice < 870) return rename();
+  if (choice < 885) return resize();
+  if (choice < 890) return set_policy();
+  if (choice < 898) return flatten();
+  if (choice < 908) return hold();
+  if (choice < 916) return expire();
+  if (choice < 921) return schedule();
+  if (choice < 931) return run_policies();
+  if (choice < 936) return rollback_online();
+  if (choice < 941) return quota();
   if (choice < 960) return check_extents();
   if (choice < 970) return check_tree();
+  if (choice < 975) return check_range();
   if (choice < 980) return bad_input();
-  if (choice < 988) return check_space();
-  if (choice < 990) return remove_set();
+  if (choice < 987) return check_space();
+  if (choice < 989) return remove_set();
   if (choice < 992) return one_in(2) ? keep_changes() : diff_bookmark();
   if (choice < 994) return reopen();
   if (choice < 997) return check_store(one_in(2));
@@ -151,8 +175,7 @@ void World::verify_all() {
 
 void World::shut_down() {
   devices_.clear();
-  require(run(store_->close()), "close");
-  store_.reset();
+  require(host_.close(), "close");
 }
 
 }  // namespace coppice::test

@@ -1,24 +1,29 @@
 // World: a store and, beside it, everything that must be true of it.
 //
-// Plain calls; each runs the reactor until the store has answered. A broken expectation throws Mismatch. The
-// random numbers never depend on what the store answers in what order, so a seed replays.
+// Plain calls; each runs until the store has answered. A broken expectation throws Mismatch. The random
+// numbers never depend on what the store answers in what order, so a seed replays.
+//
+// Where the host can die, it does so within a step or behind it (crashes.cpp). Then a verb that was under way
+// has happened or has not, and a block that was written and not flushed holds one of what it held since.
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
+#include <memory>
+#include <optional>
 #include <random>
 #include <set>
-#include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "content.h"
-#include "coppice/store.h"
+#include "host.h"
 
 namespace coppice::test {
 
-struct Mismatch : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
+// What a block of a disk held since it was last known durable, and what is on its way to it.
+using Open = std::map<std::uint64_t, std::vector<VersionPointer>>;
 
 // A live node. Dead ones leave the picture: what stood on them stands on their parent.
 struct ModelNode {
@@ -28,17 +33,47 @@ struct ModelNode {
   Content content;
   int base = 0;               // 0: it stands on none; else the same for all that stand on one together
   bool changes_only = false;  // a bookmark: nothing stands on it
+  std::set<std::string> holds = {};
+  std::int64_t expires_ms = 0;    // 0: never
+  std::int64_t scheduled_ms = 0;  // when a schedule took it; 0: none did
+  std::string note = {};
+  // Of heads:
+  std::uint64_t id = 0;  // the store's, which another has after a rollback; 0: not known
+  Open unflushed = {};
   [[nodiscard]] Spec spec() const { return {disk, snapshot}; }
+};
+using Nodes = std::map<int, ModelNode>;
+
+inline constexpr std::size_t kMostNodes = 40;
+inline constexpr std::size_t kMostDisks = 5;
+
+struct ModelDisk {
+  int head = 0;
+  bool strict = false;
+  std::uint64_t quota_bytes = 0;  // 0: none
+  Schedule schedule = {};
+  std::int64_t taken_ms = 0;  // when the schedule last took a snapshot
+  // A crash came between that snapshot and the note of it: the store may remember either.
+  std::int64_t taken_perhaps_ms = 0;
+};
+
+struct ModelTrash {
+  std::string name;
+  ModelDisk disk;
+  Nodes nodes;
+  Nodes bookmarks;
+  std::int64_t removed_ms = 0;
 };
 
 class World {
  public:
-  World(Reactor& reactor, std::string directory, std::uint64_t seed, std::uint64_t pool_bytes = 0);
+  // `crash_every`: of so many steps one dies, or none (0).
+  World(Host& host, std::uint64_t seed, std::uint64_t crash_every, std::string dump_path);
   ~World();
   World(const World&) = delete;
   World& operator=(const World&) = delete;
 
-  // One random step. Every kind is a member below.
+  // One random step, and a diff. Every kind is a member below.
   void step();
   // Every node byte for byte, the tree's shape, the invariants.
   void verify_all();
@@ -56,10 +91,28 @@ class World {
  private:
   template <class T>
   T run(Task<T> task) {
-    return reactor_.run(std::move(task));
+    std::optional<T> value;
+    host_.run(deliver(std::move(task), value));
+    return std::move(*value);
+  }
+  void run(Task<void> task) { host_.run(std::move(task)); }
+  template <class T>
+  static Task<void> deliver(Task<T> task, std::optional<T>& value) {
+    value.emplace(co_await task);
+  }
+  Store& store() { return host_.store(); }
+  // A verb that changes the model: `effect` does. It keeps copies of what it needs, for a crash under the
+  // verb ends the caller, and the verb may have happened all the same.
+  template <class R, class Effect>
+  void change(Task<R> verb, const std::string& what, Effect effect) {
+    pending_.effect = effect;
+    const R result = run(std::move(verb));
+    pending_ = {};
+    require(result, what);
+    effect();
   }
   template <class R>
-  void require(const R& result, const std::string& what) {
+  static void require(const R& result, const std::string& what) {
     if (result) return;
     if constexpr (std::is_same_v<typename R::error_type, Failure>) {
       throw Mismatch(what + ": " + result.error().message);
@@ -69,7 +122,7 @@ class World {
     }
   }
   template <class R>
-  void require_refused(const R& result, ErrorKind kind, const std::string& what) {
+  static void require_refused(const R& result, ErrorKind kind, const std::string& what) {
     if (result) throw Mismatch(what + ": was not refused");
     if (result.error().kind != kind)
       throw Mismatch(what + ": refused as " + kind_name(result.error().kind) + " (" + result.error().message +
@@ -81,9 +134,11 @@ class World {
     if (!truth) throw Mismatch(what);
   }
   void note(std::string line);
+  void one_step();
 
   // Nodes and names.
-  int head_of(const std::string& disk) const;
+  int head_of(const std::string& disk) const { return disks_.at(disk).head; }
+  Content& content_of(const std::string& disk) { return nodes_.at(head_of(disk)).content; }
   std::string some_disk();
   int some_snapshot();  // 0 if there is none
   int some_node();
@@ -91,13 +146,32 @@ class World {
   std::vector<int> children_of(int node) const;
   std::vector<int> nodes_of(const std::string& disk) const;
   int add_node(ModelNode node);
+  // What stood on it stands on its parent.
+  void leave_node(int node, int parent);
   void drop_node(int node);
-  bool cloned_away(int node, const std::set<int>& leaving) const;
+  // Another disk stands on it, of those that stay: also one in the trash, unless it goes there, too.
+  bool cloned_away(int node, const std::set<int>& leaving, bool to_trash = false) const;
+  template <class Use>
+  void each_node(Use use) {
+    for (auto* all : {&nodes_, &bookmarks_})
+      for (auto& [id, node] : *all) use(node);
+    for (ModelTrash& trash : trash_)
+      for (auto* all : {&trash.nodes, &trash.bookmarks})
+        for (auto& [id, node] : *all) use(node);
+  }
 
   // Devices stay open for a while, as clients do.
   BlockDevice& device(const std::string& disk);
   void detach(const std::string& disk);
-  std::unique_ptr<BlockDevice> open(const Spec& spec, Access access);
+  // Closes it, where it is open; before that the verb must be refused.
+  template <class Verb>
+  void require_busy_and_detach(const std::string& disk, const std::string& what, Verb verb) {
+    if (!devices_.contains(disk)) return;
+    require_refused(run(verb()), ErrorKind::kBusy, what + " while it is open");
+    detach(disk);
+  }
+  Device open(const Spec& spec, Access access);
+  Device own(std::unique_ptr<BlockDevice> device) { return {device.release(), {&host_, host_.lives()}}; }
 
   // I/O (io.cpp)
   struct Range {
@@ -110,6 +184,9 @@ class World {
   Request random_request(const Content& content, std::uint64_t max_length);
   Task<void> perform(BlockDevice& device, Request& request, Latch& latch);
   Task<void> perform_all(BlockDevice& device, std::vector<Request>& requests);
+  // All at once. A crash meanwhile leaves some of what they do. What `apart` ones did is noted.
+  void issue(const std::string& disk, std::vector<Request>& requests, bool apart);
+  [[nodiscard]] Open possible(const Content& before, const std::vector<Request>& requests) const;
   static void apply(Content& content, const Request& request);
   void one_request();
   void requests_apart();
@@ -129,45 +206,99 @@ class World {
                                    std::vector<Request>& after, Spec spec, Outcome<>& taken);
   Task<void> snapshot_and_note(Spec spec, Outcome<>& taken, Latch& latch);
 
+  // Crashes (crashes.cpp)
+  void recover();
+  void reopen_after_crash();
+  void learn_heads();
+  bool tree_fits();
+  void settle_verb();
+  void settle_content(const std::string& disk);
+  void settle_block(const std::string& disk, std::uint64_t block, std::span<const std::byte> found,
+                    const std::vector<VersionPointer>& may_hold);
+  void tidy_up(const std::string& disk);
+  void forget_unflushed(const std::string& disk) { nodes_.at(head_of(disk)).unflushed.clear(); }
+  void note_unflushed(ModelNode& head, std::uint64_t block, const VersionPointer& before,
+                      const VersionPointer& after);
+
   // Verbs (verbs.cpp)
   void create();
   void create_over();
+  void set_quota(const std::string& disk, std::uint64_t limit_bytes);
+  std::uint64_t limit_to_charged(const std::string& disk);
   void write_base();
   void flatten();
+  void settle_flatten(const std::string& disk);
   Task<void> pause();
   void snapshot_some();
   void rollback();
+  void note_rollback(const std::string& disk, int target, const std::string& kept);
   void clone();
   void rename();
   void resize();
   void set_policy();
-  void note_policy(const std::string& disk, bool strict);
   void blur(std::uint64_t block, const VersionPointer& version);
   void remove();
   void remove_disk();
+  void remove_set();
+  void note_removed(const std::string& disk);
+  void keep_changes();
+  void quota();
+  void reopen();
+  void bad_input();
+  Spec record_snapshot(const std::string& disk, const std::string& name, const std::string& text = {});
+
+  // Holds, ends, schedules (verbs_policies.cpp), the trash (verbs_trash.cpp), attachments (verbs_online.cpp)
+  void hold();
+  void expire();
+  void schedule();
+  void run_policies();
+  void settle_policies(bool acknowledged);
+  void settle_schedule(const std::string& disk, const std::vector<NodeInfo>& tree, bool acknowledged);
+  void settle_gone(std::set<int> may_go, const std::vector<NodeInfo>& tree, bool acknowledged);
+  void settle_old_trash(bool acknowledged);
+  std::vector<int> scheduled_of(const std::string& disk) const;
+  bool due(const std::string& disk, std::int64_t taken_ms) const;
+  std::set<int> kept_by(const Schedule& rules, const std::vector<int>& snapshots) const;
+  void trash();
+  void undelete();
+  void purge();
+  void note_purged(const std::string& name);
+  void check_trash();
+  void rollback_online();
+
+  // Questions (questions.cpp)
   void diff();
+  void diff_bookmark();
+  void check_diff(const ModelNode& a, const ModelNode& b);
   void check_tree();
+  void compare_tree();
+  void compare_node(const ModelNode& node, const NodeInfo& info);
+  void check_range();
   void check_store(bool read_data);
   void check_space();
   void check_disk_space(const std::vector<SpaceInfo>& rows);
-  void remove_set();
-  void keep_changes();
-  void diff_bookmark();
-  void check_diff(const ModelNode& a, const ModelNode& b);
+  [[nodiscard]] std::uint64_t used_bytes();
   void dump_map();
-  void reopen();
-  void bad_input();
-  Spec record_snapshot(const std::string& disk, const std::string& name);
 
-  Reactor& reactor_;
-  std::string directory_;
+  Host& host_;
+  std::string dump_path_;
   std::mt19937_64 random_;
-  std::unique_ptr<Store> store_;
-  std::map<int, ModelNode> nodes_;
-  std::map<int, ModelNode> bookmarks_;
-  std::map<std::string, int> heads_;
-  std::set<std::string> strict_;  // disks
-  std::map<std::string, std::unique_ptr<BlockDevice>> devices_;
+  std::uint64_t crash_every_;
+  Nodes nodes_;
+  Nodes bookmarks_;
+  std::map<std::string, ModelDisk> disks_;
+  std::vector<ModelTrash> trash_;  // oldest first
+  std::map<std::string, Device> devices_;
+  // Under way: what a verb changes if it happened; or how to find out what of it did.
+  struct Pending {
+    std::function<void()> effect;
+    std::function<void()> settle;
+  };
+  Pending pending_;
+  std::map<std::string, Open> in_flight_;
+  bool doomed_ = false;      // this step may not come to its end
+  bool lost_power_ = false;  // since the last recovery
+  std::string base_path_;
   std::vector<VersionPointer> base_;
   std::uint64_t base_bytes_ = 0;
   int last_base_ = 0;

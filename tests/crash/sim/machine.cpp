@@ -26,13 +26,10 @@ class LentStaging final : public StagingMemory {
   std::span<std::byte> bytes_;
 };
 
-// The image that disks stand on. Nothing writes it, so it outlives every crash.
+// The image that disks stand on. It outlives every crash.
 class SimBase final : public BlockFile {
  public:
-  explicit SimBase(SimScheduler& scheduler) : scheduler_(scheduler), bytes_(kBaseSectors * kSectorBytes) {
-    for (std::uint64_t sector = 0; sector < kBaseSectors; ++sector)
-      fill_sector(std::span(bytes_).subspan(sector * kSectorBytes, kSectorBytes), base_value(sector));
-  }
+  SimBase(SimScheduler& scheduler, std::span<const std::byte> bytes) : scheduler_(scheduler), bytes_(bytes) {}
   void submit(IoRequest& request) override {
     scheduler_.after(std::chrono::microseconds(20), [this, &request] {
       const bool inside = request.offset_bytes + request.length_bytes <= bytes_.size();
@@ -49,29 +46,38 @@ class SimBase final : public BlockFile {
 
  private:
   SimScheduler& scheduler_;
-  std::vector<std::byte> bytes_;
+  std::span<const std::byte> bytes_;
   std::string path_ = "/sim/base";
 };
 
 class SimBases final : public BaseImages {
  public:
-  explicit SimBases(SimScheduler& scheduler) : scheduler_(scheduler) {}
+  SimBases(SimScheduler& scheduler, std::span<const std::byte> bytes)
+      : scheduler_(scheduler), bytes_(bytes) {}
   Outcome<BaseValue> identify(const BaseSource& source) override {
     BaseValue value;
-    value.size_bytes = kBaseSectors * kSectorBytes;
+    value.size_bytes = bytes_.size();
     value.path = source.path;
     return value;
   }
   BasePointer open(const BaseValue& value) override {
     auto base = std::make_shared<Base>();
-    base->file = std::make_unique<SimBase>(scheduler_);
+    base->file = std::make_unique<SimBase>(scheduler_, bytes_);
     base->size_bytes = value.size_bytes;
     return base;
   }
 
  private:
   SimScheduler& scheduler_;
+  std::span<const std::byte> bytes_;
 };
+
+std::vector<std::byte> base_image() {
+  std::vector<std::byte> bytes(kBaseSectors * kSectorBytes);
+  for (std::uint64_t sector = 0; sector < kBaseSectors; ++sector)
+    fill_sector(std::span(bytes).subspan(sector * kSectorBytes, kSectorBytes), base_value(sector));
+  return bytes;
+}
 
 Uuid make_uuid(std::uint64_t a, std::uint64_t b) {
   Uuid uuid;
@@ -143,6 +149,7 @@ Machine::Machine(Rng& source, const Shape& given)
     : rng(source),
       shape(given),
       staging(kStagingRingOffset + given.staging_bytes),
+      base(base_image()),
       boot(make_uuid(source.next(), 1)),
       store(make_uuid(source.next(), 2)) {
   format();
@@ -236,7 +243,7 @@ Task<Outcome<>> Process::open() {
   }
   EngineSources sources{open_file, machine.meta.open(), std::make_unique<LentStaging>(machine.staging),
                         machine.boot, machine.shape.flush_order};
-  sources.bases = std::make_shared<SimBases>(scheduler);
+  sources.bases = std::make_shared<SimBases>(scheduler, machine.base);
   auto made = std::make_unique<Engine>(scheduler, std::move(*pool), std::move(sources),
                                        machine.shape.cache_bytes, notice);
   engine = made.get();

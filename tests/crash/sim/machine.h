@@ -48,6 +48,7 @@ class Machine {
   bool lose_map = false;        // at the next open, if the pool holds a copy of it
   std::uint64_t maps_lost = 0;  // and made anew from that
   std::vector<std::byte> staging;
+  std::vector<std::byte> base;  // the image that disks stand on; as it is before the first open
   Uuid boot;
   const Uuid store;
   std::int64_t wall_ms = 1'700'000'000'000;  // the clock that people read

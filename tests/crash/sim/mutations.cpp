@@ -87,6 +87,8 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kChangesFoldedFar, "changes-folded-far", ""},
     {Mutation::kBookmarkHoldsNothing, "bookmark-holds-nothing", "--scene bookmark"},
     {Mutation::kCursorApart, "cursor-apart"},
+    {Mutation::kCutForgotten, "cut-forgotten", "--favour resize"},
+    {Mutation::kCutNotFinished, "cut-not-finished", "--favour resize"},
 });
 
 }  // namespace

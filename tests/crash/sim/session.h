@@ -129,6 +129,7 @@ class Session {
   Task<void> settle_trash(PendingVerb& verb);
   Task<bool> in_trash(std::string name);
   Task<void> check_head(DiskModel& disk, Moment moment);
+  Task<void> check_ends();
   Task<void> check_snapshot(DiskModel& disk, std::string name);
   Task<void> check_store(bool running);
   Task<void> count_blocks();

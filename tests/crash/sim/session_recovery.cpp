@@ -10,6 +10,7 @@
 #include "coppice/aligned_buffer.h"
 #include "session.h"
 #include "store/meta_restore.h"
+#include "tree/change_cursor.h"
 #include "tree/fate.h"
 
 namespace coppice::sim {
@@ -26,6 +27,7 @@ Task<void> Session::start(Moment moment) {
   if (compare_first) co_await reconcile(moment);
   process_.store->start();
   if (!compare_first) co_await reconcile(moment);
+  if (shared_.violation.empty() && !fault()) co_await check_ends();
   if (shared_.violation.empty() && !fault()) co_await settle_attachments();
   if (!shared_.violation.empty() || fault()) co_return;
   if (shared_.scene == nullptr) {
@@ -198,6 +200,33 @@ Task<void> Session::check_head(DiskModel& disk, Moment moment) {
   if (auto wrong = shared_.oracle.check_recovered(disk, bytes, moment)) {
     if (shared_.dump) co_await print_dump({});
     shared_.violate(*wrong);
+  }
+}
+
+// The map holds nothing behind a disk's end, whatever a crash has interrupted: the store has seen to that by
+// the time a disk can be opened.
+Task<void> Session::check_ends() {
+  const Tree& tree = process_.engine->tree();
+  for (const auto& [name, model] : shared_.oracle.disks) {
+    auto device = co_await process_.store->open_device({name, ""}, Access::kReadOnly, {"oracle"});
+    if (fault()) co_return;
+    if (!device) {
+      shared_.violate("disk " + name + " can't be opened: " + device.error().message);
+      co_return;
+    }
+    const TreeNode& head = *tree.node(tree.find_disk(name)->value.head);
+    const BlockIndex end{round_up(head.value.size_bytes, kBlockBytes) / kBlockBytes};
+    auto found = co_await process_.engine->map().scan(tree.view_of(head), leaf_of(end), kLastLeaf, SIZE_MAX);
+    if (!found && !fault()) shared_.violate("disk " + name + ": its map can't be read");
+    if (!found) co_return;
+    for (const LeafMap::Found& each : *found) {
+      for (unsigned bit = 0; bit < kLeafBlocks; ++bit) {
+        const bool behind = first_block(each.index).next(bit) >= end;
+        if (behind && each.leaf.run_at(bit).kind == LeafRun::Kind::kData)
+          shared_.violate(
+              fmt::format("{} ends at {} bytes, and has data behind that", name, head.value.size_bytes));
+      }
+    }
   }
 }
 
@@ -375,6 +404,7 @@ Task<void> Session::finish(bool close) {
   if (shared_.scene != nullptr && shared_.violation.empty() && !fault()) co_await run_policies();
   if (shared_.violation.empty()) co_await check_names();
   if (shared_.violation.empty()) co_await check_all(Moment::kNone);
+  if (shared_.violation.empty() && !fault()) co_await check_ends();
   doing_ = "checking";
   if (shared_.violation.empty()) co_await check_store(true);
   if (shared_.violation.empty()) co_await count_blocks();

@@ -170,8 +170,7 @@ Task<void> Session::first_step_of_sweep() {
   co_await scene_remove("d", "s2");
   // A sweep rests behind a step, for longer than that took.
   shared_.machine.disk.stall_next_sync = kLongSync;
-  while (parts.tree.node(swept)->value.reclaimed_up_to.value == 0 ||
-         parts.journal.durable() < parts.journal.staged())
+  while (parts.tree.node(swept)->value.cursor.value == 0 || parts.journal.durable() < parts.journal.staged())
     co_await sleep_for(process_.scheduler, microseconds(1));
 }
 
