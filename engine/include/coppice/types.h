@@ -11,7 +11,7 @@ namespace coppice {
 inline constexpr std::uint64_t kBlockBytes = 4096;  // unit of mapping, checksum and change tracking
 inline constexpr std::uint64_t kLeafBlocks = 64;    // blocks of a disk described by one leaf: 256 KiB
 inline constexpr std::uint64_t kLeafBytes = kLeafBlocks * kBlockBytes;
-inline constexpr std::uint64_t kSectorBytes = 512;  // disk sizes are multiples of it
+inline constexpr std::uint64_t kSectorBytes = 512;                          // disk sizes are multiples of it
 inline constexpr std::uint64_t kMaxDiskBytes = std::uint64_t{1} << 54;      // 16 PiB
 inline constexpr std::uint64_t kMaxRequestBytes = std::uint64_t{32} << 20;  // one read, write or zero request
 
