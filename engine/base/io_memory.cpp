@@ -7,7 +7,6 @@
 #include <bit>
 #include <cstdint>
 #include <mutex>
-#include <utility>
 
 #include "base/pooled.h"
 #include "coppice/types.h"
@@ -21,6 +20,9 @@ constexpr std::size_t kAreaBlocks = kAreaBytes / kBlockBytes;
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 // Powers of two from a block to 1 MiB.
 constexpr std::size_t kClasses = 9;
+// From here on they come from the area's end, of large pages: of scattered ones a device is asked for less at
+// once, by its number of segments. What is smaller is often hardly touched (idle clients), and stays so.
+constexpr std::size_t kLargeBytes = std::size_t{256} << 10;
 
 struct Free {
   Free* next;
@@ -29,7 +31,8 @@ struct Free {
 struct Area {
   std::mutex mutex;
   std::atomic<std::byte*> start = nullptr;
-  std::size_t used = 0;  // bytes handed out at any time
+  std::size_t used = 0;   // bytes handed out at any time, from the start …
+  std::size_t large = 0;  // … and from the end
   std::array<Free*, kClasses> free{};
   std::array<std::uint8_t, kAreaBlocks> classes{};  // by first block
 };
@@ -51,8 +54,6 @@ void enable_io_memory() {
   auto* start = static_cast<std::byte*>(memory);
   start += round_up(reinterpret_cast<std::uintptr_t>(start), kHugePageBytes) -
            reinterpret_cast<std::uintptr_t>(start);
-  // Before any of it is touched: scattered pages cut what a device is asked for at its number of segments.
-  (void)madvise(start, kAreaBytes, MADV_HUGEPAGE);
   area.start = start;
 }
 
@@ -71,9 +72,19 @@ std::byte* take_io_memory(std::size_t bytes) {
     return reinterpret_cast<std::byte*>(first);
   }
   const std::size_t whole = kBlockBytes << size_class;
-  if (kAreaBytes - area.used < whole) return nullptr;
-  area.classes[area.used / kBlockBytes] = static_cast<std::uint8_t>(size_class);
-  return area.start + std::exchange(area.used, area.used + whole);
+  if (kAreaBytes - area.used - area.large < whole) return nullptr;
+  std::size_t at = area.used;
+  if (whole < kLargeBytes) {
+    area.used += whole;
+  } else {
+    area.large += whole;
+    at = kAreaBytes - area.large;
+    // Before it is touched.
+    const std::size_t page = at / kHugePageBytes * kHugePageBytes;
+    (void)madvise(area.start + page, round_up(at + whole, kHugePageBytes) - page, MADV_HUGEPAGE);
+  }
+  area.classes[at / kBlockBytes] = static_cast<std::uint8_t>(size_class);
+  return area.start + at;
 }
 
 bool give_back_io_memory(std::byte* memory) {

@@ -231,6 +231,7 @@ class UringBackend final : public Backend {
   // The memory that a process may lock can be too little; then it stays as it is.
   void register_area() {
     const iovec all{area_.data(), area_.size()};
+    (void)madvise(area_.data(), area_.size(), MADV_HUGEPAGE);
     registered_ = io_uring_register_buffers(&ring_, &all, 1) == 0;
   }
 
