@@ -13,6 +13,24 @@ Outcome<> one_file(const Call& call) {
                                          std::to_string(call.files.size()) + ": pass it beside the request");
 }
 
+// Disks that went on by themselves would be a point in time that there never was.
+Task<Outcome<std::vector<Spec>>> whole_groups(Store& store, std::vector<Spec> named) {
+  std::vector<Selection> selections;
+  for (const Spec& spec : named) {
+    auto group = co_await store.group(spec);
+    if (!group) co_return std::unexpected(group.error());
+    if (group->snapshots.size() < group->taken) {
+      co_return refuse(ErrorKind::kInvalid,
+                       spec.text() + " was taken with " + std::to_string(group->taken - 1) +
+                           " others, of which " + std::to_string(group->taken - group->snapshots.size()) +
+                           " are gone or in the trash: 'coppice ls --group " + spec.text() +
+                           "' lists what is there; name those to go back to, without --group");
+    }
+    selections.push_back({.first = spec, .last = spec});
+  }
+  co_return co_await expand(store, std::move(selections), {.groups = true});
+}
+
 }  // namespace
 
 Task<Outcome<Json>> Dispatcher::create(Call call) {
@@ -51,35 +69,47 @@ Task<Outcome<Json>> Dispatcher::snapshot(Call call) {
 
 Task<Outcome<Json>> Dispatcher::rollback(Call call) {
   Params params(call.params);
-  const Spec to = params.spec("to");
+  std::vector<Spec> to = params.specs("specs");
+  const bool groups = params.flag("group");
   RollbackOptions options;
   options.keep_as = params.text_or("keep_as", "");
   options.discard = params.flag("discard");
   options.dry_run = params.flag("dry_run");
   options.online = params.flag("online");
-  auto valid = all_of({params.finish(), need_snapshot(to, "rollback")});
+  auto valid = params.finish();
+  for (const auto& spec : to) {
+    if (valid) valid = need_snapshot(spec, "rollback");
+  }
   if (valid && !options.keep_as.empty()) valid = check_name(options.keep_as);
   if (valid && options.discard && !options.keep_as.empty()) {
-    valid =
-        refuse(ErrorKind::kInvalid, "rollback of " + to.disk + " can't both keep and discard: choose one");
+    valid = refuse(ErrorKind::kInvalid,
+                   "rollback of " + to.front().disk + " can't both keep and discard: choose one");
   }
   if (!valid) co_return std::unexpected(valid.error());
+  if (groups) {
+    auto all = co_await whole_groups(store_, std::move(to));
+    if (!all) co_return std::unexpected(all.error());
+    to = std::move(*all);
+  }
   auto kept = co_await store_.rollback(to, options);
   if (!kept) co_return std::unexpected(kept.error());
-  const Json kept_name = kept->empty() ? Json() : Json(Spec{to.disk, *kept}.text());
-  Json answer{{"disk", to.disk},
-              {"to", to.text()},
-              {"kept", kept_name},
-              {"dry_run", options.dry_run},
-              {"frees", nullptr}};
+  Json disks = Json::array();
+  std::vector<Spec> heads;
+  for (const Spec& spec : to) {
+    disks.push_back({{"disk", spec.disk},
+                     {"to", spec.text()},
+                     {"kept", kept->empty() ? Json() : Json(Spec{spec.disk, *kept}.text())}});
+    heads.push_back({spec.disk, {}});
+  }
+  // Of one disk as ever, beside the list.
+  Json answer = disks.size() == 1 ? disks.front() : Json::object();
+  answer.update({{"disks", disks}, {"dry_run", options.dry_run}, {"frees", nullptr}});
   if (!options.dry_run) co_return answer;
   answer["frees"] = 0;
   if (!options.discard) co_return answer;
-  auto spaces = co_await store_.space(to.disk);
-  if (!spaces) co_return std::unexpected(spaces.error());
-  for (const SpaceInfo& space : *spaces) {
-    if (!space.spec.is_snapshot()) answer["frees"] = space.frees_bytes;
-  }
+  auto space = co_await store_.space_of(heads, true);
+  if (!space) co_return std::unexpected(space.error());
+  answer["frees"] = space->own_bytes;
   co_return answer;
 }
 

@@ -43,9 +43,10 @@ Task<Outcome<Json>> Dispatcher::remove(Call call) {
   const bool at_once = params.flag("now");
   const bool dry_run = params.flag("dry_run");
   const bool keep_changes = params.flag("keep_changes");
+  const bool groups = params.flag("group");
   auto valid = params.finish();
   if (!valid) co_return std::unexpected(valid.error());
-  auto expanded = co_await expand(store_, std::move(selections), false);
+  auto expanded = co_await expand(store_, std::move(selections), {.groups = groups});
   if (!expanded) co_return std::unexpected(expanded.error());
   const std::vector<Spec>& specs = *expanded;
   valid = each_once(specs);

@@ -1,15 +1,42 @@
 // The verbs that ask.
+#include <set>
+
 #include "cli/attachment_json.h"
 #include "cli/dispatcher.h"
 #include "cli/params.h"
 
 namespace coppice::cli {
+namespace {
+
+std::set<std::string> names_of(const std::vector<Spec>& specs) {
+  std::set<std::string> names;
+  for (const Spec& spec : specs) names.insert(spec.text());
+  return names;
+}
+
+}  // namespace
 
 Task<Outcome<Json>> Dispatcher::list(Call call) {
-  const auto valid = Params(call.params).finish();
+  Params params(call.params);
+  const auto group_of = params.optional_text("group");
+  const auto valid = params.finish();
   if (!valid) co_return std::unexpected(valid.error());
+  std::optional<GroupInfo> group;
+  if (group_of) {
+    const auto spec = parse_spec(*group_of);
+    if (!spec) co_return std::unexpected(spec.error());
+    auto found = co_await store_.group(*spec);
+    if (!found) co_return std::unexpected(found.error());
+    group = std::move(*found);
+  }
   auto nodes = co_await store_.tree(std::nullopt);
   if (!nodes) co_return std::unexpected(nodes.error());
+  if (group) {
+    const std::set<std::string> names = names_of(group->snapshots);
+    std::erase_if(*nodes, [&](const NodeInfo& node) {
+      return node.kind != NodeInfo::Kind::kSnapshot || !names.contains(Spec{node.disk, node.snapshot}.text());
+    });
+  }
   co_return listing_to_json(std::move(*nodes));
 }
 
@@ -33,6 +60,11 @@ Task<Outcome<Json>> Dispatcher::info(Call call) {
   if (!changes_only) document["kind"] = spec.is_snapshot() ? "snapshot" : "disk";
   // By name, which is what a person knows it by.
   document["continues"] = node->continues.empty() ? Json() : Json(node->continues);
+  if (node->group.id != 0) {
+    auto group = co_await store_.group(spec);
+    if (!group) co_return std::unexpected(group.error());
+    document["group"]["snapshots"] = names_of(group->snapshots);
+  }
   bool read_only = spec.is_snapshot() || !store_.read_only().empty();
   document["attached"] = Json::array();
   if (!spec.is_snapshot()) {

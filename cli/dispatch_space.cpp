@@ -22,9 +22,10 @@ Task<Outcome<Json>> Dispatcher::space_of(Call call) {
   Params params(call.params);
   std::vector<Selection> selections = params.selections("specs");
   const bool own_only = params.flag("own_only");
+  const bool groups = params.flag("group");
   const auto valid = params.finish();
   if (!valid) co_return std::unexpected(valid.error());
-  auto specs = co_await expand(store_, std::move(selections), true);
+  auto specs = co_await expand(store_, std::move(selections), {.whole_disks = true, .groups = groups});
   if (!specs) co_return std::unexpected(specs.error());
   auto space = co_await store_.space_of(*specs, own_only);
   if (!space) co_return std::unexpected(space.error());

@@ -84,6 +84,7 @@ Json node_to_json(const NodeInfo& node) {
           {"holds", node.holds},
           {"expires", time_or_null(node.expires_unix_ms)},
           {"scheduled", node.scheduled},
+          {"group", node.group.id == 0 ? Json() : Json{{"id", node.group.id}, {"taken", node.group.taken}}},
           {"base", base_to_json(node.base)},
           {"quota", node.quota.limit_bytes == 0 ? Json() : Json(node.quota.limit_bytes)},
           {"charged", node.quota.charged_bytes ? Json(*node.quota.charged_bytes) : Json()}};
@@ -118,6 +119,9 @@ Outcome<NodeInfo> node_from_json(const Json& document) {
     if (!charged.is_null()) node.quota.charged_bytes = charged.get<std::uint64_t>();
     node.holds = document.at("holds").get<std::vector<std::string>>();
     node.base = base_from_json(document);
+    const Json group = document.value("group", Json());
+    if (!group.is_null())
+      node.group = {group.at("id").get<std::uint64_t>(), group.at("taken").get<std::uint64_t>()};
     return node;
   } catch (const Json::exception&) {
     return not_a_node();

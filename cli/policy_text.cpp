@@ -27,6 +27,7 @@ std::string quota_text(const QuotaInfo& quota) {
 
 std::string policy_text(const NodeInfo& node, std::int64_t now_unix_ms) {
   std::vector<std::string> parts;
+  if (node.group.id != 0) parts.push_back("one of " + std::to_string(node.group.taken) + " taken together");
   if (!node.holds.empty()) parts.push_back("held by " + joined(node.holds));
   if (node.expires_unix_ms != 0)
     parts.push_back("expires " + format_until(node.expires_unix_ms, now_unix_ms));

@@ -1,5 +1,7 @@
 #include "cli/selection.h"
 
+#include <algorithm>
+
 namespace coppice::cli {
 namespace {
 
@@ -13,6 +15,18 @@ Task<Outcome<std::vector<Spec>>> snapshots_of(Store& store, std::string disk) {
   std::vector<Spec> specs;
   for (const NodeInfo& node : *nodes) {
     if (node.kind == NodeInfo::Kind::kSnapshot && node.disk == disk) specs.push_back({disk, node.snapshot});
+  }
+  co_return specs;
+}
+
+// Each once: several that are named may be of one group.
+Task<Outcome<std::vector<Spec>>> with_groups(Store& store, std::vector<Spec> named) {
+  std::vector<Spec> specs;
+  for (const Spec& spec : named) {
+    if (std::ranges::find(specs, spec) != specs.end()) continue;
+    auto group = co_await store.group(spec);
+    if (!group) co_return std::unexpected(group.error());
+    specs.insert(specs.end(), group->snapshots.begin(), group->snapshots.end());
   }
   co_return specs;
 }
@@ -38,19 +52,21 @@ Outcome<Selection> parse_selection(const std::string& text) {
   return Selection{.first = *first, .last = *last, .is_range = true};
 }
 
-Task<Outcome<std::vector<Spec>>> expand(Store& store, std::vector<Selection> selections, bool whole_disks) {
+Task<Outcome<std::vector<Spec>>> expand(Store& store, std::vector<Selection> selections,
+                                        Expansion expansion) {
   std::vector<Spec> specs;
   for (const Selection& selection : selections) {
     if (!selection.is_range) specs.push_back(selection.first);
     Outcome<std::vector<Spec>> more;
     if (selection.is_range) {
       more = co_await store.range(selection.first, selection.last);
-    } else if (whole_disks && !selection.first.is_snapshot()) {
+    } else if (expansion.whole_disks && !selection.first.is_snapshot()) {
       more = co_await snapshots_of(store, selection.first.disk);
     }
     if (!more) co_return std::unexpected(more.error());
     specs.insert(specs.end(), more->begin(), more->end());
   }
+  if (expansion.groups) co_return co_await with_groups(store, std::move(specs));
   co_return specs;
 }
 

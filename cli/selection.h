@@ -18,7 +18,11 @@ struct Selection {
 };
 
 Outcome<Selection> parse_selection(const std::string& text);
-// What is named, in that order. With `whole_disks` a disk stands for its snapshots as well.
-Task<Outcome<std::vector<Spec>>> expand(Store& store, std::vector<Selection> selections, bool whole_disks);
+struct Expansion {
+  bool whole_disks = false;  // a disk stands for its snapshots as well
+  bool groups = false;       // a snapshot stands for all that were taken with it
+};
+// What is named, in that order.
+Task<Outcome<std::vector<Spec>>> expand(Store& store, std::vector<Selection> selections, Expansion expansion);
 
 }  // namespace coppice::cli

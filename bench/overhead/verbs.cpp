@@ -93,11 +93,11 @@ void rollback(Lab& lab) {
   EngineSide& engine = lab.engine();
   measure_verb(lab, scene, "rollback", kLimitMs, [&](unsigned i) {
     const Spec to{"verbs", Scene::name(i)};
-    engine.must(engine.store().rollback(to, {}));
+    engine.must(engine.store().rollback({to}, {}));
   });
   const Spec last{"verbs", Scene::name(0)};
   scene.disk().device.reset();
-  engine.must(engine.store().rollback(last, {}));
+  engine.must(engine.store().rollback({last}, {}));
   demand_equal(engine, last, {"verbs", ""});
 }
 

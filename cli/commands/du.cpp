@@ -76,9 +76,11 @@ bool is_one_disk(const std::vector<std::string>& names) {
   return names.size() <= 1 && (names.empty() || names.front().find_first_of("@%") == std::string::npos);
 }
 
-Outcome<int> du(const std::vector<std::string>& names, Context& context) {
-  if (!is_one_disk(names))
-    return context.answer(Request{.method = "space-of", .params = {{"specs", names}}}, render_set);
+Outcome<int> du(const std::vector<std::string>& names, bool group, Context& context) {
+  if (group || !is_one_disk(names)) {
+    const Json params{{"specs", names}, {"group", group}};
+    return context.answer(Request{.method = "space-of", .params = params}, render_set);
+  }
   Json params = Json::object();
   if (!names.empty()) params["disk"] = names.front();
   auto spaces = context.session.call(Request{.method = "space", .params = params});
@@ -101,6 +103,7 @@ Outcome<int> du(const std::vector<std::string>& names, Context& context) {
 
 Verb du_verb(CLI::App& program) {
   auto names = std::make_shared<std::vector<std::string>>();
+  auto group = std::make_shared<bool>(false);
   Parser parser(program,
                 {"du",
                  "Tell what disks and snapshots occupy, and what removing each would free; of several, or "
@@ -110,7 +113,8 @@ Verb du_verb(CLI::App& program) {
       "DISK[@SNAP[%SNAP]]", *names,
       "A disk: it and its snapshots, each. A snapshot, a range (DISK@FIRST%LAST; without an "
       "end: up to the beginning, or the disk) or several: all of them together");
-  return {parser, [names](Context& context) { return du(*names, context); }};
+  parser.flag("--group", *group, "With a snapshot, those of other disks that were taken together with it");
+  return {parser, [names, group](Context& context) { return du(*names, *group, context); }};
 }
 
 }  // namespace coppice::cli

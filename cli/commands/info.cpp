@@ -78,6 +78,13 @@ std::string render(const Json& info) {
   const auto expires = parse_time(text_of(info, "expires"));
   if (expires)
     table.add({"expires", text_of(info, "expires") + " (" + format_until(*expires, now_unix_ms()) + ")"});
+  const Json group = info.value("group", Json());
+  if (group.is_object()) {
+    const auto there = group.value("snapshots", std::vector<std::string>());
+    const auto taken = group.value("taken", std::uint64_t{0});
+    const std::string gone = there.size() < taken ? "; of " + std::to_string(taken) + " that there were" : "";
+    table.add({"taken together", joined(there) + gone});
+  }
   if (info.value("scheduled", false))
     table.add({"scheduled", "made by the disk's schedule, which removes it in time"});
   if (info.value("note", "") != "") table.add({"note", info.value("note", "")});

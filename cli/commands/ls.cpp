@@ -60,10 +60,17 @@ std::string render_trash(const Json& trash) {
   return table.text();
 }
 
-Outcome<int> list(bool trash, Context& context) {
-  if (trash) return context.answer(Request{.method = "trash"}, render_trash);
+struct Options {
+  bool trash = false;
+  std::string group;
+};
 
-  auto listing = context.session.call(Request{.method = "list"});
+Outcome<int> list(const Options& options, Context& context) {
+  if (options.trash) return context.answer(Request{.method = "trash"}, render_trash);
+
+  Json params = Json::object();
+  if (!options.group.empty()) params["group"] = options.group;
+  auto listing = context.session.call(Request{.method = "list", .params = params});
   if (!listing) return std::unexpected(listing.error());
   auto nodes = nodes_from_json(*listing);
   if (!nodes) return std::unexpected(nodes.error());
@@ -76,10 +83,13 @@ Outcome<int> list(bool trash, Context& context) {
 }  // namespace
 
 Verb ls_verb(CLI::App& program) {
-  auto trash = std::make_shared<bool>(false);
+  auto options = std::make_shared<Options>();
   Parser parser(program, {"ls", "List disks and snapshots", "coppice ls --json"});
-  parser.flag("--trash", *trash, "List the removed disks that can be brought back instead");
-  return {parser, [trash](Context& context) { return list(*trash, context); }};
+  parser.flag("--trash", options->trash, "List the removed disks that can be brought back instead")
+      .option({"--group", "DISK@SNAP", "List only this snapshot and those that were taken together with it"},
+              options->group)
+      .exclusive("--trash", "--group");
+  return {parser, [options](Context& context) { return list(*options, context); }};
 }
 
 }  // namespace coppice::cli

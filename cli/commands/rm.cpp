@@ -16,6 +16,7 @@ struct Options {
   bool trash = false;
   bool dry_run = false;
   bool keep_changes = false;
+  bool group = false;
 };
 
 std::string render(const Json& answer) {
@@ -47,11 +48,9 @@ std::string render(const Json& answer) {
 Outcome<int> remove(const Options& options, Context& context) {
   if (options.trash)
     return context.answer(Request{.method = "purge", .params = {{"disks", options.specs}}}, render);
-  const Json params{{"specs", options.specs},
-                    {"with_snapshots", options.snapshots},
-                    {"now", options.now},
-                    {"dry_run", options.dry_run},
-                    {"keep_changes", options.keep_changes}};
+  const Json params{
+      {"specs", options.specs},     {"with_snapshots", options.snapshots},  {"now", options.now},
+      {"dry_run", options.dry_run}, {"keep_changes", options.keep_changes}, {"group", options.group}};
   return context.answer(Request{.method = "remove", .params = params}, render);
 }
 
@@ -67,6 +66,8 @@ Verb rm_verb(CLI::App& program) {
   parser
       .arguments("DISK[@SNAP[%SNAP]]", options->specs,
                  "What to remove. DISK@FIRST%LAST: the snapshots of a line from one to the other, both too")
+      .flag("--group", options->group,
+            "With a snapshot, those of other disks that were taken together with it")
       .flag("--snapshots", options->snapshots, "With a disk, remove all its snapshots")
       .flag("--now", options->now, "Remove disks for good, past the trash")
       .flag("--trash", options->trash, "Remove disks that are in the trash, for good")
@@ -78,7 +79,8 @@ Verb rm_verb(CLI::App& program) {
       .exclusive("--keep-changes", "--trash")
       .exclusive("--trash", "--dry-run")
       .exclusive("--trash", "--now")
-      .exclusive("--trash", "--snapshots");
+      .exclusive("--trash", "--snapshots")
+      .exclusive("--trash", "--group");
   return {parser, [options](Context& context) { return remove(*options, context); }};
 }
 

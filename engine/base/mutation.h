@@ -26,6 +26,7 @@ enum class Mutation : std::uint8_t {
   // When records are published.
   kStageBeforeData,      // records staged when the write is submitted
   kGroupInTurn,          // of several disks snapshotted together one comes behind the other
+  kRollbackInTurn,       // … or rolled back together
   kSnapshotDoesNotWait,  // a snapshot is acknowledged with older writes in flight
   kEpochOfThePlan,       // what goes to fresh blocks is published in the epoch in which it was planned
   kLeafOfTwoEpochs,      // the first write of an epoch does not wait for a leaf's older ones

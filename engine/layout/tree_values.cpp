@@ -13,6 +13,7 @@ namespace {
 constexpr std::uint8_t kValueFormat = 1;
 constexpr std::uint8_t kFlaggedDiskFormat = 2;
 constexpr std::uint8_t kPolicyFormat = 2;  // of nodes
+constexpr std::uint8_t kGroupFormat = 3;   // of nodes
 constexpr std::uint8_t kImageFormat = 2;   // of bases
 constexpr std::size_t kIdDigits = 16;
 
@@ -127,6 +128,9 @@ void fields(T& value, auto visit) {
 void policy_fields(auto& value, auto visit) {
   visit(value.expires_unix_ms), visit(value.scheduled), visit(value.holds);
 }
+void group_fields(auto& value, auto visit) {
+  visit(value.group.id), visit(value.group.taken);
+}
 template <Of<DiskValue> T>
 void fields(T& value, auto visit) {
   visit(value.head), visit(value.created_unix_ms), visit(value.name);
@@ -215,7 +219,10 @@ bool in_order(const AttachmentsValue& value) {
 // The lowest format that can hold the value, so that what nobody uses keeps no older version from reading.
 template <class T>
 std::uint8_t format_of(const T& value) {
-  if constexpr (std::same_as<T, NodeValue>) return value.has_policy() ? kPolicyFormat : kValueFormat;
+  if constexpr (std::same_as<T, NodeValue>) {
+    if (value.group.id.value != 0) return kGroupFormat;
+    return value.has_policy() ? kPolicyFormat : kValueFormat;
+  }
   if constexpr (std::same_as<T, DiskValue>) return value.flags != 0 ? kFlaggedDiskFormat : kValueFormat;
   if constexpr (std::same_as<T, BaseValue>)
     return value.format != BaseFormat::kRaw ? kImageFormat : kValueFormat;
@@ -229,7 +236,8 @@ void fields_of(T& value, std::uint8_t format, auto visit) {
   }
   fields(value, visit);
   if constexpr (Of<T, NodeValue>) {
-    if (format == kPolicyFormat) policy_fields(value, visit);
+    if (format == kPolicyFormat || format == kGroupFormat) policy_fields(value, visit);
+    if (format == kGroupFormat) group_fields(value, visit);
   }
   if constexpr (Of<T, BaseValue>) {
     if (format == kImageFormat) visit(value.format);
@@ -411,6 +419,7 @@ NodeValue killed(NodeValue node) {
   node.expires_unix_ms = 0;
   node.scheduled = false;
   node.holds.clear();
+  node.group = {};
   node.cursor = {};
   return node;
 }

@@ -34,6 +34,13 @@ enum class NodeState : std::uint8_t {
   kDead = 3,      // deleted or never completed; its space is being given back
 };
 
+// What snapshots of several disks have in common that were taken as one, or kept by one rollback.
+struct NodeGroup {
+  NodeId id;                // one of theirs; it may have left the tree. 0: the snapshot stands for itself
+  std::uint64_t taken = 0;  // how many they were
+  bool operator==(const NodeGroup&) const = default;
+};
+
 struct NodeValue {
   NodeState state = NodeState::kDead;
   NodeId parent;  // nearest ancestor that is still in the tree; 0: none
@@ -45,10 +52,11 @@ struct NodeValue {
   std::string name;  // of the snapshot
   std::string note;
   LeafIndex cursor;  // dead nodes: leaves below were given back; heads: leaves below are still to be cut
-  // Of snapshots; a node with any of these is stored in format 2.
+  // Of snapshots; a node with any of these is stored in format 2, or 3 if it has a group.
   std::int64_t expires_unix_ms = 0;  // 0: never
   bool scheduled = false;            // made by its disk's schedule, which may remove it
   std::vector<std::string> holds{};  // tags that keep it, in order, each once
+  NodeGroup group{};
   [[nodiscard]] bool has_policy() const { return expires_unix_ms != 0 || scheduled || !holds.empty(); }
   bool operator==(const NodeValue&) const = default;
 };

@@ -1,4 +1,4 @@
-// Devices of attachments: a client comes in by its token, and leaves when its disk is wanted otherwise.
+// Devices of attachments: a client comes in by its token.
 #include <fmt/format.h>
 
 #include "store/gated_device.h"
@@ -65,47 +65,6 @@ Task<Outcome<std::unique_ptr<BlockDevice>>> StoreImpl::do_open_attachment(std::s
   AttachmentGate::Pass pass{(*known)->epoch, (*known)->state, holder};
   auto head = open_head(disk.value.head, name, false, {std::move(holder), true, true});
   co_return make_gated_device(std::move(head), gate_of(disk.id), std::move(pass));
-}
-
-Outcome<> StoreImpl::require_only_attachments(const Spec& to) const {
-  const Tree& tree = engine_->tree();
-  const TreeDisk& disk = *tree.find_disk(to.disk);
-  if (const OpenBy* plain = plain_holder(disk.value.head, false)) {
-    return refuse(
-        ErrorKind::kBusy,
-        fmt::format("disk {} is open without an attachment ({}), and such a client can't be asked to "
-                    "come back: close it before rolling the disk back",
-                    to.disk, plain->description));
-  }
-  const TreeNode* target = engine_->tree().find_snapshot(disk.id, to.snapshot);
-  const std::uint64_t size = tree.node(disk.value.head)->value.size_bytes;
-  if (target == nullptr || target->value.size_bytes == size || live_attachment(disk.id) == nullptr) return {};
-  return refuse(ErrorKind::kBusy, fmt::format("{} has another size than the disk, which its client would not "
-                                              "notice: detach the disk before rolling it back",
-                                              to.text()));
-}
-
-// What its clients ask for meanwhile stays unanswered; they ask again when they are back, which is behind the
-// door.
-Task<Outcome<std::string>> StoreImpl::rollback_online(Spec to, RollbackOptions options) {
-  auto disk = require_disk(to.disk);
-  if (!disk) co_return std::unexpected(disk.error());
-  AttachmentGate& gate = gate_of((*disk)->id);
-  co_await gate.door.lock();
-  RollbackOptions rehearsal = options;
-  rehearsal.dry_run = true;
-  co_await verbs_.lock();
-  auto done = co_await do_rollback(to, rehearsal);
-  verbs_.unlock();
-  if (done && !options.dry_run) {
-    const auto all = [](const AttachmentGate::Pass&) { return true; };
-    co_await gate.dismiss(all, "its disk is rolled back");
-    co_await verbs_.lock();
-    done = co_await do_rollback(to, std::move(options));
-    verbs_.unlock();
-  }
-  gate.door.unlock();
-  co_return done;
 }
 
 }  // namespace coppice

@@ -1,9 +1,7 @@
 // The verbs that change the store.
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <set>
 
 #include "base/mutation.h"
@@ -189,10 +187,11 @@ Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, SnapshotOptions 
   for (const auto& [head, closing] : open_heads) {
     if (!mutated(Mutation::kSnapshotDoesNotWait)) co_await head->lock.drained(closing);
   }
+  const NodeGroup group = nodes.size() > 1 ? NodeGroup{nodes.front(), nodes.size()} : NodeGroup{};
   MetaRecord names;
   for (std::size_t i = 0; i < nodes.size(); ++i) {
-    const Tree::Edits named =
-        tree.plan_label_node(nodes[i], {specs[i].snapshot, options.note, options.expires_unix_ms, scheduled});
+    const Tree::Edits named = tree.plan_label_node(
+        nodes[i], {specs[i].snapshot, options.note, options.expires_unix_ms, scheduled, group});
     names.edits.insert(names.edits.end(), named.begin(), named.end());
   }
   parts.journal.unreserve(bytes);
@@ -203,61 +202,6 @@ Task<Outcome<>> StoreImpl::do_snapshot(std::vector<Spec> specs, SnapshotOptions 
   if (!status) co_return refuse(status.error(), object);
   auto finished = co_await finish(position, object);
   co_return finished;
-}
-
-Task<Outcome<std::string>> StoreImpl::rollback(Spec to, RollbackOptions options) {
-  auto writable = require_writable();
-  if (!writable) co_return std::unexpected(writable.error());
-  Outcome<std::string> done;
-  if (options.online) {
-    done = co_await rollback_online(std::move(to), std::move(options));
-  } else {
-    co_await verbs_.lock();
-    done = co_await do_rollback(std::move(to), std::move(options));
-    verbs_.unlock();
-  }
-  if (done) housekeeper_.wake_reclaimer();
-  co_return done;
-}
-
-Task<Outcome<std::string>> StoreImpl::do_rollback(Spec to, RollbackOptions options) {
-  if (!to.is_snapshot()) {
-    co_return refuse(ErrorKind::kInvalid,
-                     fmt::format("{}: name the snapshot to go back to: {}@NAME", to.disk, to.disk));
-  }
-  auto node = require_node(to);
-  if (!node) co_return std::unexpected(node.error());
-  const TreeDisk& disk = *engine_->tree().find_disk(to.disk);
-  const std::string verb =
-      live_attachment(disk.id) == nullptr ? "rolling it back" : "rolling it back, or give --online";
-  auto free = options.online ? require_only_attachments(to) : require_unattached(disk, verb);
-  if (!free) co_return std::unexpected(free.error());
-  std::string keep = options.keep_as;
-  if (options.discard) {
-    keep.clear();
-  } else if (keep.empty()) {
-    const std::string base =
-        fmt::format("before-rollback-{:%Y-%m-%dT%H:%M:%S}Z", fmt::gmtime(wall_now() / 1000));
-    keep = base;
-    for (int i = 2; engine_->tree().snapshot_name_taken(disk.id, keep); ++i)
-      keep = fmt::format("{}-{}", base, i);
-  } else {
-    auto valid = check_name(keep);
-    if (!valid) co_return std::unexpected(valid.error());
-    if (engine_->tree().snapshot_name_taken(disk.id, keep)) {
-      co_return refuse(
-          ErrorKind::kExists,
-          fmt::format("snapshot {}@{} exists already: choose another name to keep", to.disk, keep));
-    }
-  }
-  if (options.dry_run) co_return keep;
-  const std::int64_t now = wall_now();
-  const auto plan = [&, target = (*node)->id, id = disk.id] {
-    return engine_->tree().plan_rollback(id, target, keep, now);
-  };
-  auto done = co_await change(plan, "disk " + to.disk);
-  if (!done) co_return std::unexpected(done.error());
-  co_return keep;
 }
 
 Task<Outcome<>> StoreImpl::clone(Spec from, std::string new_disk) {
@@ -302,9 +246,9 @@ Task<Outcome<>> StoreImpl::do_rename(Spec from, std::string to) {
   }
   const auto plan = [&, id = (*node)->id] {
     const NodeValue& value = tree.node(id)->value;
-    return from.is_snapshot()
-               ? tree.plan_label_node(id, {to, value.note, value.expires_unix_ms, value.scheduled})
-               : tree.plan_rename_disk(value.disk, to);
+    return from.is_snapshot() ? tree.plan_label_node(
+                                    id, {to, value.note, value.expires_unix_ms, value.scheduled, value.group})
+                              : tree.plan_rename_disk(value.disk, to);
   };
   auto done = co_await change(plan, from.text());
   co_return done;

@@ -39,7 +39,7 @@ class StoreImpl final : public Store {
   Task<Outcome<>> snapshot(std::vector<Spec> specs, SnapshotOptions options) override;
   Task<Outcome<>> hold(Spec snapshot, std::string tag) override;
   Task<Outcome<std::string>> release(Spec snapshot, std::string tag) override;
-  Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
+  Task<Outcome<std::string>> rollback(std::vector<Spec> to, RollbackOptions options) override;
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
   Task<Outcome<>> keep_changes(std::vector<Spec> snapshots) override;
@@ -66,6 +66,7 @@ class StoreImpl final : public Store {
   Task<Outcome<>> set_quota(std::string disk, std::uint64_t limit_bytes) override;
   Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
   Task<Outcome<NodeInfo>> info(Spec spec) override;
+  Task<Outcome<GroupInfo>> group(Spec snapshot) override;
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) override;
   Task<Outcome<SetSpace>> space_of(std::vector<Spec> specs, bool own_only) override;
   Task<Outcome<std::vector<Spec>>> range(Spec first, Spec last) override;
@@ -156,7 +157,12 @@ class StoreImpl final : public Store {
   Task<Outcome<>> do_hold(Spec snapshot, std::string tag);
   Task<Outcome<std::string>> do_release(Spec snapshot, std::string tag);
   Outcome<TreeNode*> require_snapshot(const Spec& spec, const char* verb);
-  Task<Outcome<std::string>> do_rollback(Spec to, RollbackOptions options);
+  Task<Outcome<std::string>> do_rollback(std::vector<Spec> to, RollbackOptions options);
+  Task<Outcome<std::string>> rollback_online(std::vector<Spec> to, RollbackOptions options);
+  Outcome<std::vector<Tree::Return>> plan_returns(const std::vector<Spec>& to, bool online);
+  Outcome<> require_only_attachments(const Spec& to) const;
+  // The name that each of the disks can keep its head under.
+  Outcome<std::string> choose_kept_name(const std::vector<Spec>& to, const RollbackOptions& options) const;
   Task<Outcome<>> do_clone(Spec from, std::string new_disk);
   // What a removal takes: nodes with their names, and the disks among them.
   struct Leaving {
@@ -245,8 +251,6 @@ class StoreImpl final : public Store {
   Task<Outcome<std::unique_ptr<BlockDevice>>> do_open_attachment(std::string name, std::string token,
                                                                  Holder holder);
   std::unique_ptr<BlockDevice> open_head(NodeId head, const std::string& disk, bool read_only, OpenBy holder);
-  Task<Outcome<std::string>> rollback_online(Spec to, RollbackOptions options);
-  Outcome<> require_only_attachments(const Spec& to) const;
   Task<Outcome<>> do_rename(Spec from, std::string to);
   Task<Outcome<>> do_set_policy(std::string name, DiskPolicy policy);
   Task<Outcome<>> do_resize(std::string disk, std::uint64_t size_bytes);

@@ -80,6 +80,7 @@ NodeInfo StoreImpl::describe(const TreeNode& node) {
   info.holds = node.value.holds;
   info.base = describe_base(node.value.branch);
   info.expires_unix_ms = node.value.expires_unix_ms;
+  info.group = {node.value.group.id.value, node.value.group.taken};
   info.scheduled = node.value.scheduled && tree.schedule(node.value.disk) != nullptr;
   for (const NodeId child_id : node.children) {
     const TreeNode& child = *tree.node(child_id);
@@ -146,6 +147,21 @@ Task<Outcome<NodeInfo>> StoreImpl::info(Spec spec) {
     above = tree.node(above->value.parent);
   if (above != nullptr)
     info.continues = Spec{tree.disk(above->value.disk)->value.name, above->value.name}.text();
+  co_return info;
+}
+
+Task<Outcome<GroupInfo>> StoreImpl::group(Spec snapshot) {
+  auto node = require_snapshot(snapshot, "a group");
+  if (!node) co_return std::unexpected(node.error());
+  const Tree& tree = engine_->tree();
+  const NodeGroup& group = (*node)->value.group;
+  if (group.id.value == 0) co_return GroupInfo{0, 1, {std::move(snapshot)}};
+  GroupInfo info{group.id.value, group.taken};
+  for (const NodeId id : tree.group(group.id)) {
+    const NodeValue& value = tree.node(id)->value;
+    if (!tree.trashed(value.disk)) info.snapshots.push_back({tree.disk(value.disk)->value.name, value.name});
+  }
+  std::ranges::sort(info.snapshots, {}, &Spec::disk);
   co_return info;
 }
 

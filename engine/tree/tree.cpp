@@ -259,6 +259,8 @@ void Tree::put_node(NodeId id, const NodeValue& value) {
   add_point(point_of(value));
   if (node.id.value != 0) drop_point(point_of(node.value));
   drop_from_disk(node.value, id);
+  drop_from_group(node.value, id);
+  if (value.group.id.value != 0) groups_[value.group.id].insert(id);
   if (value.state != NodeState::kDead) disk_nodes_[value.disk].insert(id);
   node.id = id;
   node.value = value;
@@ -280,6 +282,19 @@ void Tree::drop_from_disk(const NodeValue& value, NodeId id) {
   if (place->second.empty()) disk_nodes_.erase(place);
 }
 
+void Tree::drop_from_group(const NodeValue& value, NodeId id) {
+  const auto place = groups_.find(value.group.id);
+  if (place == groups_.end()) return;
+  place->second.erase(id);
+  if (place->second.empty()) groups_.erase(place);
+}
+
+std::vector<NodeId> Tree::group(NodeId id) const {
+  const auto place = groups_.find(id);
+  if (place == groups_.end()) return {};
+  return {place->second.begin(), place->second.end()};
+}
+
 void Tree::set_pending(NodeId id, bool pending) {
   node(id)->pending = pending;
   if (pending) {
@@ -297,6 +312,7 @@ void Tree::erase_node(NodeId id) {
   if (value.state == NodeState::kSnapshot) snapshot_names_.erase({value.disk, value.name});
   drop_point(point_of(value));
   drop_from_disk(value, id);
+  drop_from_group(value, id);
   pending_.erase(id);
   auto parent = nodes_.find(value.parent);
   if (parent != nodes_.end()) std::erase(parent->second.children, id);

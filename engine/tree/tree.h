@@ -92,6 +92,8 @@ class Tree final : public BranchParents {
   // 0: there is none.
   [[nodiscard]] NodeId find_bookmark(DiskId disk, const std::string& name) const;
   [[nodiscard]] bool has_bookmarks(DiskId disk) const;
+  // The snapshots of a group that are still there, of disks in the trash too.
+  [[nodiscard]] std::vector<NodeId> group(NodeId id) const;
   // By a snapshot or a bookmark.
   [[nodiscard]] bool snapshot_name_taken(DiskId disk, const std::string& name) const;
   [[nodiscard]] bool trashed(DiskId disk) const { return trash_.contains(disk); }
@@ -148,6 +150,7 @@ class Tree final : public BranchParents {
     std::string note = {};
     std::int64_t expires_unix_ms = 0;
     bool scheduled = false;
+    NodeGroup group = {};
   };
   // What the node was held by stays.
   [[nodiscard]] Edits plan_label_node(NodeId node, const Label& label) const;
@@ -160,9 +163,13 @@ class Tree final : public BranchParents {
   [[nodiscard]] Edits plan_bookmark(NodeId node) const;
   // With the branches that only they kept.
   [[nodiscard]] Edits plan_drop_bookmarks(const std::set<NodeId>& ids) const;
-  // The disk's head moves to a new branch from `to`; its old head becomes a node: kept under `keep_as`, or
-  // dead where that is empty.
-  [[nodiscard]] Edits plan_rollback(DiskId disk, NodeId to, const std::string& keep_as,
+  struct Return {
+    DiskId disk;
+    NodeId to;
+  };
+  // The head of each disk (each once) moves to a new branch from its `to`; its old head becomes a node: kept
+  // under `keep_as`, all of them as a group, or dead where that is empty.
+  [[nodiscard]] Edits plan_rollback(const std::vector<Return>& returns, const std::string& keep_as,
                                     std::int64_t now_ms) const;
   // Its policies are those of the disk that it comes from.
   [[nodiscard]] Edits plan_clone(NodeId from, const std::string& name, std::int64_t now_ms) const;
@@ -194,6 +201,7 @@ class Tree final : public BranchParents {
   void put_node(NodeId id, const NodeValue& value);
   void erase_node(NodeId id);
   void drop_from_disk(const NodeValue& value, NodeId id);
+  void drop_from_group(const NodeValue& value, NodeId id);
   void add_point(View point);
   void drop_point(View point);
   // How much of what uses a branch is about to go.
@@ -216,6 +224,7 @@ class Tree final : public BranchParents {
   std::map<std::pair<DiskId, std::string>, NodeId> snapshot_names_;
   std::map<std::pair<DiskId, std::string>, NodeId> bookmark_names_;
   std::unordered_map<DiskId, std::set<NodeId>> disk_nodes_;    // live ones
+  std::unordered_map<NodeId, std::set<NodeId>> groups_;        // by the group's id
   std::unordered_map<BranchId, std::multiset<Epoch>> points_;  // a head's is kForever
   std::vector<View> left_points_;
   std::set<NodeId> pending_;

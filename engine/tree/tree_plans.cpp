@@ -66,6 +66,7 @@ Tree::Edits Tree::plan_label_node(NodeId id, const Label& label) const {
   value.note = label.note;
   value.expires_unix_ms = label.expires_unix_ms;
   value.scheduled = label.scheduled;
+  value.group = label.group;
   return {put(node_key(id), encode(value))};
 }
 
@@ -85,32 +86,44 @@ Tree::Edits Tree::plan_kill_node(NodeId id) const {
   return {put(node_key(id), encode(killed(node(id)->value)))};
 }
 
-Tree::Edits Tree::plan_rollback(DiskId disk_id, NodeId to, const std::string& keep_as,
+Tree::Edits Tree::plan_rollback(const std::vector<Return>& returns, const std::string& keep_as,
                                 std::int64_t now_ms) const {
-  DiskValue owner = disk(disk_id)->value;
-  const NodeId old_head_id = owner.head;
-  const TreeNode& old_head = *node(old_head_id);
-  const TreeNode& target = *node(to);
-  const NodeId new_head = counters_.next_node;
-  const BranchId branch = counters_.next_branch;
+  NodeGroup group;
+  if (returns.size() > 1 && !keep_as.empty())
+    group = {disk(returns.front().disk)->value.head, returns.size()};
+  NodeId new_head = counters_.next_node;
+  BranchId branch = counters_.next_branch;
+  Epoch epoch = counters_.next_epoch;
+  Edits edits;
+  for (const Return& each : returns) {
+    DiskValue owner = disk(each.disk)->value;
+    const NodeId old_head = owner.head;
+    const NodeValue& target = node(each.to)->value;
 
-  NodeValue kept = old_head.value;
-  kept.state = keep_as.empty() ? NodeState::kDead : NodeState::kSnapshot;
-  kept.name = keep_as;
-  kept.note.clear();
-  kept.epoch = branches_.at(kept.branch).current;
-  kept.created_unix_ms = now_ms;
-  kept.cursor = {};
+    NodeValue kept = node(old_head)->value;
+    kept.state = keep_as.empty() ? NodeState::kDead : NodeState::kSnapshot;
+    kept.name = keep_as;
+    kept.note.clear();
+    kept.group = group;
+    kept.epoch = branches_.at(kept.branch).current;
+    kept.created_unix_ms = now_ms;
+    kept.cursor = {};
 
-  NodeValue head = old_head.value;
-  head.parent = to;
-  head.branch = branch;
-  head.size_bytes = target.value.size_bytes;
-  head.cursor = {};
-  owner.head = new_head;
-  const BranchValue line{target.value.branch, target.value.epoch, counters_.next_epoch};
-  return {put(node_key(old_head_id), encode(kept)), put(branch_key(branch), encode(line)),
-          put(node_key(new_head), encode(head)), put(disk_key(disk_id), encode(owner))};
+    NodeValue head = node(old_head)->value;
+    head.parent = each.to;
+    head.branch = branch;
+    head.size_bytes = target.size_bytes;
+    head.cursor = {};
+    owner.head = new_head;
+    edits.push_back(put(node_key(old_head), encode(kept)));
+    edits.push_back(put(branch_key(branch), encode(BranchValue{target.branch, target.epoch, epoch})));
+    edits.push_back(put(node_key(new_head), encode(head)));
+    edits.push_back(put(disk_key(each.disk), encode(owner)));
+    ++new_head.value;
+    ++branch.value;
+    ++epoch.value;
+  }
+  return edits;
 }
 
 Tree::Edits Tree::plan_clone(NodeId from, const std::string& name, std::int64_t now_ms) const {

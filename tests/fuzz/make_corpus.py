@@ -122,7 +122,7 @@ def control():
     verbs = {
         "hello": {}, "list": {}, "pools": {}, "check": {"data": True}, "dump": {}, "tree": {"disk": "web"},
         "space": {}, "info": {"spec": "web@a"}, "create": {"disk": "b", "size": 4096}, "remove": {"specs": ["web@a"]},
-        "snapshot": {"specs": ["web@b"], "note": "x"}, "rollback": {"to": "web@a", "discard": True},
+        "snapshot": {"specs": ["web@b"], "note": "x"}, "rollback": {"specs": ["web@a"], "discard": True},
         "clone": {"from": "web@a", "disk": "c"}, "rename": {"from": "web", "to": "d"},
         "resize": {"disk": "web", "size": 8192}, "set": {"disk": "web", "strict": True}, "diff": {"from": "web@a", "to": "web", "offset": 4096},
         "import": {"disk": "e", "stream": True}, "export": {"from": "web"}, "fullness": {},

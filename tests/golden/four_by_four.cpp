@@ -58,7 +58,7 @@ void play(Reactor& reactor, Store& store) {
   print(reactor, store, "live", {"disk", ""});
   print(reactor, store, "snapshot", {"disk", "base"});
   device.reset();
-  must(reactor.run(store.rollback({"disk", "base"}, {.keep_as = "changed", .discard = false})), "rollback");
+  must(reactor.run(store.rollback({{"disk", "base"}}, {.keep_as = "changed", .discard = false})), "rollback");
   print(reactor, store, "rolled back", {"disk", ""});
   print(reactor, store, "kept", {"disk", "changed"});
 }

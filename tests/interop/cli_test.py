@@ -34,11 +34,6 @@ def documented_keys():
 
 
 class WithDaemon(StoreTest):
-    def write(self, disk, *commands):
-        arguments = [part for command in commands for part in ("-c", command)]
-        done = run(QEMU_IO, "-f", "raw", *arguments, self.store.uri(disk))
-        self.assertNotIn(b"failed", done.stdout)
-
     def test_import_and_export_are_byte_equal(self):
         image = random_image(self.store.file("in.raw"), 37 * MIB + 1536, seed=4)
         self.store.run("import", image, "imported")
@@ -250,6 +245,8 @@ class WithDaemon(StoreTest):
         self.assertEqual(set(self.store.json("dump")["pools"][0]), promised["init"])
         self.write(disk, "write -P 5 64k 4k")
         self.assertEqual(set(self.store.json("diff", f"{disk}@a")[0]), promised["diff"])
+        back = self.store.json("rollback", f"{disk}@a", "--dry-run")["disks"]
+        self.assertEqual(set(back[0]), promised["rollback: disks"])
 
     def test_every_verb_has_help_with_an_example(self):
         for verb in ("init create ls info du rm rename resize set flatten snapshot hold release expire undelete schedule attach detach fence rollback clone tree diff import export serve "

@@ -9,7 +9,7 @@ import unittest
 
 import nbd
 
-from coppice import StoreTest
+from coppice import StoreTest, wait_until
 
 DISKS = ("first", "second", "third")
 CLIENTS = 6
@@ -119,6 +119,64 @@ class Together(StoreTest):
         self.assertGreater(moved, SETS)
         print(f"{SETS} sets of {len(DISKS)} disks, {sum(chain.written for chain in chains)} rounds, "
               f"{uneven} times a set fell between the writes of a round")
+
+    def fill(self, disks, pattern):
+        for disk in disks:
+            self.write(disk, f"write -P {pattern} 0 64k")
+
+    def holds(self, disk, pattern):
+        self.write(disk, f"read -P {pattern} 0 64k")
+
+    def test_what_was_taken_together_is_listed_rolled_back_and_removed_as_one(self):
+        disks = [self.new_disk("1M") for _ in range(3)]
+        self.fill(disks, 1)
+        names = sorted(f"{disk}@x" for disk in disks)
+        self.store.run("snapshot", *names)
+        self.store.run("snapshot", f"{disks[0]}@alone")
+        self.fill(disks, 2)
+        self.assertEqual(sorted(row["name"] for row in self.store.json("ls", "--group", names[1])), names)
+        info = self.store.json("info", names[2])["group"]
+        self.assertEqual((info["taken"], info["snapshots"]), (3, names))
+        self.assertIsNone(self.store.json("info", f"{disks[0]}@alone")["group"])
+        self.assertEqual(self.store.json("du", "--group", names[0])["names"], names)
+        rehearsed = self.store.json("rollback", "--group", names[0], "--discard", "--dry-run")
+        self.assertEqual((rehearsed["frees"], rehearsed["disks"][0]["kept"]), (3 * 65536, None))
+        for disk in disks:
+            self.holds(disk, 2)
+        # None goes back if one can't.
+        handle = nbd.NBD()
+        handle.connect_uri(self.store.uri(disks[2]))
+        self.refused("rollback", "--group", names[0], says=(disks[2],))
+        handle.shutdown()
+        wait_until(lambda: self.store.json("info", disks[2])["attachments"] == 0, "the client to leave")
+        self.holds(disks[0], 2)
+        answer = self.store.json("rollback", "--group", names[0], "--keep", "left")
+        self.assertEqual(sorted(each["kept"] for each in answer["disks"]), sorted(f"{disk}@left" for disk in disks))
+        for disk in disks:
+            self.holds(disk, 1)
+        # What was left is one, too: forward again by the same verb.
+        self.store.run("rollback", "--group", f"{disks[1]}@left", "--discard")
+        for disk in disks:
+            self.holds(disk, 2)
+        self.store.run("rm", names[0])
+        self.refused("rollback", "--group", names[1], says=(names[1], "1 are gone", "ls --group"))
+        self.assertEqual(self.store.json("rm", "--group", names[1])["removed"], names[1:])
+        self.assertEqual(self.store.json("rm", "--group", f"{disks[0]}@left", f"{disks[1]}@left")["removed"],
+                         sorted(f"{disk}@left" for disk in disks))
+        self.refused("rm", "--group", disks[0], says=(f"{disks[0]}@SNAPSHOT",))
+
+    def test_several_go_back_as_one_that_were_taken_apart(self):
+        disks = [self.new_disk("1M") for _ in range(2)]
+        for disk in disks:
+            self.store.run("snapshot", f"{disk}@own-{disk}")
+        self.fill(disks, 3)
+        self.refused("rollback", f"{disks[0]}@own-{disks[0]}", f"{disks[1]}@none", says=(f"{disks[1]}@none",))
+        self.holds(disks[0], 3)
+        text = self.store.run("rollback", *(f"{disk}@own-{disk}" for disk in disks)).stdout.decode()
+        self.assertEqual(text.count("what it held is kept as"), 2)
+        for disk in disks:
+            self.holds(disk, 0)
+        self.refused("rollback", f"{disks[0]}@own-{disks[0]}", f"{disks[0]}@own-{disks[0]}", says=("twice",))
 
 
 if __name__ == "__main__":

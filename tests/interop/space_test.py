@@ -8,11 +8,6 @@ QEMU_IO = tool("qemu-io")
 
 
 class Space(StoreTest):
-    def write(self, disk, *commands):
-        arguments = [part for command in commands for part in ("-c", command)]
-        done = run(QEMU_IO, "-f", "raw", *arguments, self.store.uri(disk))
-        self.assertNotIn(b"failed", done.stdout)
-
     def line(self, count, size="64M"):
         """A disk with snapshots s0 … of which each sees 64 KiB that no other sees, and 64 KiB with the next."""
         disk = self.new_disk(size)
@@ -112,11 +107,6 @@ class Space(StoreTest):
 
 
 class KeepChanges(StoreTest):
-    def write(self, disk, *commands):
-        arguments = [part for command in commands for part in ("-c", command)]
-        done = run(QEMU_IO, "-f", "raw", *arguments, self.store.uri(disk))
-        self.assertNotIn(b"failed", done.stdout)
-
     def test_a_snapshot_can_be_given_up_but_for_what_changed_since(self):
         disk = self.new_disk("4M")
         self.write(disk, "write -P 1 0 2M")

@@ -137,12 +137,11 @@ void World::note_unflushed(ModelNode& head, std::uint64_t block, const VersionPo
     if (std::ranges::find(versions, version) == versions.end()) versions.push_back(version);
 }
 
-// What a crash under a step leaves standing that the others don't expect. Attachments are the simulator's.
+// What a crash under a step leaves standing that the others don't expect.
 void World::tidy_up(const std::string& disk) {
   auto info = run(store().info({disk, ""}));
   require(info, "info " + disk);
   if (info->base && info->base->flatten) require(run(store().stop_flatten(disk)), "stop of flatten " + disk);
-  require(run(store().detach_all(disk)), "detach of " + disk);
   if (disks_.at(disk).quota_bytes != kMaxDiskBytes) set_quota(disk, kMaxDiskBytes);
 }
 

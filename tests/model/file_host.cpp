@@ -42,6 +42,15 @@ class FileHost final : public Host {
     file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
     return base_path_;
   }
+  void spoil_base() override {
+    written_ = std::filesystem::last_write_time(base_path_);
+    flip_byte();
+    std::filesystem::last_write_time(base_path_, written_ + std::chrono::seconds(1));
+  }
+  void mend_base() override {
+    flip_byte();
+    std::filesystem::last_write_time(base_path_, written_);
+  }
   [[nodiscard]] std::uint64_t largest_disk() const override { return std::uint64_t{16} << 20; }
 
  private:
@@ -50,9 +59,18 @@ class FileHost final : public Host {
     std::filesystem::remove(base_path_);
   }
 
+  void flip_byte() const {
+    std::fstream file(base_path_, std::ios::binary | std::ios::in | std::ios::out);
+    char byte = 0;
+    file.get(byte);
+    file.seekp(0);
+    file.put(static_cast<char>(byte ^ 1));
+  }
+
   Reactor& reactor_;
   std::string directory_;
   std::string base_path_;
+  std::filesystem::file_time_type written_;
   std::unique_ptr<Store> store_;
 };
 

@@ -33,7 +33,12 @@ class Host {
   [[nodiscard]] virtual Store& store() = 0;
   // The image that disks stand on; answers its path.
   virtual std::string write_base(std::span<const std::byte> bytes) = 0;
+  // It is another image, and what it was again. The store is not open.
+  virtual void spoil_base() = 0;
+  virtual void mend_base() = 0;
   [[nodiscard]] virtual std::uint64_t largest_disk() const = 0;
+  // What the pool may grow to; 0: as far as its file system goes.
+  [[nodiscard]] virtual std::uint64_t pool_bytes() const { return 0; }
 
   // Whether it can die.
   [[nodiscard]] virtual bool dies() const { return false; }

@@ -8,11 +8,13 @@ namespace {
 // A turn without an end: the engine waits for something that never comes.
 constexpr std::uint64_t kHangSteps = 20'000'000;
 
+constexpr std::uint64_t kPoolBytes = std::uint64_t{256} << 20;
+
 // As any seed may have it, with room for all that the model writes.
 sim::Shape shape_of(sim::Rng& rng) {
   sim::Shape shape = sim::random_shape(rng);
   shape.slab_blocks = rng.once_in(2) ? 8192 : 2048;
-  shape.max_slabs = (std::uint64_t{512} << 20) / (shape.slab_blocks * kBlockBytes);
+  shape.max_slabs = kPoolBytes / (shape.slab_blocks * kBlockBytes);
   return shape;
 }
 
@@ -60,6 +62,9 @@ class MachineHost final : public Host {
     machine_->base.assign(bytes.begin(), bytes.end());
     return "/sim/base";
   }
+  void spoil_base() override { machine_->base.front() ^= std::byte{1}; }
+  void mend_base() override { spoil_base(); }
+  [[nodiscard]] std::uint64_t pool_bytes() const override { return kPoolBytes; }
   [[nodiscard]] std::uint64_t largest_disk() const override { return std::uint64_t{1} << 20; }
 
   [[nodiscard]] bool dies() const override { return true; }

@@ -114,10 +114,12 @@ void World::compare_tree() {
     const std::string actual = parent == nullptr ? "" : Spec{parent->disk, parent->snapshot}.text();
     expect(expected == actual, "tree: " + text + " stands on '" + actual + "', not on '" + expected + "'");
   }
+  compare_groups(by_spec);
   for (const auto& [disk, model] : disks_) {
     auto rules = run(store().schedule(disk, std::nullopt));
     require(rules, "schedule " + disk);
     expect(rules->rules == model.schedule, "schedule: another one of " + disk);
+    compare_attachments(disk, model);
   }
   check_trash();
 }
@@ -138,6 +140,37 @@ void World::compare_node(const ModelNode& node, const NodeInfo& info) {
   expect(!head || info.quota.limit_bytes == disk.quota_bytes, "tree: the quota of " + text);
   expect(info.scheduled == (node.scheduled_ms != 0 && disk.schedule.on()),
          "tree: whether a schedule has " + text);
+}
+
+// The store's groups are the model's, whatever it calls them.
+void World::compare_groups(const std::map<std::string, const NodeInfo*>& by_spec) const {
+  std::map<int, std::uint64_t> ids;
+  std::map<std::uint64_t, int> groups;
+  for (const auto& [id, node] : nodes_) {
+    const std::string text = node.spec().text();
+    const GroupInfo& info = by_spec.at(text)->group;
+    expect((info.id != 0) == (node.group != 0) && info.taken == node.group_taken,
+           "tree: with how many " + text + " was taken");
+    if (node.group == 0) continue;
+    expect(ids.try_emplace(node.group, info.id).first->second == info.id &&
+               groups.try_emplace(info.id, node.group).first->second == node.group,
+           "tree: " + text + " is in another group");
+  }
+}
+
+void World::check_group() {
+  const int node = some_snapshot();
+  if (node == 0) return;
+  const ModelNode& asked = nodes_.at(node);
+  note("group of " + asked.spec().text());
+  auto told = run(store().group(asked.spec()));
+  require(told, "group");
+  std::vector<Spec> expected;
+  for (const auto& [id, other] : nodes_)
+    if (id == node || (asked.group != 0 && other.group == asked.group)) expected.push_back(other.spec());
+  std::ranges::sort(expected, {}, &Spec::disk);
+  expect(told->snapshots == expected, "group: " + std::to_string(told->snapshots.size()) +
+                                          " snapshots, not " + std::to_string(expected.size()));
 }
 
 // Of the snapshots from one to another, as `rm A..B` takes them.

@@ -203,11 +203,14 @@ void World::snapshot_in_chain() {
       found = found && contents[i].first_difference(chain.places[i].offset, read) == Content::kEqual;
     }
     if (!found) continue;
+    std::vector<int> taken;
     for (std::size_t i = 0; i < disks.size(); ++i) {
       const int head = head_of(disks[i]);
       const int node = add_node({nodes_.at(head).parent, disks[i], name, contents[i], nodes_.at(head).base});
       nodes_.at(head).parent = node;
+      taken.push_back(node);
     }
+    record_group(taken);
   }
   expect(found, "group snapshot @" + name + " is no point in time");
   for (std::size_t i = 0; i < disks.size(); ++i) nodes_.at(head_of(disks[i])).content = contents[i];

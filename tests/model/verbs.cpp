@@ -36,12 +36,21 @@ std::uint64_t World::limit_to_charged(const std::string& disk) {
   return charged;
 }
 
-Spec World::record_snapshot(const std::string& disk, const std::string& name, const std::string& text) {
+int World::record_snapshot(const std::string& disk, const std::string& name, const std::string& text) {
   ModelNode& head = nodes_.at(head_of(disk));
   head.parent = add_node({head.parent, disk, name, head.content, head.base});
   nodes_.at(head.parent).note = text;
   head.unflushed.clear();
-  return {disk, name};
+  return head.parent;
+}
+
+// One alone is none.
+void World::record_group(const std::vector<int>& nodes) {
+  if (nodes.size() < 2) return;
+  for (const int id : nodes) {
+    nodes_.at(id).group = nodes.front();
+    nodes_.at(id).group_taken = nodes.size();
+  }
 }
 
 void World::snapshot_some() {
@@ -54,42 +63,10 @@ void World::snapshot_some() {
   note("snapshot @" + name + " of " + std::to_string(specs.size()));
   const std::string text = one_in(2) ? "note of " + name : "";
   change(store().snapshot(specs, {.note = text}), "snapshot " + specs.front().text(), [=, this] {
-    for (const Spec& spec : specs) record_snapshot(spec.disk, spec.snapshot, text);
+    std::vector<int> taken;
+    for (const Spec& spec : specs) taken.push_back(record_snapshot(spec.disk, spec.snapshot, text));
+    record_group(taken);
   });
-}
-
-void World::rollback() {
-  const int target = some_snapshot();
-  if (target == 0) return;
-  const std::string disk = nodes_.at(target).disk;
-  const Spec to = nodes_.at(target).spec();
-  RollbackOptions options;
-  options.discard = one_in(3) || nodes_.size() > kMostNodes;
-  if (!options.discard && (doomed_ || one_in(2))) options.keep_as = new_name("k");
-  note("rollback " + to.text() + (options.discard ? " discard" : " keep " + options.keep_as));
-  require_busy_and_detach(disk, "rollback of " + disk, [&] { return store().rollback(to, options); });
-  RollbackOptions rehearsal = options;
-  rehearsal.dry_run = true;
-  auto told = run(store().rollback(to, rehearsal));
-  require(told, "dry run of rollback " + to.text());
-  expect(options.discard == told->empty(), "rollback " + to.text() + " says it would keep '" + *told + "'");
-  expect(options.keep_as.empty() || *told == options.keep_as, "kept under another name: " + *told);
-  options.keep_as = *told;
-  change(store().rollback(to, options), "rollback " + to.text(),
-         [=, this] { note_rollback(disk, target, options.keep_as); });
-}
-
-void World::note_rollback(const std::string& disk, int target, const std::string& kept) {
-  const int old_head = head_of(disk);
-  if (kept.empty()) {
-    drop_node(old_head);
-  } else {
-    ModelNode& old = nodes_.at(old_head);
-    old.snapshot = kept;
-    old.unflushed.clear();
-    old.id = 0;
-  }
-  disks_.at(disk).head = add_node({target, disk, "", nodes_.at(target).content, nodes_.at(target).base});
 }
 
 void World::clone() {
@@ -110,6 +87,10 @@ void World::rename() {
   const Spec spec = nodes_.at(node).spec();
   const std::string name = new_name(spec.is_snapshot() ? "t" : "e");
   note("rename " + spec.text() + " " + name);
+  if (!spec.is_snapshot() && active_of(spec.disk) != nullptr) {
+    require_refused(run(store().rename(spec, name)), ErrorKind::kBusy, "rename of attached " + spec.disk);
+    return;
+  }
   change(store().rename(spec, name), "rename " + spec.text(), [=, this] {
     if (spec.is_snapshot()) {
       nodes_.at(node).snapshot = name;
@@ -292,7 +273,7 @@ void World::keep_changes() {
   require_refused(run(store().open_device(spec, Access::kReadOnly, {"the model"})), ErrorKind::kInvalid,
                   "open");
   require_refused(run(store().clone(spec, new_name("x"))), ErrorKind::kInvalid, "clone of a bookmark");
-  require_refused(run(store().rollback(spec, {})), ErrorKind::kInvalid, "rollback to a bookmark");
+  require_refused(run(store().rollback({spec}, {})), ErrorKind::kInvalid, "rollback to a bookmark");
   require_refused(run(store().snapshot({spec}, {})), ErrorKind::kExists, "snapshot as a bookmark");
   require_refused(run(store().diff({spec.disk, ""}, spec, 0)), ErrorKind::kInvalid, "diff to a bookmark");
 }
@@ -340,7 +321,7 @@ void World::bad_input() {
   require_refused(run(store().snapshot({{disk, new_name("x")}, {none, "s"}}, {})), ErrorKind::kNotFound,
                   "group snapshot");
   require_refused(run(store().snapshot({{disk, ""}}, {})), ErrorKind::kInvalid, "snapshot without a name");
-  require_refused(run(store().rollback({disk, none}, {})), ErrorKind::kNotFound, "rollback to " + none);
+  require_refused(run(store().rollback({{disk, none}}, {})), ErrorKind::kNotFound, "rollback to " + none);
   require_refused(run(store().clone({disk, none}, new_name("x"))), ErrorKind::kNotFound, "clone of " + none);
   require_refused(run(store().remove({{none, ""}}, true)), ErrorKind::kNotFound, "rm " + none);
   require_refused(run(store().remove({{disk, none}}, true)), ErrorKind::kNotFound, "rm @" + none);

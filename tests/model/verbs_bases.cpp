@@ -20,6 +20,49 @@ void World::write_base() {
   base_path_ = host_.write_base(bytes);
 }
 
+// While it is another image, what stands on it can't be read, and is lost no more than that.
+void World::change_base() {
+  std::set<std::string> over;
+  for (const auto& [disk, model] : disks_)
+    if (nodes_.at(model.head).base != 0) over.insert(disk);
+  if (over.empty()) return;
+  host_.arm(0);
+  note("another base");
+  devices_.clear();
+  require(host_.close(), "close");
+  host_.spoil_base();
+  require(host_.open(), "open over another base");
+  for (const auto& [disk, model] : disks_) {
+    auto info = run(store().info({disk, ""}));
+    require(info, "info " + disk);
+    expect((info->base && !info->base->problem.empty()) == over.contains(disk),
+           "whether the base of " + disk + " is the same");
+    auto opened = run(store().open_device({disk, ""}, Access::kReadOnly, {"the model"}));
+    expect(opened.has_value() != over.contains(disk),
+           disk + " over another base: " + (opened ? "opened" : opened.error().message));
+  }
+  const std::string disk = *over.begin();
+  require_refused(run(store().set_base(disk, {base_path_, -1})), ErrorKind::kInvalid,
+                  "another base of " + disk);
+  // Its snapshots can still be taken and removed.
+  const std::string name = new_name("s");
+  change(store().snapshot({{disk, name}}, {}), "snapshot over another base",
+         [=, this] { record_snapshot(disk, name); });
+  for (const int node : nodes_of(disk)) {
+    const ModelNode& old = nodes_.at(node);
+    if (old.snapshot.empty() || old.snapshot == name || !old.holds.empty() || cloned_away(node, {node}))
+      continue;
+    change(store().remove({old.spec()}, false), "rm over another base", [=, this] { drop_node(node); });
+    break;
+  }
+  require(host_.close(), "close");
+  host_.mend_base();
+  require(host_.open(), "open");
+  for (const auto& [each, model] : disks_) forget_unflushed(each);
+  require(run(store().set_base(disk, {base_path_, -1})), "the same base of " + disk);
+  for (const std::string& each : over) verify_node(head_of(each));
+}
+
 void World::create_over() {
   const std::string name = new_name("o");
   std::uint64_t size =

@@ -114,6 +114,16 @@ void World::settle_old_trash(bool acknowledged) {
   }
 }
 
+// A full pool has taken some.
+void World::settle_taken_trash() {
+  auto all = run(store().trashed());
+  require(all, "trash");
+  std::vector<std::string> gone;
+  for (const ModelTrash& each : trash_)
+    if (std::ranges::find(*all, each.name, &TrashInfo::disk) == all->end()) gone.push_back(each.name);
+  for (const std::string& name : gone) note_purged(name);
+}
+
 void World::check_trash() {
   auto all = run(store().trashed());
   require(all, "trash");

@@ -102,13 +102,14 @@ Device World::open(const Spec& spec, Access access) {
 
 BlockDevice& World::device(const std::string& disk) {
   auto& place = devices_[disk];
+  if (const ModelAttachment* attachment = active_of(disk); !place && attachment != nullptr) {
+    auto opened = run(store().open_attachment(disk, attachment->token, Holder{"the model"}));
+    require(opened, "open " + disk + " with a token");
+    place = own(std::move(*opened));
+  }
   if (!place) place = open({disk, ""}, Access::kReadWrite);
   expect(place->size_bytes() == content_of(disk).size_bytes(), disk + ": the device's size");
   return *place;
-}
-
-void World::detach(const std::string& disk) {
-  devices_.erase(disk);
 }
 
 // One that dies does so within it, or behind it.
@@ -154,11 +155,14 @@ void World::one_step() {
   if (choice < 921) return schedule();
   if (choice < 931) return run_policies();
   if (choice < 936) return rollback_online();
-  if (choice < 941) return quota();
-  if (choice < 960) return check_extents();
-  if (choice < 970) return check_tree();
-  if (choice < 975) return check_range();
-  if (choice < 980) return bad_input();
+  if (choice < 940) return quota();
+  if (choice < 952) return attach();
+  if (choice < 953) return fill_pool();
+  if (choice < 956) return change_base();
+  if (choice < 968) return check_extents();
+  if (choice < 974) return check_tree();
+  if (choice < 978) return one_in(2) ? check_range() : check_group();
+  if (choice < 982) return bad_input();
   if (choice < 987) return check_space();
   if (choice < 989) return remove_set();
   if (choice < 992) return one_in(2) ? keep_changes() : diff_bookmark();

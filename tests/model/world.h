@@ -37,6 +37,8 @@ struct ModelNode {
   std::int64_t expires_ms = 0;    // 0: never
   std::int64_t scheduled_ms = 0;  // when a schedule took it; 0: none did
   std::string note = {};
+  int group = 0;                // the first of those taken with it; 0: none
+  std::size_t group_taken = 0;  // how many they were
   // Of heads:
   std::uint64_t id = 0;  // the store's, which another has after a rollback; 0: not known
   Open unflushed = {};
@@ -47,6 +49,12 @@ using Nodes = std::map<int, ModelNode>;
 inline constexpr std::size_t kMostNodes = 40;
 inline constexpr std::size_t kMostDisks = 5;
 
+struct ModelAttachment {
+  std::string token;
+  std::uint64_t epoch = 0;
+  AttachmentInfo::State state = AttachmentInfo::State::kFenced;
+};
+
 struct ModelDisk {
   int head = 0;
   bool strict = false;
@@ -55,6 +63,8 @@ struct ModelDisk {
   std::int64_t taken_ms = 0;  // when the schedule last took a snapshot
   // A crash came between that snapshot and the note of it: the store may remember either.
   std::int64_t taken_perhaps_ms = 0;
+  std::vector<ModelAttachment> attachments = {};
+  std::uint64_t last_epoch = 0;
 };
 
 struct ModelTrash {
@@ -162,12 +172,16 @@ class World {
 
   // Devices stay open for a while, as clients do.
   BlockDevice& device(const std::string& disk);
-  void detach(const std::string& disk);
-  // Closes it, where it is open; before that the verb must be refused.
+  void close(const std::string& disk) { devices_.erase(disk); }
+  // Closes it, where it is open, and detaches it; before that the verb must be refused.
   template <class Verb>
   void require_busy_and_detach(const std::string& disk, const std::string& what, Verb verb) {
-    if (!devices_.contains(disk)) return;
-    require_refused(run(verb()), ErrorKind::kBusy, what + " while it is open");
+    if (devices_.contains(disk)) {
+      require_refused(run(verb()), ErrorKind::kBusy, what + " while it is open");
+      close(disk);
+    }
+    if (active_of(disk) == nullptr) return;
+    require_refused(run(verb()), ErrorKind::kBusy, what + " while it is attached");
     detach(disk);
   }
   Device open(const Spec& spec, Access access);
@@ -226,12 +240,11 @@ class World {
   void set_quota(const std::string& disk, std::uint64_t limit_bytes);
   std::uint64_t limit_to_charged(const std::string& disk);
   void write_base();
+  void change_base();
   void flatten();
   void settle_flatten(const std::string& disk);
   Task<void> pause();
   void snapshot_some();
-  void rollback();
-  void note_rollback(const std::string& disk, int target, const std::string& kept);
   void clone();
   void rename();
   void resize();
@@ -245,9 +258,29 @@ class World {
   void quota();
   void reopen();
   void bad_input();
-  Spec record_snapshot(const std::string& disk, const std::string& name, const std::string& text = {});
+  int record_snapshot(const std::string& disk, const std::string& name, const std::string& text = {});
+  void record_group(const std::vector<int>& nodes);
+  void fill_pool();
 
-  // Holds, ends, schedules (verbs_policies.cpp), the trash (verbs_trash.cpp), attachments (verbs_online.cpp)
+  // Going back (verbs_rollback.cpp)
+  using Targets = std::map<std::string, int>;  // by disk
+  Targets some_targets();
+  std::vector<Spec> specs_of(const Targets& targets) const;
+  void rollback();
+  void rollback_online();
+  void note_rollback(const Targets& targets, const std::string& kept);
+
+  // Attachments (verbs_attach.cpp)
+  [[nodiscard]] const ModelAttachment* active_of(const std::string& disk) const;
+  void attach();
+  std::string attach(const std::string& disk, bool incoming);
+  void take_over(const std::string& disk);
+  void detach(const std::string& disk);
+  void fence(const std::string& disk);
+  void settle_attachments(const std::string& disk);
+  void compare_attachments(const std::string& disk, const ModelDisk& model);
+
+  // Holds, ends, schedules (verbs_policies.cpp), the trash (verbs_trash.cpp)
   void hold();
   void expire();
   void schedule();
@@ -263,8 +296,8 @@ class World {
   void undelete();
   void purge();
   void note_purged(const std::string& name);
+  void settle_taken_trash();
   void check_trash();
-  void rollback_online();
 
   // Questions (questions.cpp)
   void diff();
@@ -274,6 +307,8 @@ class World {
   void compare_tree();
   void compare_node(const ModelNode& node, const NodeInfo& info);
   void check_range();
+  void compare_groups(const std::map<std::string, const NodeInfo*>& by_spec) const;
+  void check_group();
   void check_store(bool read_data);
   void check_space();
   void check_disk_space(const std::vector<SpaceInfo>& rows);

@@ -162,6 +162,12 @@ class StoreTest(unittest.TestCase):
         self.store.run("create", name, "--size", str(size))
         return name
 
+    def write(self, disk, *commands):
+        """Commands of qemu-io; its reads verify."""
+        arguments = [part for command in commands for part in ("-c", command)]
+        done = run(tool("qemu-io"), "-f", "raw", *arguments, self.store.uri(disk))
+        self.assertNotIn(b"failed", done.stdout)
+
     def refused(self, *arguments, says=(), input=None):
         """Exit code 2, nothing on stdout, one line on stderr that names what it is about."""
         done = self.store.run(*arguments, expect=None, input=input)

@@ -161,6 +161,13 @@ struct QuotaInfo {
   std::optional<std::uint64_t> charged_bytes;
 };
 
+// Snapshots of several disks that were taken as one, at one point in time, or kept by one rollback.
+struct GroupInfo {
+  std::uint64_t id = 0;           // 0: the snapshot stands for itself
+  std::uint64_t taken = 0;        // how many they were
+  std::vector<Spec> snapshots{};  // told by group() only: those that are still there
+};
+
 struct NodeInfo {
   std::uint64_t id = 0;
   std::uint64_t parent = 0;  // 0: the root
@@ -171,13 +178,14 @@ struct NodeInfo {
   std::string note;
   std::uint64_t size_bytes = 0;
   std::int64_t created_unix_ms = 0;
-  DiskPolicy policy;                  // of heads: their disk's
-  QuotaInfo quota;                    // of heads, too
-  std::vector<std::string> clones;    // disks (other than `disk`) that continue from this node
-  std::uint64_t attachments = 0;      // open devices on it
-  std::vector<std::string> holds;     // tags that keep it from being removed
-  std::int64_t expires_unix_ms = 0;   // 0: never
-  bool scheduled = false;             // made by its disk's schedule, and removed by it
+  DiskPolicy policy;                 // of heads: their disk's
+  QuotaInfo quota;                   // of heads, too
+  std::vector<std::string> clones;   // disks (other than `disk`) that continue from this node
+  std::uint64_t attachments = 0;     // open devices on it
+  std::vector<std::string> holds;    // tags that keep it from being removed
+  std::int64_t expires_unix_ms = 0;  // 0: never
+  bool scheduled = false;            // made by its disk's schedule, and removed by it
+  GroupInfo group = {};
   std::optional<BaseInfo> base = {};  // of the tree that it belongs to
   // Told by info() only: the snapshot that it continues from, the nearest that was not deleted. Empty: none.
   std::string continues = {};
@@ -286,8 +294,10 @@ class Store {
   virtual Task<Outcome<>> hold(Spec snapshot, std::string tag) = 0;
   // Of an empty tag: the only one there is. Answers the tag.
   virtual Task<Outcome<std::string>> release(Spec snapshot, std::string tag) = 0;
-  // Answers the name under which the head's content was kept, or an empty one if it was discarded.
-  virtual Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) = 0;
+  // Several disks, each to a snapshot of its own, go back as one: also across a crash all have or none has.
+  // Answers the name under which what each head held was kept, one for all, or an empty one if it was
+  // discarded. What several kept is a group.
+  virtual Task<Outcome<std::string>> rollback(std::vector<Spec> to, RollbackOptions options) = 0;
   // The new disk has the policy of the one that it comes from.
   virtual Task<Outcome<>> clone(Spec from, std::string new_disk) = 0;
   // Removes snapshots and disks, all or none. A disk with snapshots only if `with_snapshots`.
@@ -343,6 +353,8 @@ class Store {
   // the paths to them.
   virtual Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) = 0;
   virtual Task<Outcome<NodeInfo>> info(Spec spec) = 0;
+  // What a snapshot was taken with, itself too, by disks' names.
+  virtual Task<Outcome<GroupInfo>> group(Spec snapshot) = 0;
   virtual Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) = 0;
   // Of all that is named, together. To the block while nobody writes. `own_only`: what they share is left 0.
   virtual Task<Outcome<SetSpace>> space_of(std::vector<Spec> specs, bool own_only) = 0;

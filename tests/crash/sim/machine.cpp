@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/hash.h"
 #include "content.h"
 #include "layout/superblock.h"
 #include "layout/tree_values.h"
@@ -58,12 +59,17 @@ class SimBases final : public BaseImages {
     BaseValue value;
     value.size_bytes = bytes_.size();
     value.path = source.path;
+    value.samples = hash64(bytes_, 0);
     return value;
   }
   BasePointer open(const BaseValue& value) override {
     auto base = std::make_shared<Base>();
-    base->file = std::make_unique<SimBase>(scheduler_, bytes_);
     base->size_bytes = value.size_bytes;
+    if (value.samples == hash64(bytes_, 0)) {
+      base->file = std::make_unique<SimBase>(scheduler_, bytes_);
+    } else {
+      base->problem = "was changed";
+    }
     return base;
   }
 

@@ -19,6 +19,7 @@ constexpr auto kAll = std::to_array<NamedMutation>({
     {Mutation::kPunchUnproven, "punch-unproven"},
     {Mutation::kStageBeforeData, "stage-before-data"},
     {Mutation::kGroupInTurn, "group-in-turn"},
+    {Mutation::kRollbackInTurn, "rollback-in-turn", "--favour rollback"},
     {Mutation::kSnapshotDoesNotWait, "snapshot-does-not-wait"},
     {Mutation::kEpochOfThePlan, "epoch-of-the-plan"},
     {Mutation::kLeafOfTwoEpochs, "leaf-of-two-epochs"},

@@ -230,7 +230,8 @@ class Session {
   Task<void> verb_clone(Rng& rng);
   Task<void> verb_create(Rng& rng);
   Task<void> verb_rollback(Rng& rng);
-  Task<void> roll_back(DiskModel& disk, std::string target, std::string keep);
+  Task<void> roll_back(std::vector<Spec> to, std::string keep);
+  void note_rolled_back(PendingVerb& verb);
   Task<void> verb_resize(Rng& rng);
   Task<void> verb_set_policy(Rng& rng);
   Task<void> verb_flatten(Rng& rng);

@@ -242,45 +242,60 @@ Task<void> Session::verb_clone(Rng& rng) {
   start_clients(verb.name);
 }
 
+// One disk, or several as one.
 Task<void> Session::verb_rollback(Rng& rng) {
-  const std::string name = pick_disk(rng);
-  if (name.empty()) co_return;
-  DiskModel& disk = *shared_.oracle.disks[name];
-  if (disk.snapshots.empty()) co_return;
-  const std::string target = random_key(disk.snapshots, rng);
-  co_await pause(name);
-  if (!disk.snapshots[target].exact) co_await check_snapshot(disk, target);
-  if (!shared_.violation.empty()) co_return;
-  // A device failed under the look at it: nothing is known to compare with later.
-  if (!disk.snapshots[target].exact) {
-    co_await resume(name);
-    co_return;
+  std::vector<Spec> to;
+  const std::string first = pick_disk(rng);
+  const bool several = rng.once_in(2);
+  for (const auto& [name, disk] : shared_.oracle.disks) {
+    const auto open = open_.find(name);
+    const bool stays = open != open_.end() && !open->second->device;
+    if (disk->snapshots.empty() || stays || !(name == first || (several && rng.once_in(2)))) continue;
+    to.push_back({name, random_key(disk->snapshots, rng)});
   }
+  if (to.empty()) co_return;
+  bool known = true;
+  for (const Spec& spec : to) {
+    co_await pause(spec.disk);
+    DiskModel& disk = *shared_.oracle.disks[spec.disk];
+    if (!disk.snapshots[spec.snapshot].exact) co_await check_snapshot(disk, spec.snapshot);
+    // A device failed under the look at it: nothing is known to compare with later.
+    known = known && disk.snapshots[spec.snapshot].exact;
+  }
+  if (!shared_.violation.empty()) co_return;
   const std::string keep = rng.once_in(2) ? "k" + std::to_string(++shared_.names) : "";
-  co_await roll_back(disk, target, keep);
-  co_await resume(name);
+  if (known) co_await roll_back(to, keep);
+  for (const Spec& spec : to) co_await resume(spec.disk);
 }
 
-// Nobody has it open. Without a name the head is not kept.
-Task<void> Session::roll_back(DiskModel& disk, std::string target, std::string keep) {
+// Nobody has them open. Without a name the heads are not kept.
+Task<void> Session::roll_back(std::vector<Spec> to, std::string keep) {
   PendingVerb& verb = shared_.pending;
   verb = {};
-  verb.specs = {{disk.name, target}};
+  verb.specs = std::move(to);
   verb.name = keep;
   verb.set = std::make_shared<SnapshotSet>();
   verb.set->point = shared_.oracle.now();
-  verb.captured.push_back(shared_.oracle.capture(disk, verb.set));
+  for (const Spec& spec : verb.specs)
+    verb.captured.push_back(shared_.oracle.capture(*shared_.oracle.disks[spec.disk], verb.set));
   verb.kind = PendingVerb::Kind::kRollback;
   const RollbackOptions options{.keep_as = verb.name, .discard = verb.name.empty()};
-  auto done = co_await process_.store->rollback(verb.specs[0], options);
+  auto done = co_await process_.store->rollback(verb.specs, options);
   conclude(done.has_value());
   if (!done) {
     failed_rightly(done.error(), "rollback");
     co_return;
   }
-  if (!verb.name.empty()) disk.snapshots[verb.name] = std::move(verb.captured[0]);
-  shared_.oracle.restore(disk, disk.snapshots[target]);
-  co_await learn_head(disk);
+  note_rolled_back(verb);
+  for (const Spec& spec : verb.specs) co_await learn_head(*shared_.oracle.disks[spec.disk]);
+}
+
+void Session::note_rolled_back(PendingVerb& verb) {
+  for (std::size_t i = 0; i < verb.specs.size(); ++i) {
+    DiskModel& disk = *shared_.oracle.disks[verb.specs[i].disk];
+    if (!verb.name.empty()) disk.snapshots[verb.name] = std::move(verb.captured[i]);
+    shared_.oracle.restore(disk, disk.snapshots[verb.specs[i].snapshot]);
+  }
 }
 
 Task<void> Session::verb_resize(Rng& rng) {

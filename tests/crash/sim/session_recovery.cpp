@@ -83,12 +83,14 @@ Task<void> Session::settle_pending() {
     }
   }
   if (verb.kind == Kind::kRollback) {
-    DiskModel& disk = *oracle.disks[verb.specs[0].disk];
-    auto info = co_await process_.store->info({disk.name, ""});
-    if (info && info->id != disk.head) {
-      if (!verb.name.empty()) disk.snapshots[verb.name] = std::move(verb.captured[0]);
-      oracle.restore(disk, disk.snapshots[verb.specs[0].snapshot]);
+    std::size_t moved = 0;
+    for (const Spec& spec : verb.specs) {
+      auto info = co_await process_.store->info({spec.disk, ""});
+      moved += info && info->id != oracle.disks[spec.disk]->head ? 1 : 0;
     }
+    if (moved != 0 && moved != verb.specs.size())
+      shared_.violate(fmt::format("of {} disks that went back as one {} have", verb.specs.size(), moved));
+    if (moved == verb.specs.size()) note_rolled_back(verb);
   }
   if (verb.kind == Kind::kResize) {
     DiskModel& disk = *oracle.disks[verb.specs[0].disk];

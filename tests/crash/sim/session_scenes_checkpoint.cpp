@@ -163,7 +163,7 @@ Task<void> Session::play_fork() {
   co_await check_snapshot(disk, "s");
   co_await scene_write("d", 0, 4);
   co_await pause("d");
-  co_await roll_back(disk, "s", "k");
+  co_await roll_back({{disk.name, "s"}}, "k");
   co_await resume("d");
   co_await scene_write("d", 0, 4);
   co_await scene_settled();
@@ -193,7 +193,7 @@ Task<void> Session::play_punched() {
   co_await scene_write("d", 0, 1);
   co_await pause("d");
   co_await check_snapshot(disk, "s");
-  co_await roll_back(disk, "s", "k");
+  co_await roll_back({{disk.name, "s"}}, "k");
   co_await resume("d");
   const bool early = rng.once_in(2);
   if (early || rng.once_in(2)) co_await scene_settled();

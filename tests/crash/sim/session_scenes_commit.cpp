@@ -62,7 +62,7 @@ Task<void> Session::play_kept() {
   co_await scene_write("x", 0, 4);
   co_await pause("x");
   shared_.at_stake = true;
-  co_await roll_back(disk, "s", "k");
+  co_await roll_back({{disk.name, "s"}}, "k");
 }
 
 // A disk that is copied from its base, and then does without it.

@@ -128,7 +128,7 @@ Task<void> Session::play_bookmark() {
 Task<void> Session::scene_back(DiskModel& disk, std::string target) {
   co_await pause(disk.name);
   if (!disk.snapshots[target].exact) co_await check_snapshot(disk, target);
-  co_await roll_back(disk, target, "");
+  co_await roll_back({{disk.name, target}}, "");
   co_await resume(disk.name);
 }
 

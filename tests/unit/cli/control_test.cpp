@@ -110,9 +110,9 @@ TEST_CASE("verbs and failures travel") {
     CHECK(client.call({.method = "snapshot", .params = {{"specs", {"web@a"}}}}).has_value());
     CHECK(client.call({.method = "snapshot", .params = {{"specs", {"web"}}}}).error().kind ==
           ErrorKind::kInvalid);
-    CHECK(client.call({.method = "rollback", .params = {{"to", "web@a"}}})->value("kept", "") ==
+    CHECK(client.call({.method = "rollback", .params = {{"specs", {"web@a"}}}})->value("kept", "") ==
           "web@before-rollback");
-    CHECK(client.call({.method = "rollback", .params = {{"to", "web@a"}, {"discard", true}}})
+    CHECK(client.call({.method = "rollback", .params = {{"specs", {"web@a"}}, {"discard", true}}})
               ->at("kept")
               .is_null());
     CHECK(client.call({.method = "rename", .params = {{"from", "web@a"}, {"to", "web@b"}}})

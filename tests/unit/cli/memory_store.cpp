@@ -124,14 +124,21 @@ Task<Outcome<std::string>> MemoryStore::release(Spec snapshot, std::string tag) 
   co_return tag;
 }
 
-Task<Outcome<std::string>> MemoryStore::rollback(Spec to, RollbackOptions options) {
-  const auto snapshot = find(to);
-  const auto disk = find(Spec{to.disk, {}});
-  if (!snapshot || !disk) co_return not_found(to);
+Task<Outcome<std::string>> MemoryStore::rollback(std::vector<Spec> to, RollbackOptions options) {
+  for (const Spec& spec : to)
+    if (!find(spec) || !find(Spec{spec.disk, {}})) co_return not_found(spec);
   std::string kept = options.keep_as.empty() ? "before-rollback" : options.keep_as;
-  if (!options.discard) images[to.disk + "@" + kept] = std::make_shared<Image>(Image{disk->bytes});
-  disk->bytes = snapshot->bytes;
+  for (const Spec& spec : to) {
+    const auto disk = find(Spec{spec.disk, {}});
+    if (!options.discard) images[spec.disk + "@" + kept] = std::make_shared<Image>(Image{disk->bytes});
+    disk->bytes = find(spec)->bytes;
+  }
   co_return options.discard ? std::string() : kept;
+}
+
+Task<Outcome<GroupInfo>> MemoryStore::group(Spec snapshot) {
+  if (!find(snapshot)) co_return not_found(snapshot);
+  co_return GroupInfo{0, 1, {snapshot}};
 }
 
 Task<Outcome<>> MemoryStore::clone(Spec from, std::string new_disk) {

@@ -37,7 +37,7 @@ class MemoryStore final : public Store {
   Task<Outcome<>> snapshot(std::vector<Spec> specs, SnapshotOptions options) override;
   Task<Outcome<>> hold(Spec snapshot, std::string tag) override;
   Task<Outcome<std::string>> release(Spec snapshot, std::string tag) override;
-  Task<Outcome<std::string>> rollback(Spec to, RollbackOptions options) override;
+  Task<Outcome<std::string>> rollback(std::vector<Spec> to, RollbackOptions options) override;
   Task<Outcome<>> clone(Spec from, std::string new_disk) override;
   Task<Outcome<>> remove(std::vector<Spec> specs, bool with_snapshots) override;
   Task<Outcome<>> keep_changes(std::vector<Spec> snapshots) override;
@@ -62,6 +62,7 @@ class MemoryStore final : public Store {
   Task<Outcome<>> set_quota(std::string disk, std::uint64_t limit_bytes) override;
   Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
   Task<Outcome<NodeInfo>> info(Spec spec) override;
+  Task<Outcome<GroupInfo>> group(Spec snapshot) override;
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) override;
   Task<Outcome<SetSpace>> space_of(std::vector<Spec> specs, bool own_only) override;
   Task<Outcome<std::vector<Spec>>> range(Spec first, Spec last) override;

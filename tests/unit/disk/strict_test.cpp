@@ -100,7 +100,7 @@ TEST_CASE("the policy is the disk's: clones have it, a rollback, a new name and 
   house.must(house.store().snapshot({{"disk", "one"}, {"other", "one"}}, {}));
   house.must(house.store().clone({"disk", "one"}, "clone"));
   house.must(house.store().clone({"other", "one"}, "plain"));
-  house.must(house.store().rollback({"disk", "one"}, {}));
+  house.must(house.store().rollback({{"disk", "one"}}, {}));
   house.must(house.store().rename({"disk", ""}, "named"));
   house.must(house.store().resize("named", 2 * kDiskBytes));
   for (int round = 0; round < 2; ++round) {

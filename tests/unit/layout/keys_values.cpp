@@ -100,6 +100,8 @@ TEST_CASE("values of the tree come back, and nothing else is taken for one") {
     for (std::uint64_t left = number() % 5; left > 0; --left) tags.insert(random_text(random, 20));
     node.holds.assign(tags.begin(), tags.end());
     check_value(node, decode_node, random);
+    node.group = {{1 + number() / 2}, number()};
+    check_value(node, decode_node, random);
   }
 }
 
@@ -136,6 +138,16 @@ TEST_CASE("a node in no known state, or a value of a later format, is refused") 
   NodeValue twice = sample_node();
   twice.holds = {"a", "a"};
   CHECK_FALSE(decode_node(encode(twice)));
+  // A group needs format 3, with policies or without, and format 3 needs a group.
+  NodeValue grouped = sample_node();
+  grouped.group = {{7}, 3};
+  bytes = encode(grouped);
+  CHECK(bytes[0] == 3);
+  CHECK(decode_node(bytes)->group == grouped.group);
+  bytes[0] = 2;
+  CHECK_FALSE(decode_node(bytes));
+  grouped.group.id = {};
+  CHECK(encode(grouped)[0] == 1);
   bytes = encode(BranchValue{});
   bytes[0] = 2;
   CHECK_FALSE(decode_branch(bytes));

@@ -65,7 +65,10 @@ class RememberingStore final : public Store {
     co_return not_asked_for();
   }
   Task<Outcome<>> run_policies() override { co_return not_asked_for(); }
-  Task<Outcome<std::string>> rollback(Spec, RollbackOptions) override { co_return not_asked_for(); }
+  Task<Outcome<std::string>> rollback(std::vector<Spec>, RollbackOptions) override {
+    co_return not_asked_for();
+  }
+  Task<Outcome<GroupInfo>> group(Spec) override { co_return not_asked_for(); }
   Task<Outcome<>> clone(Spec, std::string) override { co_return not_asked_for(); }
   Task<Outcome<>> remove(std::vector<Spec>, bool) override { co_return not_asked_for(); }
   Task<Outcome<>> rename(Spec, std::string) override { co_return not_asked_for(); }

@@ -130,12 +130,12 @@ TEST_CASE("others read while a disk is attached, and who writes without an attac
   }
   house.refused(house.run(house.store->trash({{"web", ""}}, false)), ErrorKind::kBusy, "guest 7");
   house.snapshot("web", "one");
-  house.refused(house.run(house.store->rollback({"web", "one"}, {})), ErrorKind::kBusy, "--online");
+  house.refused(house.run(house.store->rollback({{"web", "one"}}, {})), ErrorKind::kBusy, "--online");
   device.reset();
   // It is away, and may be about to come back.
-  house.refused(house.run(house.store->rollback({"web", "one"}, {})), ErrorKind::kBusy, "guest 7");
+  house.refused(house.run(house.store->rollback({{"web", "one"}}, {})), ErrorKind::kBusy, "guest 7");
   house.require(house.run(house.store->detach("web", "")));
-  house.require(house.run(house.store->rollback({"web", "one"}, {})));
+  house.require(house.run(house.store->rollback({{"web", "one"}}, {})));
   house.refused(house.run(house.store->detach("web", "")), ErrorKind::kNotFound, "not attached");
 }
 
@@ -199,11 +199,11 @@ TEST_CASE("a successor waits until the client before it is gone; so does a detac
   CHECK(why == "its attachment has a new connection");
 
   open();
-  const auto rehearsed =
-      house.run(house.store->rollback({"web", "one"}, {.keep_as = "kept", .dry_run = true, .online = true}));
+  const auto rehearsed = house.run(
+      house.store->rollback({{"web", "one"}}, {.keep_as = "kept", .dry_run = true, .online = true}));
   house.require(rehearsed);
   CHECK(device != nullptr);
-  const auto kept = house.run(house.store->rollback({"web", "one"}, {.keep_as = "kept", .online = true}));
+  const auto kept = house.run(house.store->rollback({{"web", "one"}}, {.keep_as = "kept", .online = true}));
   house.require(kept);
   CHECK(device == nullptr);
   CHECK(why == "its disk is rolled back");
@@ -226,16 +226,17 @@ TEST_CASE("a rollback online is refused to a client that can't be asked, and whe
   const RollbackOptions online{.keep_as = "", .online = true};
   const AttachmentInfo made = house.attach("web");
   auto device = house.open_as("web", made);
-  house.refused(house.run(house.store->rollback({"web", "small"}, online)), ErrorKind::kBusy, "another size");
+  house.refused(house.run(house.store->rollback({{"web", "small"}}, online)), ErrorKind::kBusy,
+                "another size");
   device.reset();
   {
     auto reader = house.run(house.store->open_device({"web", ""}, Access::kReadOnly, {"a reader", {}}));
     house.require(reader);
-    house.refused(house.run(house.store->rollback({"web", "large"}, online)), ErrorKind::kBusy, "a reader");
+    house.refused(house.run(house.store->rollback({{"web", "large"}}, online)), ErrorKind::kBusy, "a reader");
   }
-  house.require(house.run(house.store->rollback({"web", "large"}, online)));
+  house.require(house.run(house.store->rollback({{"web", "large"}}, online)));
   house.require(house.run(house.store->detach_all("web")));
-  house.require(house.run(house.store->rollback({"web", "small"}, online)));
+  house.require(house.run(house.store->rollback({{"web", "small"}}, online)));
 }
 
 TEST_CASE("there are sixteen attachments at most, and what is fenced makes room") {

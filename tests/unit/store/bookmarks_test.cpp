@@ -70,7 +70,7 @@ TEST_CASE("a bookmark is a point of the tree, nothing else") {
         std::pair(house.run(house.store->rename(one, "three")), ErrorKind::kInvalid),
         std::pair(house.run(house.store->keep_changes({one})), ErrorKind::kInvalid)})
     house.refused(outcome, kind, "web@one");
-  house.refused(house.run(house.store->rollback(one, {})), ErrorKind::kInvalid, "no data any more");
+  house.refused(house.run(house.store->rollback({one}, {})), ErrorKind::kInvalid, "no data any more");
   house.refused(house.run(house.store->open_device(one, Access::kReadOnly, {"x"})), ErrorKind::kInvalid,
                 "no data");
   house.refused(house.run(house.store->diff({"web", "two"}, one, 0)), ErrorKind::kInvalid, "first side");
@@ -102,7 +102,7 @@ TEST_CASE("a line that was left behind stays known as long as a bookmark is on i
   house.snapshot("web", "base");
   house.fill("web", 'b', 1 * kMiB);
   house.snapshot("web", "side");
-  house.require(house.run(house.store->rollback({"web", "base"}, {.keep_as = {}, .discard = true})));
+  house.require(house.run(house.store->rollback({{"web", "base"}}, {.keep_as = {}, .discard = true})));
   house.fill("web", 'c', 2 * kMiB);
   house.keep("side");
   CHECK(house.used() == 2 * kMiB);

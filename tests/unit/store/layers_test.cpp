@@ -81,7 +81,7 @@ TEST_CASE_METHOD(LayersFixture,
   CHECK(depths("copy") == Depths{{4, 2}, {12, 0}});
   write("copy", 6, 2);
   CHECK(depths("copy") == Depths{{4, 2}, {2, 0}, {2, 1}, {8, 0}});
-  require(run(store->rollback({"disk", "one"}, {})));
+  require(run(store->rollback({{"disk", "one"}}, {})));
   CHECK(depths("disk") == Depths{{4, 2}, {12, 0}});
 }
 

@@ -48,7 +48,7 @@ TEST_CASE("a hold goes with its snapshot: renamed, cloned from, rolled back to, 
   CHECK(house.info("web", "b").holds.size() == 1);
   CHECK(house.info("web", "b").note == "before");
   house.require(house.run(house.store->clone({"web", "b"}, "copy")));
-  house.require(house.run(house.store->rollback({"web", "b"}, {.keep_as = "kept"})));
+  house.require(house.run(house.store->rollback({{"web", "b"}}, {.keep_as = "kept"})));
   house.snapshot("web", "c");
   for (const char* name : {"c", "kept", ""}) CHECK(house.info("web", name).holds.empty());
   CHECK(house.info("copy").holds.empty());

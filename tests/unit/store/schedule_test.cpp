@@ -82,7 +82,7 @@ TEST_CASE("a schedule goes with its disk: renamed, rolled back, in the trash and
   run_at(house, kMonday);
   house.require(house.run(house.store->rename({"web", ""}, "other")));
   house.require(house.run(
-      house.store->rollback({"other", "auto-2025-11-24T00:00Z"}, {.keep_as = "", .discard = true})));
+      house.store->rollback({{"other", "auto-2025-11-24T00:00Z"}}, {.keep_as = "", .discard = true})));
   run_at(house, kMonday + 24 * StoreFixture::kHour);
   CHECK(house.names() == Names{"other", "other@auto-2025-11-24T00:00Z", "other@auto-2025-11-25T00:00Z"});
   house.require(house.run(house.store->trash({{"other", ""}}, true)));
@@ -135,7 +135,7 @@ TEST_CASE("what a removal would free is what it frees, of one or of many, with c
       house.fill("web", name[0]);
       house.snapshot("web", name);
     }
-    house.require(house.run(house.store->rollback({"web", "b"}, {.keep_as = "side"})));
+    house.require(house.run(house.store->rollback({{"web", "b"}}, {.keep_as = "side"})));
     house.fill("web", 'e');
     house.snapshot("web", "e");
     house.require(house.run(house.store->clone({"web", "c"}, "copy")));
@@ -160,7 +160,7 @@ TEST_CASE("what a removal would free is what it frees, of one or of many, with c
   house.refused(house.run(house.store->preview_removal({{"web", "c"}}, false, false)), ErrorKind::kBusy,
                 "copy");
   const auto kept =
-      house.run(house.store->rollback({"web", "a"}, {.keep_as = "x", .discard = false, .dry_run = true}));
+      house.run(house.store->rollback({{"web", "a"}}, {.keep_as = "x", .discard = false, .dry_run = true}));
   CHECK(*kept == "x");
   CHECK(house.first("web") == 'e');
   house.refused(house.run(house.store->info({"web", "x"})), ErrorKind::kNotFound, "x");

@@ -15,7 +15,7 @@ struct House : StoreFixture {
     return run(store->pools())->front().used_bytes;
   }
   void back_to(const std::string& snapshot, const std::string& keep_as) {
-    require(run(store->rollback({"web", snapshot}, {.keep_as = keep_as})));
+    require(run(store->rollback({{"web", snapshot}}, {.keep_as = keep_as})));
   }
   // Both what `du` says and what a dry run says, which have to be one.
   std::uint64_t foretold(const std::vector<Spec>& specs) {
@@ -118,7 +118,7 @@ TEST_CASE("a pool that runs full looks for what a fork holds for nobody") {
   house.snapshot("web", "one");
   fill("web", 'b');
   house.snapshot("web", "left");
-  house.require(house.run(house.store->rollback({"web", "one"}, {.keep_as = "", .discard = true})));
+  house.require(house.run(house.store->rollback({{"web", "one"}}, {.keep_as = "", .discard = true})));
   house.require(house.run(house.store->remove({{"web", "one"}}, false)));
   house.require(house.run(house.store->wait_for_reclaim()));
   fill("web", 'c');  // nobody sees what "one" had any more
