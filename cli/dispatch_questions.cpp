@@ -18,24 +18,18 @@ std::set<std::string> names_of(const std::vector<Spec>& specs) {
 
 Task<Outcome<Json>> Dispatcher::list(Call call) {
   Params params(call.params);
-  const auto group_of = params.optional_text("group");
+  const bool some = call.params.is_object() && call.params.contains("groups");
+  std::vector<Selection> groups = some ? params.selections("groups") : std::vector<Selection>();
   const auto valid = params.finish();
   if (!valid) co_return std::unexpected(valid.error());
-  std::optional<GroupInfo> group;
-  if (group_of) {
-    const auto spec = parse_spec(*group_of);
-    if (!spec) co_return std::unexpected(spec.error());
-    auto found = co_await store_.group(*spec);
-    if (!found) co_return std::unexpected(found.error());
-    group = std::move(*found);
-  }
+  auto members = co_await expand(store_, std::move(groups), {.groups = true});
+  if (!members) co_return std::unexpected(members.error());
   auto nodes = co_await store_.tree(std::nullopt);
   if (!nodes) co_return std::unexpected(nodes.error());
-  if (group) {
-    const std::set<std::string> names = names_of(group->snapshots);
-    std::erase_if(*nodes, [&](const NodeInfo& node) {
-      return node.kind != NodeInfo::Kind::kSnapshot || !names.contains(Spec{node.disk, node.snapshot}.text());
-    });
+  if (some) {
+    const std::set<std::string> names = names_of(*members);
+    std::erase_if(
+        *nodes, [&](const NodeInfo& node) { return !names.contains(Spec{node.disk, node.snapshot}.text()); });
   }
   co_return listing_to_json(std::move(*nodes));
 }

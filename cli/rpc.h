@@ -14,7 +14,7 @@
 namespace coppice::cli {
 
 inline constexpr std::size_t kMaxRequestLineBytes = std::size_t{1} << 20;
-inline constexpr unsigned kControlProtocol = 1;  // what "hello" answers; changes with the meaning of a method
+inline constexpr unsigned kControlProtocol = 2;  // what "hello" answers; changes with the meaning of a method
 
 struct RpcRequest {
   Json id;  // a number or a text

@@ -77,6 +77,7 @@ bool is_one_disk(const std::vector<std::string>& names) {
 }
 
 Outcome<int> du(const std::vector<std::string>& names, bool group, Context& context) {
+  if (group && names.empty()) return refuse(ErrorKind::kInvalid, "du --group: name a snapshot: DISK@SNAP");
   if (group || !is_one_disk(names)) {
     const Json params{{"specs", names}, {"group", group}};
     return context.answer(Request{.method = "space-of", .params = params}, render_set);

@@ -62,14 +62,14 @@ std::string render_trash(const Json& trash) {
 
 struct Options {
   bool trash = false;
-  std::string group;
+  std::vector<std::string> groups;
 };
 
 Outcome<int> list(const Options& options, Context& context) {
   if (options.trash) return context.answer(Request{.method = "trash"}, render_trash);
 
   Json params = Json::object();
-  if (!options.group.empty()) params["group"] = options.group;
+  if (!options.groups.empty()) params["groups"] = options.groups;
   auto listing = context.session.call(Request{.method = "list", .params = params});
   if (!listing) return std::unexpected(listing.error());
   auto nodes = nodes_from_json(*listing);
@@ -86,8 +86,9 @@ Verb ls_verb(CLI::App& program) {
   auto options = std::make_shared<Options>();
   Parser parser(program, {"ls", "List disks and snapshots", "coppice ls --json"});
   parser.flag("--trash", options->trash, "List the removed disks that can be brought back instead")
-      .option({"--group", "DISK@SNAP", "List only this snapshot and those that were taken together with it"},
-              options->group)
+      .repeated_option(
+          {"--group", "DISK@SNAP", "List only this snapshot and those that were taken together with it"},
+          options->groups)
       .exclusive("--trash", "--group");
   return {parser, [options](Context& context) { return list(*options, context); }};
 }

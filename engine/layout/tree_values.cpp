@@ -364,7 +364,13 @@ std::optional<BranchValue> decode_branch(std::string_view value) {
   return take<BranchValue>(value);
 }
 std::optional<NodeValue> decode_node(std::string_view value) {
-  return take<NodeValue>(value);
+  auto node = take<NodeValue>(value);
+  if (node && node->group.id.value != 0 && node->group.taken < 2) return std::nullopt;
+  return node;
+}
+
+bool newer_node(std::string_view value) {
+  return !value.empty() && static_cast<std::uint8_t>(value.front()) > kGroupFormat;
 }
 std::optional<DiskValue> decode_disk(std::string_view value) {
   auto disk = take<DiskValue>(value);

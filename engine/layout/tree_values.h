@@ -215,6 +215,7 @@ std::optional<NodeValue> decode_node(std::string_view value);
 std::optional<DiskValue> decode_disk(std::string_view value);
 // A disk that can't be decoded because it has a later format, or flags that are not known here.
 bool newer_disk(std::string_view value);
+bool newer_node(std::string_view value);
 std::optional<TrashValue> decode_trash(std::string_view value);
 std::optional<ScheduleValue> decode_schedule(std::string_view value);
 std::optional<AttachmentsValue> decode_attachments(std::string_view value);

@@ -1,6 +1,8 @@
 #include "store/attachment_gate.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace coppice {
 
@@ -64,17 +66,17 @@ Task<Outcome<>> AttachmentGate::change_in_turn(Record record, Fate fate) {
   co_return done;
 }
 
-Task<void> AttachmentGate::dismiss(std::function<bool(const Pass&)> whom, std::string why) {
-  bool any = true;
-  while (any) {
-    any = false;
-    for (Pass& pass : passes_) {
-      if (!whom(pass)) continue;
-      any = true;
-      if (!pass.dismissed && pass.holder.leave) pass.holder.leave(why);
-      pass.dismissed = true;
-    }
-    if (any) co_await gone_.wait();
+void AttachmentGate::ask_to_leave(const Whom& whom, const std::string& why) {
+  for (Pass& pass : passes_) {
+    if (!whom(pass) || std::exchange(pass.dismissed, true)) continue;
+    if (pass.holder.leave) pass.holder.leave(why);
+  }
+}
+
+Task<void> AttachmentGate::dismiss(Whom whom, std::string why) {
+  while (std::ranges::any_of(passes_, whom)) {
+    ask_to_leave(whom, why);
+    co_await gone_.wait();
   }
 }
 

@@ -52,8 +52,11 @@ class AttachmentGate {
   // A change of the attachments, one at a time. With a fate writes are held off until it is durable, and the
   // passes have it then; without, no pass is concerned.
   Task<Outcome<>> change(Record record, Fate fate);
-  // Has the holders of these passes leave, and waits until they are gone.
-  Task<void> dismiss(std::function<bool(const Pass&)> whom, std::string why);
+  using Whom = std::function<bool(const Pass&)>;
+  // Asks the holders of these passes to leave, each once.
+  void ask_to_leave(const Whom& whom, const std::string& why);
+  // … and waits until they are gone.
+  Task<void> dismiss(Whom whom, std::string why);
 
   // Held by whoever has passes leave, and taken before one is given: so nobody comes in meanwhile. Behind it
   // the store's lock for verbs may be taken, never the other way round.

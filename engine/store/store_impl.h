@@ -159,6 +159,10 @@ class StoreImpl final : public Store {
   Outcome<TreeNode*> require_snapshot(const Spec& spec, const char* verb);
   Task<Outcome<std::string>> do_rollback(std::vector<Spec> to, RollbackOptions options);
   Task<Outcome<std::string>> rollback_online(std::vector<Spec> to, RollbackOptions options);
+  using Gates = std::map<DiskId, AttachmentGate*>;
+  Outcome<> require_behind(const Gates& gates, const std::vector<Spec>& to) const;
+  Task<Outcome<std::string>> roll_back_behind(const Gates& gates, std::vector<Spec> to,
+                                              RollbackOptions options);
   Outcome<std::vector<Tree::Return>> plan_returns(const std::vector<Spec>& to, bool online);
   Outcome<> require_only_attachments(const Spec& to) const;
   // The name that each of the disks can keep its head under.

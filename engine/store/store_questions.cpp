@@ -151,6 +151,7 @@ Task<Outcome<NodeInfo>> StoreImpl::info(Spec spec) {
 }
 
 Task<Outcome<GroupInfo>> StoreImpl::group(Spec snapshot) {
+  if (bookmark(snapshot).value != 0) co_return GroupInfo{0, 1, {std::move(snapshot)}};
   auto node = require_snapshot(snapshot, "a group");
   if (!node) co_return std::unexpected(node.error());
   const Tree& tree = engine_->tree();

@@ -2,7 +2,6 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
-#include <map>
 #include <set>
 
 #include "base/mutation.h"
@@ -115,12 +114,25 @@ Outcome<> StoreImpl::require_only_attachments(const Spec& to) const {
                                               to.text()));
 }
 
-// What their clients ask for meanwhile stays unanswered; they ask again when they are back, which is behind
-// the doors. Those of one disk leave behind those of another: what came to the latter by then can build on
-// nothing of the former that its kept head does not have.
+// While one of several has its clients leave, a name may go to another disk, whose clients were not asked.
+Outcome<> StoreImpl::require_behind(const Gates& gates, const std::vector<Spec>& to) const {
+  for (const Spec& spec : to) {
+    const TreeDisk* disk = engine_->tree().find_disk(spec.disk);
+    if (disk != nullptr && !gates.contains(disk->id)) {
+      return refuse(ErrorKind::kBusy,
+                    fmt::format("disk {} has become another one meanwhile: nothing was rolled "
+                                "back, look and say it again",
+                                spec.disk));
+    }
+  }
+  return {};
+}
+
+// What their clients ask for from then on stays unanswered; they ask again when they are back, which is
+// behind the doors. All are asked in one step: so what one of them was answered no other has gone on without.
 Task<Outcome<std::string>> StoreImpl::rollback_online(std::vector<Spec> to, RollbackOptions options) {
   // All who take several doors take them in this order.
-  std::map<DiskId, AttachmentGate*> gates;
+  Gates gates;
   for (const Spec& spec : to) {
     auto disk = require_disk(spec.disk);
     if (!disk) co_return std::unexpected(disk.error());
@@ -129,17 +141,28 @@ Task<Outcome<std::string>> StoreImpl::rollback_online(std::vector<Spec> to, Roll
   for (const auto& [id, gate] : gates) co_await gate->door.lock();
   RollbackOptions rehearsal = options;
   rehearsal.dry_run = true;
-  co_await verbs_.lock();
-  auto done = co_await do_rollback(to, rehearsal);
-  verbs_.unlock();
+  auto done = co_await roll_back_behind(gates, to, rehearsal);
   if (done && !options.dry_run) {
     const auto all = [](const AttachmentGate::Pass&) { return true; };
-    for (const auto& [id, gate] : gates) co_await gate->dismiss(all, "its disk is rolled back");
-    co_await verbs_.lock();
-    done = co_await do_rollback(std::move(to), std::move(options));
-    verbs_.unlock();
+    const std::string why = "its disk is rolled back";
+    for (const auto& [id, gate] : gates) gate->ask_to_leave(all, why);
+    for (const auto& [id, gate] : gates) co_await gate->dismiss(all, why);
+    done = co_await roll_back_behind(gates, std::move(to), std::move(options));
   }
   for (const auto& [id, gate] : gates) gate->door.unlock();
+  co_return done;
+}
+
+Task<Outcome<std::string>> StoreImpl::roll_back_behind(const Gates& gates, std::vector<Spec> to,
+                                                       RollbackOptions options) {
+  co_await verbs_.lock();
+  Outcome<std::string> done;
+  if (auto same = require_behind(gates, to); same) {
+    done = co_await do_rollback(std::move(to), std::move(options));
+  } else {
+    done = std::unexpected(same.error());
+  }
+  verbs_.unlock();
   co_return done;
 }
 

@@ -37,7 +37,7 @@ Result<> apply_value(std::map<Id, Value>& values, Id id, const MetaEdit& edit, D
 
 std::unexpected<Error> newer() {
   return fail(ErrorKind::kUnsupported, EOPNOTSUPP,
-              "a disk has a policy that this version does not know: use a newer coppice");
+              "a disk or a snapshot has a property that this version does not know: use a newer coppice");
 }
 
 }  // namespace
@@ -101,7 +101,7 @@ Result<> Tree::apply_one(const MetaEdit& edit) {
       return {};
     }
     auto value = decode_node(edit.value);
-    if (!value) return damaged();
+    if (!value) return newer_node(edit.value) ? newer() : damaged();
     push_past(counters_.next_node, *id);
     put_node(NodeId{*id}, *value);
     return {};

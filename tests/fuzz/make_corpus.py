@@ -47,6 +47,7 @@ def layout():
         put("tree_values", name, bytes([kind]) + golden(f"value_{name}"))
     put("tree_values", "disk_strict", bytes([kinds.index("disk")]) + golden("value_disk_strict"))
     put("tree_values", "node_policies", b"\x01" + golden("value_node_policies"))
+    put("tree_values", "node_group", b"\x01" + golden("value_node_group"))
     put("tree_values", "trash", b"\x09" + golden("value_trash"))
     put("tree_values", "schedule", b"\x0a" + golden("value_schedule"))
     put("tree_values", "attachments", b"\x0b" + golden("value_attachments"))
@@ -120,9 +121,9 @@ def nbd():
 
 def control():
     verbs = {
-        "hello": {}, "list": {}, "pools": {}, "check": {"data": True}, "dump": {}, "tree": {"disk": "web"},
-        "space": {}, "info": {"spec": "web@a"}, "create": {"disk": "b", "size": 4096}, "remove": {"specs": ["web@a"]},
-        "snapshot": {"specs": ["web@b"], "note": "x"}, "rollback": {"specs": ["web@a"], "discard": True},
+        "hello": {}, "list": {"groups": ["web@a"]}, "pools": {}, "check": {"data": True}, "dump": {}, "tree": {"disk": "web"},
+        "space": {}, "info": {"spec": "web@a"}, "create": {"disk": "b", "size": 4096}, "remove": {"specs": ["web@a"], "group": True},
+        "snapshot": {"specs": ["web@b"], "note": "x"}, "rollback": {"specs": ["web@a"], "group": True, "discard": True},
         "clone": {"from": "web@a", "disk": "c"}, "rename": {"from": "web", "to": "d"},
         "resize": {"disk": "web", "size": 8192}, "set": {"disk": "web", "strict": True}, "diff": {"from": "web@a", "to": "web", "offset": 4096},
         "import": {"disk": "e", "stream": True}, "export": {"from": "web"}, "fullness": {},

@@ -163,6 +163,8 @@ class Together(StoreTest):
         self.assertEqual(self.store.json("rm", "--group", names[1])["removed"], names[1:])
         self.assertEqual(self.store.json("rm", "--group", f"{disks[0]}@left", f"{disks[1]}@left")["removed"],
                          sorted(f"{disk}@left" for disk in disks))
+        for empty in (("ls", "--group", ""), ("du", "--group")):
+            self.refused(*empty)
         self.refused("rm", "--group", disks[0], says=(f"{disks[0]}@SNAPSHOT",))
 
     def test_several_go_back_as_one_that_were_taken_apart(self):

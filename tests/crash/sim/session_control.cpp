@@ -249,8 +249,8 @@ Task<void> Session::verb_rollback(Rng& rng) {
   const bool several = rng.once_in(2);
   for (const auto& [name, disk] : shared_.oracle.disks) {
     const auto open = open_.find(name);
-    const bool stays = open != open_.end() && !open->second->device;
-    if (disk->snapshots.empty() || stays || !(name == first || (several && rng.once_in(2)))) continue;
+    const bool ready = open != open_.end() && open->second->device;
+    if (disk->snapshots.empty() || !ready || !(name == first || (several && rng.once_in(2)))) continue;
     to.push_back({name, random_key(disk->snapshots, rng)});
   }
   if (to.empty()) co_return;

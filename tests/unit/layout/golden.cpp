@@ -114,6 +114,7 @@ TEST_CASE("golden: values of the tree") {
   check_golden("value_branch", encode(BranchValue{{2}, {30}, {41}}));
   check_golden("value_node", encode(sample_node()));
   check_golden("value_node_policies", encode(sample_node_with_policies()));
+  check_golden("value_node_group", encode(sample_node_of_a_group()));
   check_golden("value_disk", encode(DiskValue{"vm", {2}, 1'700'000'000'123}));
   check_golden("value_disk_strict", encode(DiskValue{"vm", {2}, 1'700'000'000'123, kDiskStrict}));
   check_golden("value_trash", encode(TrashValue{1'700'000'000'123}));

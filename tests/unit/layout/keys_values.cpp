@@ -100,7 +100,7 @@ TEST_CASE("values of the tree come back, and nothing else is taken for one") {
     for (std::uint64_t left = number() % 5; left > 0; --left) tags.insert(random_text(random, 20));
     node.holds.assign(tags.begin(), tags.end());
     check_value(node, decode_node, random);
-    node.group = {{1 + number() / 2}, number()};
+    node.group = {{1 + number() / 2}, 2 + number() / 2};
     check_value(node, decode_node, random);
   }
 }
@@ -146,8 +146,18 @@ TEST_CASE("a node in no known state, or a value of a later format, is refused") 
   CHECK(decode_node(bytes)->group == grouped.group);
   bytes[0] = 2;
   CHECK_FALSE(decode_node(bytes));
-  grouped.group.id = {};
-  CHECK(encode(grouped)[0] == 1);
+  const std::size_t id = bytes.size() - 16;
+  const std::size_t taken = bytes.size() - 8;
+  bytes = encode(grouped);
+  CHECK((bytes[id] == 7 && bytes[taken] == 3));
+  bytes[id] = 0;
+  CHECK_FALSE(decode_node(bytes));
+  bytes = encode(grouped);
+  bytes[taken] = 1;
+  CHECK_FALSE(decode_node(bytes));
+  CHECK_FALSE(newer_node(bytes));
+  bytes[0] = 4;
+  CHECK(newer_node(bytes));
   bytes = encode(BranchValue{});
   bytes[0] = 2;
   CHECK_FALSE(decode_branch(bytes));

@@ -159,6 +159,12 @@ NodeValue sample_node_with_policies() {
   return node;
 }
 
+NodeValue sample_node_of_a_group() {
+  NodeValue node = sample_node_with_policies();
+  node.group = {{2}, 3};
+  return node;
+}
+
 Bytes sample_batch() {
   Bytes payload = encoded(sample_map(), 640);
   encode_record(sample_checksum(), 640 + payload.size(), kStamp, payload);

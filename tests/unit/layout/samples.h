@@ -38,6 +38,7 @@ MetaRecord sample_meta();
 ReclaimRecord sample_reclaim();
 NodeValue sample_node();
 NodeValue sample_node_with_policies();
+NodeValue sample_node_of_a_group();
 // A sealed batch with the sample map and checksum records in it.
 Bytes sample_batch();
 

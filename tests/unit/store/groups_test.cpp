@@ -1,4 +1,7 @@
 // Snapshots of several disks: taken as one, known as one, gone back to as one.
+#include <cstring>
+#include <map>
+
 #include "store_fixture.h"
 
 namespace coppice {
@@ -103,6 +106,126 @@ TEST_CASE("where one can't go back none does") {
   const std::string of_all = *house.run(house.store->rollback(house.at("x"), {}));
   CHECK(of_all == kept + "-2");
   house.holds(1);
+}
+
+struct OnlineFixture : GroupFixture {
+  struct Client {
+    std::string token;
+    std::unique_ptr<BlockDevice> device;
+    bool asked = false;
+  };
+  std::map<std::string, Client> clients;
+
+  void come(const std::string& disk) {
+    Client& client = clients[disk];
+    if (client.token.empty()) {
+      auto made = run(store->attach(disk, {}));
+      require(made);
+      client.token = made->token;
+    }
+    client.asked = false;
+    Holder holder{.description = disk + "'s client",
+                  .leave = [&client](const std::string&) { client.asked = true; }};
+    auto opened = run(store->open_attachment(disk, client.token, std::move(holder)));
+    require(opened);
+    client.device = std::move(*opened);
+  }
+  Task<void> roll_back(std::vector<Spec> to, Outcome<std::string>& done, bool& over) {
+    done = co_await store->rollback(std::move(to), {.keep_as = "kept", .online = true});
+    over = true;
+  }
+  void pause() {
+    run([](Reactor& on) -> Task<void> { co_await sleep_for(on, std::chrono::milliseconds(1)); }(*reactor));
+  }
+};
+
+TEST_CASE("the clients of all disks are asked at once, and all of them must have left") {
+  OnlineFixture house;
+  for (const char* disk : {"db", "web"}) house.come(disk);
+  Outcome<std::string> done;
+  bool over = false;
+  spawn(house.roll_back(house.at("x"), done, over));
+  while (!house.clients["db"].asked) house.pause();
+  CHECK(house.clients["web"].asked);
+  for (const char* disk : {"web", "db"}) {
+    house.pause();
+    CHECK_FALSE(over);
+    house.clients[disk].device.reset();
+  }
+  while (!over) house.pause();
+  house.require(done);
+  house.holds(1);
+}
+
+// Each write follows the answer to the one before, round the disks; whoever may not go on ends all of it.
+Task<void> write_in_turn(OnlineFixture& house, std::uint64_t& written, bool& over) {
+  AlignedBuffer block(4096);
+  for (bool on = true; on;) {
+    ++written;
+    std::memcpy(block.span().data(), &written, sizeof written);
+    for (const char* disk : {"db", "web"}) {
+      OnlineFixture::Client& client = house.clients[disk];
+      on = on && !client.asked;
+      if (on) on = (co_await client.device->write(0, block.span(), WriteFlags{})).has_value();
+    }
+  }
+  for (auto& [disk, client] : house.clients) client.device.reset();
+  over = true;
+}
+
+TEST_CASE("what is kept of disks that were written in turn is one point in time") {
+  OnlineFixture house;
+  for (int round = 0; round < 20; ++round) {
+    for (const char* disk : {"db", "web"}) house.come(disk);
+    std::uint64_t written = 0;
+    bool stopped = false;
+    bool over = false;
+    Outcome<std::string> done;
+    spawn(write_in_turn(house, written, stopped));
+    while (written < 10 + static_cast<std::uint64_t>(round)) house.pause();
+    spawn(house.roll_back({{"db", "x"}, {"web", "x"}}, done, over));
+    while (!over || !stopped) house.pause();
+    house.require(done);
+    std::uint64_t kept[2] = {};
+    std::size_t which = 0;
+    for (const char* disk : {"db", "web"}) {
+      auto reader = house.run(house.store->open_device({disk, "kept"}, Access::kReadOnly, {"test"}));
+      house.require(reader);
+      AlignedBuffer block(4096);
+      REQUIRE(house.run((*reader)->read(0, block.span())).has_value());
+      std::memcpy(&kept[which++], block.span().data(), sizeof kept[0]);
+    }
+    CHECK(kept[0] + 1 >= written);
+    CHECK((kept[0] == kept[1] || kept[0] == kept[1] + 1));
+    house.require(house.run(house.store->remove({{"db", "kept"}, {"web", "kept"}}, false)));
+  }
+}
+
+TEST_CASE("a disk that takes a name while clients leave is not rolled back in its place") {
+  OnlineFixture house;
+  house.come("web");
+  Outcome<std::string> done;
+  bool over = false;
+  spawn(house.roll_back({{"db", "x"}, {"web", "x"}}, done, over));
+  while (!house.clients["web"].asked) house.pause();
+  house.require(house.run(house.store->rename({"db", ""}, "old")));
+  house.require(house.run(house.store->clone({"old", "x"}, "db")));
+  house.fill("db", 5);
+  house.snapshot("db", "x");
+  house.come("db");
+  house.clients["web"].device.reset();
+  while (!over) house.pause();
+  house.refused(done, ErrorKind::kBusy, "db has become another one");
+  CHECK_FALSE(house.clients["db"].asked);
+  CHECK(house.first("db") == 5);
+  CHECK(house.first("web") == 2);
+  house.clients.clear();
+}
+
+TEST_CASE("a snapshot whose data was given up stands for itself") {
+  GroupFixture house;
+  house.require(house.run(house.store->keep_changes({{"log", "x"}})));
+  CHECK(house.group({"log", "x"}).snapshots == std::vector<Spec>{{"log", "x"}});
 }
 
 }  // namespace
