@@ -1,6 +1,6 @@
 #include "cli/selection.h"
 
-#include <algorithm>
+#include <set>
 
 namespace coppice::cli {
 namespace {
@@ -22,11 +22,15 @@ Task<Outcome<std::vector<Spec>>> snapshots_of(Store& store, std::string disk) {
 // Each once: several that are named may be of one group.
 Task<Outcome<std::vector<Spec>>> with_groups(Store& store, std::vector<Spec> named) {
   std::vector<Spec> specs;
+  std::set<std::string> seen;
   for (const Spec& spec : named) {
-    if (std::ranges::find(specs, spec) != specs.end()) continue;
+    if (seen.contains(spec.text())) continue;
     auto group = co_await store.group(spec);
     if (!group) co_return std::unexpected(group.error());
-    specs.insert(specs.end(), group->snapshots.begin(), group->snapshots.end());
+    for (Spec& member : group->snapshots) {
+      seen.insert(member.text());
+      specs.push_back(std::move(member));
+    }
   }
   co_return specs;
 }
