@@ -3,6 +3,7 @@
 
 #include "cli/attachment_json.h"
 #include "cli/dispatcher.h"
+#include "cli/metrics_text.h"
 #include "cli/params.h"
 
 namespace coppice::cli {
@@ -61,10 +62,14 @@ Task<Outcome<Json>> Dispatcher::info(Call call) {
   }
   bool read_only = spec.is_snapshot() || !store_.read_only().empty();
   document["attached"] = Json::array();
+  document["reclaim"] = nullptr;
   if (!spec.is_snapshot()) {
     auto attachments = co_await store_.attachments(spec.disk);
     if (!attachments) co_return std::unexpected(attachments.error());
     document["attached"] = attachments_to_json(spec.disk, *attachments);
+    auto reclaim = co_await store_.reclaim(spec.disk);
+    if (!reclaim) co_return std::unexpected(reclaim.error());
+    if (reclaim->nodes != 0) document["reclaim"] = reclaim_to_json(*reclaim);
     for (const AttachmentInfo& each : *attachments) read_only |= each.state != AttachmentInfo::State::kFenced;
   }
   auto pool =
@@ -79,6 +84,20 @@ Task<Outcome<Json>> Dispatcher::info(Call call) {
     add_places(document, spec.text(), read_only);
   }
   co_return document;
+}
+
+Task<Outcome<Json>> Dispatcher::metrics(Call call) {
+  const auto valid = Params(call.params).finish();
+  if (!valid) co_return std::unexpected(valid.error());
+  auto nodes = co_await store_.tree(std::nullopt);
+  if (!nodes) co_return std::unexpected(nodes.error());
+  auto pools = co_await store_.pools();
+  if (!pools) co_return std::unexpected(pools.error());
+  auto trash = co_await store_.trashed();
+  if (!trash) co_return std::unexpected(trash.error());
+  auto reclaim = co_await store_.reclaim(std::nullopt);
+  if (!reclaim) co_return std::unexpected(reclaim.error());
+  co_return Json{{"text", metrics_text({std::move(*nodes), std::move(*pools), std::move(*trash), *reclaim})}};
 }
 
 Task<Outcome<Json>> Dispatcher::tree(Call call) {

@@ -96,6 +96,7 @@ class Dispatcher {
   Task<Outcome<Json>> fullness(Call call);
   Task<Outcome<Json>> set_quota(Call call);
   Task<Outcome<Json>> pools(Call call);
+  Task<Outcome<Json>> metrics(Call call);
   Task<Outcome<Json>> diff(Call call);
   Task<Outcome<Json>> check(Call call);
   Task<Outcome<Json>> dump(Call call);

@@ -233,6 +233,10 @@ Json pools_to_json(const std::vector<PoolInfo>& pools) {
   return all;
 }
 
+Json reclaim_to_json(const ReclaimInfo& reclaim) {
+  return {{"nodes", reclaim.nodes}, {"looked", reclaim.looked_bytes}, {"total", reclaim.total_bytes}};
+}
+
 Json diff_to_json(const std::vector<DiffRange>& ranges) {
   Json all = Json::array();
   for (const auto& range : ranges) {

@@ -41,6 +41,8 @@ using Json = nlohmann::json;
 [[nodiscard]] Json space_to_json(const std::vector<SpaceInfo>& spaces);
 // [{"path","size","used","grows"}]
 [[nodiscard]] Json pools_to_json(const std::vector<PoolInfo>& pools);
+// {"nodes","looked","total"}
+[[nodiscard]] Json reclaim_to_json(const ReclaimInfo& reclaim);
 // [{"offset","length","zero"}]
 [[nodiscard]] Json diff_to_json(const std::vector<DiffRange>& ranges);
 // {"leaves","blocks","problems":[…]}

@@ -36,7 +36,7 @@ std::vector<Verb> add_verbs(CLI::App& program) {
       resize_verb,   set_verb,      flatten_verb, snapshot_verb, hold_verb,  release_verb,  expire_verb,
       schedule_verb, undelete_verb, attach_verb,  detach_verb,   fence_verb, rollback_verb, clone_verb,
       tree_verb,     diff_verb,     import_verb,  export_verb,   serve_verb, mount_verb,    unmount_verb,
-      files_verb,    check_verb,    dump_verb};
+      files_verb,    check_verb,    dump_verb,    metrics_verb};
   std::vector<Verb> verbs;
   for (const Maker make : kMakers) verbs.push_back(make(program));
   return verbs;

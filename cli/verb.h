@@ -46,5 +46,6 @@ Verb unmount_verb(CLI::App& program);
 Verb files_verb(CLI::App& program);
 Verb check_verb(CLI::App& program);
 Verb dump_verb(CLI::App& program);
+Verb metrics_verb(CLI::App& program);
 
 }  // namespace coppice::cli

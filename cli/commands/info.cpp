@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <memory>
 
 #include "cli/policy_text.h"
@@ -37,6 +38,16 @@ std::string flatten_text(const Json& flatten) {
   return "ended at " + far + ": " + flatten.value("problem", "");
 }
 
+std::string reclaim_text(const Json& reclaim) {
+  const auto nodes = reclaim.value("nodes", std::uint64_t{0});
+  const auto looked = reclaim.value("looked", std::uint64_t{0});
+  const auto total = std::max(reclaim.value("total", std::uint64_t{0}), std::uint64_t{1});
+  return std::to_string(nodes) + (nodes == 1 ? " removed snapshot, " : " removed snapshots, ") +
+         std::to_string(
+             static_cast<unsigned>(100.0 * static_cast<double>(looked) / static_cast<double>(total))) +
+         " % looked through";
+}
+
 std::string render(const Json& info) {
   const auto size = info.value("size", std::uint64_t{0});
   const Json from = info.value("continues", Json());
@@ -56,6 +67,8 @@ std::string render(const Json& info) {
   }
   table.add(
       {"continues", from.is_string() && from != "" ? from.get<std::string>() : "nothing: it is the first"});
+  const Json reclaim = info.value("reclaim", Json());
+  if (reclaim.is_object()) table.add({"giving back", reclaim_text(reclaim)});
   const Json base = info.value("base", Json());
   if (base.is_object()) {
     table.add({"stands on", base_text(base)});

@@ -71,6 +71,7 @@ class StoreImpl final : public Store {
   Task<Outcome<SetSpace>> space_of(std::vector<Spec> specs, bool own_only) override;
   Task<Outcome<std::vector<Spec>>> range(Spec first, Spec last) override;
   Task<Outcome<std::vector<PoolInfo>>> pools() override;
+  Task<Outcome<ReclaimInfo>> reclaim(std::optional<std::string> disk) override;
   Task<Outcome<Allocated>> allocated(Spec spec, std::chrono::nanoseconds budget) override;
   Task<Outcome<std::vector<DiffRange>>> diff(Spec from, Spec to, std::uint64_t from_offset) override;
   Task<Outcome<std::unique_ptr<BlockDevice>>> open_device(Spec spec, Access access, Holder holder) override;

@@ -370,6 +370,17 @@ Task<Outcome<std::string>> StoreImpl::dump() {
   co_return text;
 }
 
+Task<Outcome<ReclaimInfo>> StoreImpl::reclaim(std::optional<std::string> disk) {
+  std::optional<DiskId> id;
+  if (disk) {
+    auto found = require_disk(*disk);
+    if (!found) co_return std::unexpected(found.error());
+    id = (*found)->id;
+  }
+  const Reclaimer::Backlog left = engine_->reclaimer().backlog(id);
+  co_return ReclaimInfo{left.nodes, left.looked_bytes, left.total_bytes};
+}
+
 Task<Outcome<>> StoreImpl::wait_for_reclaim() {
   if (engine_->read_only()) co_return Outcome<>{};
   engine_->reclaimer().look_again();

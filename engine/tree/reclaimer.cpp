@@ -96,12 +96,31 @@ void Reclaimer::look_above(NodeId id) {
     at->swept_with_children = kSweepAgain;
 }
 
+namespace {
+
+bool is_left(const TreeNode& node) {
+  return node.children.size() <= 1 || node.swept_with_children != node.children.size();
+}
+
+}  // namespace
+
 bool Reclaimer::has_work() const {
   return std::ranges::any_of(tree_.dead_nodes(), [this](NodeId id) {
     const TreeNode* node = to_sweep(id);
-    if (node == nullptr) return false;
-    return node->children.size() <= 1 || node->swept_with_children != node->children.size();
+    return node != nullptr && is_left(*node);
   });
+}
+
+Reclaimer::Backlog Reclaimer::backlog(std::optional<DiskId> disk) const {
+  Backlog all;
+  for (const NodeId id : tree_.dead_nodes()) {
+    const TreeNode& node = *tree_.node(id);
+    if (node.pending || !is_left(node) || (disk && node.value.disk != *disk)) continue;
+    ++all.nodes;
+    all.total_bytes += node.value.size_bytes;
+    all.looked_bytes += std::min(node.value.cursor.value * kLeafBytes, node.value.size_bytes);
+  }
+  return all;
 }
 
 Task<Result<>> Reclaimer::sweep_one(const bool& stop, const Pace& pace) {

@@ -53,6 +53,13 @@ class Reclaimer {
   void look_again();
   // A dead node that a sweep could give something back for.
   [[nodiscard]] bool has_work() const;
+  // Dead nodes that are not done, also those that something still needs; of one disk, or of all.
+  struct Backlog {
+    std::uint64_t nodes = 0;
+    std::uint64_t looked_bytes = 0;
+    std::uint64_t total_bytes = 0;
+  };
+  [[nodiscard]] Backlog backlog(std::optional<DiskId> disk) const;
   // Awaited between two steps, so that others have their turn.
   using Pace = std::function<Task<void>()>;
   // Sweeps one such node to its end. Stops early, without error, when `stop` becomes true.

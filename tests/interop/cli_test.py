@@ -230,7 +230,7 @@ class WithDaemon(StoreTest):
             "attach": ("attach", "keys-in"), "fence": ("fence", "keys-in"), "detach": ("detach", "keys-in"),
             "rollback": ("rollback", f"{disk}@a"), "ls": ("ls",), "info": ("info", disk), "du": ("du", disk),
             "du: several": ("du", disk, f"{disk}@a"),
-            "check": ("check",), "dump": ("dump",), "tree": ("tree", disk), "diff": ("diff", "keys-in", f"{disk}@a"),
+            "check": ("check",), "dump": ("dump",), "metrics": ("metrics",), "tree": ("tree", disk), "diff": ("diff", "keys-in", f"{disk}@a"),
         }
         documents.pop("diff")  # two trees; asked below
         for name, arguments in documents.items():
@@ -250,7 +250,7 @@ class WithDaemon(StoreTest):
 
     def test_every_verb_has_help_with_an_example(self):
         for verb in ("init create ls info du rm rename resize set flatten snapshot hold release expire undelete schedule attach detach fence rollback clone tree diff import export serve "
-                     "mount unmount check dump").split():
+                     "mount unmount check dump metrics").split():
             text = run(PROGRAM, verb, "--help").stdout.decode()
             self.assertIn("Example", text, verb)
             self.assertIn(f"coppice {verb}", text, verb)

@@ -106,6 +106,34 @@ class Space(StoreTest):
         self.assertEqual(len(self.store.json("diff", "strip@a", "--strip")), 2)
 
 
+class Reclaim(StoreTest):
+    def metrics(self):
+        found = {}
+        for line in self.store.run("metrics").stdout.decode().splitlines():
+            if not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                found[name] = int(value)
+        return found
+
+    def test_how_far_space_is_on_its_way_back_is_told(self):
+        disk = self.new_disk("64M")
+        for number in range(40):
+            self.write(disk, f"write -P {number + 1} {number}M 1M")
+            self.store.run("snapshot", f"{disk}@s{number}")
+        self.assertIsNone(self.store.json("info", disk)["reclaim"])
+        before = self.metrics()
+        self.assertEqual((before["coppice_disks"], before["coppice_snapshots"]), (1, 40))
+        self.assertEqual(before[f'coppice_disk_size_bytes{{disk="{disk}"}}'], 64 * MIB)
+        self.assertEqual(before["coppice_reclaim_nodes"], 0)
+        self.store.run("rm", f"{disk}@s0%s38")
+        seen = self.store.json("info", disk)["reclaim"]
+        if seen is not None:  # it may be over already
+            self.assertTrue(0 < seen["nodes"] <= 39 and seen["looked"] <= seen["total"] <= 39 * 64 * MIB, seen)
+        wait_until(lambda: self.store.json("info", disk)["reclaim"] is None, "the space to come back")
+        after = self.metrics()
+        self.assertEqual((after["coppice_snapshots"], after["coppice_reclaim_nodes"]), (1, 0))
+
+
 class KeepChanges(StoreTest):
     def test_a_snapshot_can_be_given_up_but_for_what_changed_since(self):
         disk = self.new_disk("4M")

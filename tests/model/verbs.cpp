@@ -239,6 +239,9 @@ void World::remove_set() {
     for (const int node : leaving) drop_node(node);
   });
   require(run(store().wait_for_reclaim()), "reclaim");
+  auto left = run(store().reclaim(std::nullopt));
+  require(left, "what is left to reclaim");
+  expect(left->nodes == 0, std::to_string(left->nodes) + " removed nodes wait for ever");
   const std::uint64_t freed = before - used_bytes();
   if (freed != foretold->own_bytes) dump_map();
   expect(freed == foretold->own_bytes, "rm of " + std::to_string(specs.size()) + " freed " +

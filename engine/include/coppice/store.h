@@ -206,6 +206,14 @@ struct SpaceInfo {
   std::optional<SetSpace> disk;    // of heads: their disk with all its snapshots
 };
 
+// Space that is on its way back: of snapshots and disks that were removed, and are looked through for blocks
+// that nobody else sees.
+struct ReclaimInfo {
+  std::uint64_t nodes = 0;         // those that are not done
+  std::uint64_t looked_bytes = 0;  // of what they held addresses for …
+  std::uint64_t total_bytes = 0;   // … so much was looked through; grows with each that is removed
+};
+
 struct PoolInfo {
   std::string path;
   std::uint64_t size_bytes = 0;  // data capacity added so far
@@ -362,6 +370,8 @@ class Store {
   // `last` (a bare disk: its head). Those of other disks, from which the line was cloned, are not in it.
   virtual Task<Outcome<std::vector<Spec>>> range(Spec first, Spec last) = 0;
   virtual Task<Outcome<std::vector<PoolInfo>>> pools() = 0;
+  // Of one disk and its snapshots, or of all that there were.
+  virtual Task<Outcome<ReclaimInfo>> reclaim(std::optional<std::string> disk) = 0;
   // What of a disk or snapshot is allocated, shared or not. Holds nothing up: not a verb, nor an attachment.
   // It is exact if the map could be gone through within `budget`; what was not looked at then counts as
   // allocated.

@@ -136,6 +136,10 @@ Task<Outcome<std::string>> MemoryStore::rollback(std::vector<Spec> to, RollbackO
   co_return options.discard ? std::string() : kept;
 }
 
+Task<Outcome<ReclaimInfo>> MemoryStore::reclaim(std::optional<std::string>) {
+  co_return ReclaimInfo{};
+}
+
 Task<Outcome<GroupInfo>> MemoryStore::group(Spec snapshot) {
   if (!find(snapshot)) co_return not_found(snapshot);
   co_return GroupInfo{0, 1, {snapshot}};

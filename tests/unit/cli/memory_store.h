@@ -63,6 +63,7 @@ class MemoryStore final : public Store {
   Task<Outcome<std::vector<NodeInfo>>> tree(std::optional<std::string> disk) override;
   Task<Outcome<NodeInfo>> info(Spec spec) override;
   Task<Outcome<GroupInfo>> group(Spec snapshot) override;
+  Task<Outcome<ReclaimInfo>> reclaim(std::optional<std::string> disk) override;
   Task<Outcome<std::vector<SpaceInfo>>> space(std::optional<std::string> disk) override;
   Task<Outcome<SetSpace>> space_of(std::vector<Spec> specs, bool own_only) override;
   Task<Outcome<std::vector<Spec>>> range(Spec first, Spec last) override;

@@ -33,7 +33,7 @@ bool is_one_line(const std::string& text) {
 constexpr const char* kVerbs[] = {"init",   "create",   "ls",       "info",   "du",     "rm",     "rename",
                                   "resize", "snapshot", "rollback", "clone",  "tree",   "hold",   "release",
                                   "expire", "schedule", "undelete", "diff",   "import", "export", "serve",
-                                  "check",  "dump",     "set",      "attach", "detach", "fence"};
+                                  "check",  "dump",     "set",      "attach", "detach", "fence",  "metrics"};
 
 TEST_CASE("every verb has help with an example") {
   for (const char* verb : kVerbs) {

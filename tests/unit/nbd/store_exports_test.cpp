@@ -69,6 +69,7 @@ class RememberingStore final : public Store {
     co_return not_asked_for();
   }
   Task<Outcome<GroupInfo>> group(Spec) override { co_return not_asked_for(); }
+  Task<Outcome<ReclaimInfo>> reclaim(std::optional<std::string>) override { co_return not_asked_for(); }
   Task<Outcome<>> clone(Spec, std::string) override { co_return not_asked_for(); }
   Task<Outcome<>> remove(std::vector<Spec>, bool) override { co_return not_asked_for(); }
   Task<Outcome<>> rename(Spec, std::string) override { co_return not_asked_for(); }

@@ -152,5 +152,29 @@ TEST_CASE("ranges follow the line of a tree") {
   house.refused(house.run(house.store->range({"copy", ""}, {"copy", ""})), ErrorKind::kNotFound, "empty");
 }
 
+TEST_CASE("what is on its way back is told until it is there, by disk and in all") {
+  StoreFixture house;
+  for (const char* disk : {"web", "db"}) {
+    house.create(disk);
+    house.fill(disk, 1);
+    house.snapshot(disk, "a");
+    house.fill(disk, 2);
+  }
+  const auto left = [&](std::optional<std::string> disk) {
+    auto found = house.run(house.store->reclaim(std::move(disk)));
+    house.require(found);
+    return *found;
+  };
+  CHECK(left(std::nullopt).nodes == 0);
+  house.require(house.run(house.store->remove({{"web", "a"}}, false)));
+  const ReclaimInfo all = left(std::nullopt);
+  CHECK((all.nodes == 1 && all.total_bytes == 1 << 20 && all.looked_bytes <= all.total_bytes));
+  CHECK(left("web").nodes == 1);
+  CHECK(left("db").nodes == 0);
+  house.require(house.run(house.store->wait_for_reclaim()));
+  CHECK(left(std::nullopt).nodes == 0);
+  house.refused(house.run(house.store->reclaim("none")), ErrorKind::kNotFound, "none");
+}
+
 }  // namespace
 }  // namespace coppice
