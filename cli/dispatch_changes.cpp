@@ -13,24 +13,6 @@ Outcome<> one_file(const Call& call) {
                                          std::to_string(call.files.size()) + ": pass it beside the request");
 }
 
-// Disks that went on by themselves would be a point in time that there never was.
-Task<Outcome<std::vector<Spec>>> whole_groups(Store& store, std::vector<Spec> named) {
-  std::vector<Selection> selections;
-  for (const Spec& spec : named) {
-    auto group = co_await store.group(spec);
-    if (!group) co_return std::unexpected(group.error());
-    if (group->snapshots.size() < group->taken) {
-      co_return refuse(ErrorKind::kInvalid,
-                       spec.text() + " was taken with " + std::to_string(group->taken - 1) +
-                           " others, of which " + std::to_string(group->taken - group->snapshots.size()) +
-                           " are gone or in the trash: 'coppice ls --group " + spec.text() +
-                           "' lists what is there; name those to go back to, without --group");
-    }
-    selections.push_back({.first = spec, .last = spec});
-  }
-  co_return co_await expand(store, std::move(selections), {.groups = true});
-}
-
 }  // namespace
 
 Task<Outcome<Json>> Dispatcher::create(Call call) {
@@ -87,7 +69,7 @@ Task<Outcome<Json>> Dispatcher::rollback(Call call) {
   }
   if (!valid) co_return std::unexpected(valid.error());
   if (groups) {
-    auto all = co_await whole_groups(store_, std::move(to));
+    auto all = co_await with_groups(store_, std::move(to), GroupNeed::kWhole);
     if (!all) co_return std::unexpected(all.error());
     to = std::move(*all);
   }

@@ -19,8 +19,9 @@ using Json = nlohmann::json;
 [[nodiscard]] std::string to_line(const Json& document);
 
 // {"id","parent","name","kind":"head|snapshot|deleted","disk","snapshot","size","created","note","clones",
-//  "attachments","holds","expires","scheduled","group":{"id","taken"}|null,"base":{"path","size","problem","flatten":{"running","copied",
-//  "total","problem"}|null}|null}; parent 0 is the root; a deleted node has no name.
+//  "attachments","holds","expires","scheduled","group":{"id","taken"}|null,
+//  "base":{"path","size","problem","flatten":{"running","copied","total","problem"}|null}|null}; parent 0 is
+//  the root; a deleted node has no name.
 [[nodiscard]] Json node_to_json(const NodeInfo& node);
 // From a tree or a listing, where a head is called a disk.
 [[nodiscard]] Outcome<NodeInfo> node_from_json(const Json& document);

@@ -19,22 +19,6 @@ Task<Outcome<std::vector<Spec>>> snapshots_of(Store& store, std::string disk) {
   co_return specs;
 }
 
-// Each once: several that are named may be of one group.
-Task<Outcome<std::vector<Spec>>> with_groups(Store& store, std::vector<Spec> named) {
-  std::vector<Spec> specs;
-  std::set<std::string> seen;
-  for (const Spec& spec : named) {
-    if (seen.contains(spec.text())) continue;
-    auto group = co_await store.group(spec);
-    if (!group) co_return std::unexpected(group.error());
-    for (Spec& member : group->snapshots) {
-      seen.insert(member.text());
-      specs.push_back(std::move(member));
-    }
-  }
-  co_return specs;
-}
-
 }  // namespace
 
 Outcome<Selection> parse_selection(const std::string& text) {
@@ -56,6 +40,29 @@ Outcome<Selection> parse_selection(const std::string& text) {
   return Selection{.first = *first, .last = *last, .is_range = true};
 }
 
+Task<Outcome<std::vector<Spec>>> with_groups(Store& store, std::vector<Spec> named, GroupNeed need) {
+  std::vector<Spec> specs;
+  std::set<std::string> seen;
+  for (const Spec& spec : named) {
+    if (seen.contains(spec.text())) continue;
+    auto group = co_await store.group(spec);
+    if (!group) co_return std::unexpected(group.error());
+    const std::uint64_t there = group->snapshots.size();
+    if (need == GroupNeed::kWhole && there < group->taken) {
+      co_return refuse(ErrorKind::kInvalid,
+                       spec.text() + " was taken with " + std::to_string(group->taken - 1) +
+                           " others, of which " + std::to_string(group->taken - there) +
+                           " are gone or in the trash: 'coppice ls --group " + spec.text() +
+                           "' lists what is there; name those to go back to, without --group");
+    }
+    for (Spec& member : group->snapshots) {
+      seen.insert(member.text());
+      specs.push_back(std::move(member));
+    }
+  }
+  co_return specs;
+}
+
 Task<Outcome<std::vector<Spec>>> expand(Store& store, std::vector<Selection> selections,
                                         Expansion expansion) {
   std::vector<Spec> specs;
@@ -70,7 +77,7 @@ Task<Outcome<std::vector<Spec>>> expand(Store& store, std::vector<Selection> sel
     if (!more) co_return std::unexpected(more.error());
     specs.insert(specs.end(), more->begin(), more->end());
   }
-  if (expansion.groups) co_return co_await with_groups(store, std::move(specs));
+  if (expansion.groups) co_return co_await with_groups(store, std::move(specs), GroupNeed::kAny);
   co_return specs;
 }
 

@@ -4,6 +4,7 @@
 // with the line, without B it ends with the disk's last one. '%' can't be in a name.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,11 @@ struct Selection {
 };
 
 Outcome<Selection> parse_selection(const std::string& text);
+// kWhole: none of them may be missing. Disks that went back without the others would be at a point in time
+// that there never was.
+enum class GroupNeed : std::uint8_t { kAny, kWhole };
+// All that were taken together with these snapshots, each once.
+Task<Outcome<std::vector<Spec>>> with_groups(Store& store, std::vector<Spec> named, GroupNeed need);
 struct Expansion {
   bool whole_disks = false;  // a disk stands for its snapshots as well
   bool groups = false;       // a snapshot stands for all that were taken with it
