@@ -132,8 +132,10 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 void run_all(const Options& options, Totals& totals, std::uint64_t most_violations, bool tell) {
   const auto start = std::chrono::steady_clock::now();
   for (std::uint64_t done = 0; done < options.seeds;) {
-    // Branches fork what the child has in memory: that stays small.
-    const std::uint64_t together = options.run.branch_every != 0 ? 1 : kSeedsPerChild;
+    // Branches fork what the child has in memory: that stays small. And the budget is looked at between
+    // children.
+    const bool alone = options.run.branch_every != 0 || !options.run.scene.empty();
+    const std::uint64_t together = alone ? 1 : kSeedsPerChild;
     const std::uint64_t some = std::min(together, options.seeds - done);
     const std::uint64_t before = totals.done;
     const std::string violation = run_in_child(options, options.run.seed + done, some, totals);
