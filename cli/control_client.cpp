@@ -16,7 +16,7 @@ namespace coppice::cli {
 namespace {
 
 constexpr int kGreetingPatienceMs = 15'000;
-constexpr std::size_t kReceiveBytes = std::size_t{256} << 10;
+constexpr std::size_t kAnswerBytes = std::size_t{256} << 10;
 
 Outcome<> stream_outcome(const StreamPump* pump) {
   if (pump == nullptr || pump->own_errno() == 0) return {};
@@ -148,7 +148,7 @@ Outcome<> ControlClient::wait_until_ready(StreamPump* pump) {
 }
 
 Outcome<> ControlClient::receive() {
-  std::vector<char> bytes(kReceiveBytes);
+  std::vector<char> bytes(kAnswerBytes);
   const ssize_t got = recv(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return {};
   if (got <= 0) return lost();

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t kMaxConnections = 256;
 constexpr std::size_t kMaxFiles = 4;
-constexpr std::size_t kReceiveBytes = std::size_t{64} << 10;
+constexpr std::size_t kRequestBytes = std::size_t{64} << 10;
 constexpr std::chrono::milliseconds kAcceptPause{100};
 constexpr std::chrono::milliseconds kProgressInterval{200};
 
@@ -113,7 +113,7 @@ Task<void> ControlServer::converse(Connection& connection) {
 Task<bool> ControlServer::receive(Connection& connection) {
   const std::int32_t events = co_await reactor_.poll(connection.socket.get(), POLLIN);
   if (events < 0) co_return false;
-  std::vector<char> bytes(kReceiveBytes);
+  std::vector<char> bytes(kRequestBytes);
   iovec part{bytes.data(), bytes.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(kMaxFiles * sizeof(int))];
   msghdr message{};

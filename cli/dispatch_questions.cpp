@@ -9,7 +9,7 @@
 namespace coppice::cli {
 namespace {
 
-std::set<std::string> names_of(const std::vector<Spec>& specs) {
+std::set<std::string> names_in(const std::vector<Spec>& specs) {
   std::set<std::string> names;
   for (const Spec& spec : specs) names.insert(spec.text());
   return names;
@@ -28,7 +28,7 @@ Task<Outcome<Json>> Dispatcher::list(Call call) {
   auto nodes = co_await store_.tree(std::nullopt);
   if (!nodes) co_return std::unexpected(nodes.error());
   if (some) {
-    const std::set<std::string> names = names_of(*members);
+    const std::set<std::string> names = names_in(*members);
     std::erase_if(
         *nodes, [&](const NodeInfo& node) { return !names.contains(Spec{node.disk, node.snapshot}.text()); });
   }
@@ -58,7 +58,7 @@ Task<Outcome<Json>> Dispatcher::info(Call call) {
   if (node->group.id != 0) {
     auto group = co_await store_.group(spec);
     if (!group) co_return std::unexpected(group.error());
-    document["group"]["snapshots"] = names_of(group->snapshots);
+    document["group"]["snapshots"] = names_in(group->snapshots);
   }
   bool read_only = spec.is_snapshot() || !store_.read_only().empty();
   document["attached"] = Json::array();

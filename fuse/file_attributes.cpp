@@ -6,12 +6,12 @@
 #include <cstring>
 
 #include "fuse/file_system.h"
+#include "fuse/time_name.h"
 
 namespace coppice::fuse {
 
 namespace {
 
-constexpr std::int64_t kMsPerSecond = 1000;
 constexpr std::int64_t kNsPerMs = 1'000'000;
 constexpr mode_t kReadBits = 0444;
 constexpr mode_t kWriteBits = 0222;

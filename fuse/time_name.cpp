@@ -8,7 +8,6 @@ namespace coppice::fuse {
 
 namespace {
 
-constexpr std::int64_t kMsPerSecond = 1000;
 constexpr std::size_t kTimeLength = std::string_view("2026-11-22T10:00:00Z").size();
 
 std::time_t seconds_of(std::int64_t unix_ms) {

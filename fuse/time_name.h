@@ -10,6 +10,8 @@
 
 namespace coppice::fuse {
 
+inline constexpr std::int64_t kMsPerSecond = 1000;
+
 std::string time_name(std::int64_t created_unix_ms, std::string_view snapshot);
 // What follows the time in such a name; empty if it isn't one. The time is not looked at.
 std::string_view snapshot_of_time_name(std::string_view name);

@@ -13,13 +13,13 @@ namespace coppice::bench {
 
 namespace {
 
-constexpr unsigned kSnapshots = 10000;
-constexpr unsigned kQuickSnapshots = 400;
+constexpr unsigned kDeletionSnapshots = 10000;
+constexpr unsigned kQuickDeletionSnapshots = 400;
 constexpr std::uint64_t kBlocksBetween = 64;
 // Written over and over, so that most of what a snapshot keeps is kept by few: there is something to free.
 constexpr std::uint64_t kHotBytes = std::uint64_t{64} << 20;
-constexpr double kGuestLimit = 1.1;
-constexpr Clock::duration kSlice = std::chrono::milliseconds(500);
+constexpr double kSlowerLimit = 1.1;
+constexpr Clock::duration kDeletionSlice = std::chrono::milliseconds(500);
 
 std::string number(unsigned snapshot) {
   return fmt::format("s{:05}", snapshot);
@@ -27,9 +27,9 @@ std::string number(unsigned snapshot) {
 
 // A disk written in full since its last snapshot, so that the guest itself takes no more space and frees
 // none.
-class Scene {
+class DeletionScene {
  public:
-  Scene(Lab& lab, unsigned snapshots)
+  DeletionScene(Lab& lab, unsigned snapshots)
       : lab_(lab), disk_(lab.engine().make_disk("deletion", lab.small_bytes())) {
     EngineSide& engine = lab.engine();
     Walk walk(std::min(kHotBytes, lab.small_bytes() / 4), kBlockBytes, false, lab.seed());
@@ -43,15 +43,15 @@ class Scene {
     total_ = doomed_.size();
     lab.detach_all_but(disk_);
   }
-  ~Scene() {
+  ~DeletionScene() {
     try {
       lab_.engine().remove_disk(disk_);
     } catch (const Unmeasurable&) {
       disk_.device.reset();  // The figure has failed already; the store is thrown away at the end.
     }
   }
-  Scene(const Scene&) = delete;
-  Scene& operator=(const Scene&) = delete;
+  DeletionScene(const DeletionScene&) = delete;
+  DeletionScene& operator=(const DeletionScene&) = delete;
 
   Disk& disk() { return disk_; }
   [[nodiscard]] std::size_t total() const { return total_; }
@@ -91,7 +91,7 @@ Report compare(const std::string& figure, const Half& half) {
       throw Unmeasurable("a slice was too short for a single request");
     with_us.push_back(quantile(pair.engine.latency_us, 0.99));
     without_us.push_back(quantile(pair.other.latency_us, 0.99));
-    ratios.push_back(kGuestLimit * without_us.back() / with_us.back());
+    ratios.push_back(kSlowerLimit * without_us.back() / with_us.back());
     slowdown += pair.engine.rate() / pair.other.rate();
   }
   Report report = make_report(figure, ratios, 1.0, 1.0);
@@ -105,7 +105,7 @@ Report compare(const std::string& figure, const Half& half) {
 }
 
 // Slices of both sides; each with deletions takes its share of what is still to be removed.
-Half run_half(Lab& lab, Scene& scene, Kind kind, std::size_t share) {
+Half run_half(Lab& lab, DeletionScene& scene, Kind kind, std::size_t share) {
   Half half;
   EngineSide& engine = lab.engine();
   Walk walk(scene.disk().ledger.span_bytes(), kBlockBytes, false, lab.seed());
@@ -121,9 +121,9 @@ Half run_half(Lab& lab, Scene& scene, Kind kind, std::size_t share) {
     half.freed_bytes += used - engine.pool_used_bytes();
     return slice;
   };
-  without(kSlice);
-  half.pairs =
-      run_pairs(lab.options().pairs, lab.options().quick ? lab.options().slice : kSlice, with, without);
+  without(kDeletionSlice);
+  half.pairs = run_pairs(lab.options().pairs, lab.options().quick ? lab.options().slice : kDeletionSlice,
+                         with, without);
   return half;
 }
 
@@ -132,7 +132,7 @@ Half run_half(Lab& lab, Scene& scene, Kind kind, std::size_t share) {
 void deletion(Lab& lab) {
   EngineSide& engine = lab.engine();
   lab.lay_out();
-  Scene scene(lab, lab.options().quick ? kQuickSnapshots : kSnapshots);
+  DeletionScene scene(lab, lab.options().quick ? kQuickDeletionSnapshots : kDeletionSnapshots);
   const std::size_t share = scene.total() / (std::size_t{2} * lab.options().pairs);
   const std::uint64_t foretold = scene.foretold_bytes();
   const std::uint64_t before = engine.pool_used_bytes();

@@ -1,6 +1,5 @@
 #include "cli/files/compare_trees.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -14,6 +13,7 @@
 #include <memory>
 #include <vector>
 
+#include "cli/files/folder.h"
 #include "cli/files/guest_path.h"
 #include "cli/interrupt.h"
 #include "cli/unique_fd.h"
@@ -23,36 +23,6 @@ namespace {
 
 // Deeper than guests' paths go; each level holds two descriptors.
 constexpr std::size_t kDeepest = 400;
-constexpr std::size_t kLongestTarget = 4096;
-
-struct CloseDirectory {
-  void operator()(DIR* directory) const { closedir(directory); }
-};
-
-std::unexpected<Failure> trouble(const std::string& path) {
-  return refuse(ErrorKind::kIo, shown(path) + ": " + std::strerror(errno));
-}
-
-Outcome<std::vector<std::string>> names_in(int folder, const std::string& path) {
-  const int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const std::unique_ptr<DIR, CloseDirectory> directory(copy < 0 ? nullptr : fdopendir(copy));
-  if (!directory) return trouble(path);
-  std::vector<std::string> names;
-  errno = 0;
-  while (const dirent* entry = readdir(directory.get())) {
-    const std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(name);
-  }
-  if (errno != 0) return trouble(path);
-  std::ranges::sort(names);
-  return names;
-}
-
-std::string target_of(int folder, const std::string& name) {
-  std::array<char, kLongestTarget> text{};
-  const ssize_t got = readlinkat(folder, name.c_str(), text.data(), text.size());
-  return {text.data(), got < 0 ? 0 : static_cast<std::size_t>(got)};
-}
 
 std::map<std::string, std::string> attributes_of(const std::string& path) {
   std::map<std::string, std::string> all;
@@ -105,7 +75,7 @@ class Walk {
   Outcome<> one_sided(int folder, const std::string& name, const std::string& path, Difference what) {
     comparison_.tell(path, what);
     const UniqueFd inner(openat(folder, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!inner.valid()) return errno == ENOTDIR || errno == ELOOP ? Outcome<>() : trouble(path);
+    if (!inner.valid()) return errno == ENOTDIR || errno == ELOOP ? Outcome<>() : io_trouble(path);
     auto names = names_in(inner.get(), path);
     if (!names) return std::unexpected(names.error());
     Outcome<> outcome;
@@ -119,13 +89,13 @@ class Walk {
     struct stat is{};
     if (fstatat(one, name.c_str(), &was, AT_SYMLINK_NOFOLLOW) != 0 ||
         fstatat(other, name.c_str(), &is, AT_SYMLINK_NOFOLLOW) != 0)
-      return trouble(path);
+      return io_trouble(path);
     if ((was.st_mode & S_IFMT) != (is.st_mode & S_IFMT)) {
       auto outcome = one_sided(one, name, path, Difference::kRemoved);
       return outcome ? one_sided(other, name, path, Difference::kAdded) : outcome;
     }
     auto same = S_ISREG(was.st_mode)   ? same_file(one, other, name, path, was.st_size == is.st_size)
-                : S_ISLNK(was.st_mode) ? target_of(one, name) == target_of(other, name)
+                : S_ISLNK(was.st_mode) ? link_target(one, name) == link_target(other, name)
                                        : was.st_rdev == is.st_rdev;
     if (!same) return std::unexpected(same.error());
     if (!*same) {
@@ -140,7 +110,7 @@ class Walk {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     const UniqueFd first(openat(one, name.c_str(), flags));
     const UniqueFd second(openat(other, name.c_str(), flags));
-    if (!first.valid() || !second.valid()) return trouble(path);
+    if (!first.valid() || !second.valid()) return io_trouble(path);
     return folders(first.get(), second.get(), path, depth + 1);
   }
 
@@ -149,7 +119,7 @@ class Walk {
     if (!same_size) return false;
     const UniqueFd first(openat(one, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
     const UniqueFd second(openat(other, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-    if (!first.valid() || !second.valid()) return trouble(path);
+    if (!first.valid() || !second.valid()) return io_trouble(path);
     auto same = same_content(first.get(), second.get(), comparison_.telling, comparison_.changed);
     if (!same) return refuse(same.error().kind, shown(path) + ": " + same.error().message);
     return same;

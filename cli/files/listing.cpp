@@ -1,6 +1,5 @@
 #include "cli/files/listing.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -13,6 +12,7 @@
 #include <cstring>
 #include <memory>
 
+#include "cli/files/folder.h"
 #include "cli/files/guest_path.h"
 #include "cli/table.h"
 #include "cli/time_text.h"
@@ -23,7 +23,6 @@ namespace {
 
 constexpr std::int64_t kMsPerSecond = 1000;
 constexpr std::int64_t kNsPerMs = 1'000'000;
-constexpr std::size_t kLongestTarget = 4096;
 constexpr unsigned kModeBits = 07777;
 
 struct Kind {
@@ -45,9 +44,6 @@ const Kind& kind_of(mode_t mode) {
 }
 
 Json entry_json(int folder, const std::string& name, const struct stat& status) {
-  std::array<char, kLongestTarget> target{};
-  ssize_t length = 0;
-  if (S_ISLNK(status.st_mode)) length = readlinkat(folder, name.c_str(), target.data(), target.size());
   const std::int64_t modified = status.st_mtim.tv_sec * kMsPerSecond + status.st_mtim.tv_nsec / kNsPerMs;
   return {{"name", shown(name)},
           {"kind", kind_of(status.st_mode).name},
@@ -56,7 +52,7 @@ Json entry_json(int folder, const std::string& name, const struct stat& status) 
           {"gid", status.st_gid},
           {"size", static_cast<std::uint64_t>(status.st_size)},
           {"modified", format_time(modified)},
-          {"target", shown({target.data(), length < 0 ? 0 : static_cast<std::size_t>(length)})}};
+          {"target", S_ISLNK(status.st_mode) ? shown(link_target(folder, name)) : ""}};
 }
 
 std::string mode_text(const Json& file) {
@@ -74,24 +70,11 @@ std::string mode_text(const Json& file) {
   return text;
 }
 
-struct CloseDirectory {
-  void operator()(DIR* directory) const { closedir(directory); }
-};
-
 Outcome<Json> list_folder(UniqueFd folder, const std::string& path) {
-  const int descriptor = dup(folder.get());
-  const std::unique_ptr<DIR, CloseDirectory> directory(descriptor < 0 ? nullptr : fdopendir(descriptor));
-  if (!directory) return refuse(ErrorKind::kIo, shown(path) + ": " + std::strerror(errno));
-  std::vector<std::string> names;
-  errno = 0;
-  while (const dirent* entry = readdir(directory.get())) {
-    const std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(name);
-  }
-  if (errno != 0) return refuse(ErrorKind::kIo, shown(path) + ": " + std::strerror(errno));
-  std::ranges::sort(names);
+  auto names = names_in(folder.get(), path);
+  if (!names) return std::unexpected(names.error());
   Json all = Json::array();
-  for (const auto& name : names) {
+  for (const auto& name : *names) {
     struct stat status{};
     if (fstatat(folder.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
       return refuse(ErrorKind::kIo,

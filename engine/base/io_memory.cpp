@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <mutex>
 
+#include "base/huge_page.h"
 #include "base/pooled.h"
 #include "coppice/types.h"
 
@@ -17,7 +18,6 @@ namespace {
 
 constexpr std::size_t kAreaBytes = std::size_t{32} << 20;
 constexpr std::size_t kAreaBlocks = kAreaBytes / kBlockBytes;
-constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 // Powers of two from a block to 1 MiB.
 constexpr std::size_t kClasses = 9;
 // From here on they come from the area's end, of large pages: of scattered ones a device is asked for less at

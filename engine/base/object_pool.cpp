@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/huge_page.h"
 #include "base/pooled.h"
 
 namespace coppice {
@@ -12,7 +13,6 @@ namespace coppice {
 namespace {
 
 constexpr std::size_t kFirstChunkBytes = std::size_t{16} << 10;
-constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
 }  // namespace
 

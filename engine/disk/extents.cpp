@@ -6,7 +6,7 @@ namespace coppice {
 
 namespace {
 
-constexpr std::size_t kLeavesAtOnce = 256;
+constexpr std::size_t kLeavesCovered = 256;
 constexpr std::size_t kPiecesAtOnce = 256;
 
 // Collects neighbouring stretches; full() once one more than allowed would begin.
@@ -93,10 +93,10 @@ Task<Result<>> list_extents(Parts& parts, View view, std::uint64_t offset_bytes,
   LeafIndex from = leaf_of(BlockIndex{offset_bytes / kBlockBytes});
   const LeafIndex to = leaf_of(BlockIndex{round_up(end, kBlockBytes) / kBlockBytes + kLeafBlocks - 1});
   while (!list.full()) {
-    auto found = co_await parts.map.scan(view, from, to, kLeavesAtOnce);
+    auto found = co_await parts.map.scan(view, from, to, kLeavesCovered);
     if (!found) co_return std::unexpected(found.error());
     for (const LeafMap::Found& leaf : *found) co_await cover_leaf(seen, leaf, list);
-    if (found->size() < kLeavesAtOnce) {
+    if (found->size() < kLeavesCovered) {
       co_await cover_hole(seen, end, list);
       co_return Result<>{};
     }

@@ -9,7 +9,7 @@ namespace coppice {
 
 namespace {
 
-constexpr std::uint64_t kMagic = magic_of("coppbtch");
+constexpr std::uint64_t kBatchMagic = magic_of("coppbtch");
 
 struct WireBatchHeader {
   SealHead seal;  // its hash: of the 80 bytes behind it
@@ -26,7 +26,7 @@ static_assert(WireStruct<WireBatchHeader> && sizeof(WireBatchHeader) == kBatchHe
 static_assert(offsetof(WireBatchHeader, sequence) == 32 && offsetof(WireBatchHeader, payload_hash) == 72);
 
 std::uint64_t hash_of(const WireBatchHeader& wire) {
-  return hash64(std::as_bytes(std::span(&wire, 1)).subspan<sizeof(SealHead)>(), kMagic);
+  return hash64(std::as_bytes(std::span(&wire, 1)).subspan<sizeof(SealHead)>(), kBatchMagic);
 }
 
 // Bound to the sequence: a stale payload of an earlier round through the ring never fits a new header.
@@ -37,7 +37,7 @@ std::uint64_t hash_of_payload(std::span<const std::byte> payload, std::uint64_t 
 Result<WireBatchHeader> check_header(std::span<const std::byte> batch) {
   if (batch.size() < kBatchHeaderBytes) return fail(ErrorKind::kCorrupt, 0, "journal batch cut short");
   const auto wire = load_struct<WireBatchHeader>(batch);
-  if (wire.seal.magic != kMagic || wire.seal.hash != hash_of(wire))
+  if (wire.seal.magic != kBatchMagic || wire.seal.hash != hash_of(wire))
     return fail(ErrorKind::kCorrupt, 0, "no journal batch here");
   if (wire.sequence == 0 || wire.durable_sequence > wire.sequence ||
       wire.payload_bytes > kMaxBatchPayloadBytes || wire.zero[0] != 0 || wire.zero[1] != 0)
@@ -64,7 +64,7 @@ std::uint64_t seal_batch(BatchHeader header, std::span<std::byte> batch) {
       batch.first(std::min<std::size_t>(batch.size(), batch_bytes(header.payload_bytes))).subspan(end);
   std::ranges::fill(padding, std::byte{0});
   const auto payload = batch.subspan(kBatchHeaderBytes, header.payload_bytes);
-  WireBatchHeader wire = {.seal = {kMagic, 0},
+  WireBatchHeader wire = {.seal = {kBatchMagic, 0},
                           .store = header.store,
                           .sequence = header.sequence,
                           .previous_hash = header.previous_hash,

@@ -7,7 +7,7 @@ namespace coppice {
 
 namespace {
 
-constexpr std::uint64_t kMagic = magic_of("coppslab");
+constexpr std::uint64_t kSlabMagic = magic_of("coppslab");
 
 struct WireSlabHeader {
   Uuid store;
@@ -33,11 +33,11 @@ void encode_slab_header(const SlabHeader& header, std::span<std::byte, kBlockByt
                                .zero = 0,
                                .slab = header.slab,
                                .slab_blocks = header.slab_blocks};
-  seal_block(kMagic, wire, into);
+  seal_block(kSlabMagic, wire, into);
 }
 
 Result<SlabHeader> decode_slab_header(std::span<const std::byte, kBlockBytes> from) {
-  if (check_seal(kMagic, from) != Seal::kWhole)
+  if (check_seal(kSlabMagic, from) != Seal::kWhole)
     return fail(ErrorKind::kCorrupt, 0, "damaged or missing slab header");
   const auto wire = load_struct<WireSlabHeader>(from.subspan<sizeof(SealHead)>());
   if (wire.slab_blocks < kLeastSlabBlocks || wire.slab_blocks > kDefaultSlabBlocks ||

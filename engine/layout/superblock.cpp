@@ -7,7 +7,7 @@ namespace coppice {
 
 namespace {
 
-constexpr std::uint64_t kMagic = magic_of("coppice\n");
+constexpr std::uint64_t kSuperblockMagic = magic_of("coppice\n");
 constexpr std::uint32_t kFlagClean = 1;
 constexpr std::uint32_t kFlagGrows = 2;
 
@@ -145,11 +145,11 @@ void encode_superblock(const Superblock& superblock, std::span<std::byte, kBlock
       .copy_mark_hash = superblock.meta_copy.mark.hash,
       .copy_mark_applied = superblock.meta_copy.mark.applied,
   };
-  seal_block(kMagic, wire, into);
+  seal_block(kSuperblockMagic, wire, into);
 }
 
 Result<Superblock> decode_superblock(std::span<const std::byte, kBlockBytes> from) {
-  switch (check_seal(kMagic, from)) {
+  switch (check_seal(kSuperblockMagic, from)) {
     case Seal::kForeign:
       return fail(ErrorKind::kInvalid, 0, "no coppice superblock here");
     case Seal::kDamaged:

@@ -20,7 +20,7 @@ namespace coppice {
 namespace {
 
 constexpr std::size_t kMaxProblems = 100;
-constexpr std::size_t kVersionsAtOnce = 4096;
+constexpr std::size_t kVersionsChecked = 4096;
 constexpr std::uint64_t kReadBlocks = 256;
 
 struct RawVersion {
@@ -180,13 +180,13 @@ Task<Result<>> Checker::check_versions() {
   while (true) {
     auto some = co_await in_background(scheduler_, [&iterator] {
       std::vector<RawVersion> versions;
-      for (; iterator.valid() && versions.size() < kVersionsAtOnce; iterator.next()) {
+      for (; iterator.valid() && versions.size() < kVersionsChecked; iterator.next()) {
         versions.push_back({std::string(iterator.key()), std::string(iterator.value())});
       }
       return versions;
     });
     for (const RawVersion& version : some) check_version(version);
-    if (some.size() < kVersionsAtOnce) co_return iterator.status();
+    if (some.size() < kVersionsChecked) co_return iterator.status();
   }
 }
 

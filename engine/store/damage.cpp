@@ -9,11 +9,11 @@ namespace coppice {
 
 namespace {
 
-constexpr std::size_t kVersionsAtOnce = 4096;
+constexpr std::size_t kVersionsCounted = 4096;
 
 // Adds the blocks of the next versions; false at the end.
 Result<bool> add_versions(MetaIterator& versions, BlockSet& into) {
-  for (std::size_t i = 0; i < kVersionsAtOnce; ++i, versions.next()) {
+  for (std::size_t i = 0; i < kVersionsCounted; ++i, versions.next()) {
     if (!versions.valid()) {
       if (auto status = versions.status(); !status) return std::unexpected(status.error());
       return false;

@@ -8,25 +8,14 @@ namespace coppice {
 
 namespace {
 
-constexpr std::size_t kLeavesAtOnce = 512;
-
-void append(std::vector<BlockDifference>& into, BlockDifference found) {
-  if (!into.empty()) {
-    BlockDifference& last = into.back();
-    if (last.first.next(last.count) == found.first && last.zero == found.zero) {
-      ++last.count;
-      return;
-    }
-  }
-  into.push_back(found);
-}
+constexpr std::size_t kLeavesAsked = 512;
 
 void append_changed(const Leaf& now, const LeafMap::Change& change, BlockIndex from, BlockIndex end,
                     std::vector<BlockDifference>& into) {
   for (unsigned bit = 0; bit < kLeafBlocks; ++bit) {
     const BlockIndex block = first_block(change.leaf).next(bit);
     if (!(change.mask >> bit & 1) || block < from || block >= end) continue;
-    append(into, {block, 1, now.run_at(bit).kind == LeafRun::Kind::kZero});
+    append_difference(into, {block, 1, now.run_at(bit).kind == LeafRun::Kind::kZero});
   }
 }
 
@@ -43,7 +32,7 @@ Task<Result<std::vector<BlockDifference>>> changed_blocks(Tree& tree, LeafMap& m
                       leaf_of(BlockIndex{end.value + kLeafBlocks - 1}));
   std::vector<BlockDifference> changed;
   while (true) {
-    auto changes = co_await cursor.next(kLeavesAtOnce);
+    auto changes = co_await cursor.next(kLeavesAsked);
     if (!changes) co_return std::unexpected(changes.error());
     if (changes->empty()) co_return changed;
     co_await map.prefetch(to, *changes);

@@ -9,7 +9,7 @@ namespace coppice {
 
 namespace {
 
-constexpr std::size_t kLeavesAtOnce = 512;
+constexpr std::size_t kLeavesCompared = 512;
 
 // Reads as zeroes; `over_base`: a base shows through holes there.
 bool reads_zero(const LeafRun& run, bool over_base) {
@@ -21,17 +21,6 @@ bool same(const LeafRun& a, const LeafRun& b, bool over_base) {
     return reads_zero(a, over_base) && reads_zero(b, over_base);
   if (a.kind != b.kind) return false;
   return a.kind == LeafRun::Kind::kHole || (a.physical == b.physical && a.birth == b.birth);
-}
-
-void append(std::vector<BlockDifference>& into, BlockDifference found) {
-  if (!into.empty()) {
-    BlockDifference& last = into.back();
-    if (last.first.next(last.count) == found.first && last.zero == found.zero) {
-      last.count += found.count;
-      return;
-    }
-  }
-  into.push_back(found);
 }
 
 struct Window {
@@ -56,13 +45,24 @@ void compare_leaves(const Leaf& a, const Leaf& b, LeafIndex index, std::uint64_t
       const BlockIndex block = first_block(index).next(each);
       const bool over_base = block < range.base_end;
       if (!(mask >> each & 1) || block < range.from || block >= range.end) continue;
-      if (!same(run_a, run_b, over_base)) append(into, {block, 1, reads_zero(run_b, over_base)});
+      if (!same(run_a, run_b, over_base)) append_difference(into, {block, 1, reads_zero(run_b, over_base)});
     }
     bit = until;
   }
 }
 
 }  // namespace
+
+void append_difference(std::vector<BlockDifference>& into, const BlockDifference& found) {
+  if (!into.empty()) {
+    BlockDifference& last = into.back();
+    if (last.first.next(last.count) == found.first && last.zero == found.zero) {
+      last.count += found.count;
+      return;
+    }
+  }
+  into.push_back(found);
+}
 
 Task<Result<std::vector<BlockDifference>>> diff_views(Tree& tree, LeafMap& map, View a, View b,
                                                       BlockIndex from, BlockIndex end) {
@@ -76,7 +76,7 @@ Task<Result<std::vector<BlockDifference>>> diff_views(Tree& tree, LeafMap& map, 
                       leaf_of(BlockIndex{end.value + kLeafBlocks - 1}));
   std::vector<BlockDifference> differences;
   while (true) {
-    auto changes = co_await cursor.next(kLeavesAtOnce);
+    auto changes = co_await cursor.next(kLeavesCompared);
     if (!changes) co_return std::unexpected(changes.error());
     if (changes->empty()) co_return differences;
     co_await map.prefetch(a, *changes);
@@ -102,7 +102,7 @@ Task<Result<std::vector<BlockDifference>>> blocks_of_view(Tree& tree, LeafMap& m
   const BlockIndex shown = base_end(tree, view.branch);
   BlockIndex next = from;
   const auto add = [&](BlockIndex first, BlockIndex until) {
-    if (first < until) append(blocks, {first, until.value - first.value});
+    if (first < until) append_difference(blocks, {first, until.value - first.value});
   };
   // Where the map has nothing a base shows.
   const auto up_to = [&](BlockIndex until) {
@@ -112,7 +112,7 @@ Task<Result<std::vector<BlockDifference>>> blocks_of_view(Tree& tree, LeafMap& m
   LeafIndex leaf = leaf_of(from);
   const LeafIndex last = leaf_of(BlockIndex{end.value + kLeafBlocks - 1});
   while (true) {
-    auto found = co_await map.scan(view, leaf, last, kLeavesAtOnce);
+    auto found = co_await map.scan(view, leaf, last, kLeavesCompared);
     if (!found) co_return std::unexpected(found.error());
     for (const LeafMap::Found& each : *found) {
       for (unsigned bit = 0; bit < kLeafBlocks;) {
@@ -127,7 +127,7 @@ Task<Result<std::vector<BlockDifference>>> blocks_of_view(Tree& tree, LeafMap& m
         next = until;
       }
     }
-    if (found->size() < kLeavesAtOnce) break;
+    if (found->size() < kLeavesCompared) break;
     leaf = found->back().index.next();
   }
   up_to(end);

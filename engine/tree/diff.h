@@ -16,6 +16,9 @@ struct BlockDifference {
   bool zero = false;  // the second side reads as zeroes
 };
 
+// In order; what goes on where the last ends is one with it.
+void append_difference(std::vector<BlockDifference>& into, const BlockDifference& found);
+
 // Every block whose version differs, except where both read as zeroes, in order from `from` on. What a base
 // shows is a version as any other. Exact to a
 // block; a block rewritten with the same content counts as different. kInvalid: the views share no ancestor.
