@@ -83,7 +83,8 @@ offences() {
         next
       }
       target == "coppice" {
-        if (system("test -f engine/include/" header) != 0) offence("no such public header")
+        if (!(header in absent)) absent[header] = system("test -f engine/include/" header)
+        if (absent[header] != 0) offence("no such public header")
         next
       }
       house == "tests" {
