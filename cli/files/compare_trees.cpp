@@ -6,11 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstring>
 #include <map>
-#include <memory>
 #include <vector>
 
 #include "cli/files/folder.h"

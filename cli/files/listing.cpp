@@ -10,7 +10,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <memory>
 
 #include "cli/files/folder.h"
 #include "cli/files/guest_path.h"
