@@ -19,6 +19,7 @@ constexpr std::chrono::nanoseconds kMostRest = std::chrono::milliseconds(50);
 // beside a guest"), a quarter if a verb waits for its end.
 constexpr int kRestPerStep = 31;
 constexpr int kRestWaitedFor = 3;
+constexpr int kRestPerCommit = 31;
 
 }  // namespace
 
@@ -94,18 +95,25 @@ Task<void> Housekeeper::pace() {
   running_.done();
 }
 
+// While a device flushes, many do nothing else, and they take the longer the more was written since the last
+// one (docs/performance.md, "Flushes nobody asked for").
+bool Housekeeper::rested() const {
+  const auto least = options_.commit_interval;
+  const auto most = std::max(least, options_.most_commit_interval);
+  const auto rest = std::clamp(commit_took_ * kRestPerCommit, least, most);
+  return scheduler_.now() - last_commit_ >= rest;
+}
+
 bool Housekeeper::wants_commit() const {
   const Journal& journal = engine_.parts().journal;
-  const bool due = scheduler_.now() - last_commit_ >= options_.commit_interval;
-  return journal.wants_commit() || (due && journal.staged() > journal.durable());
+  return journal.wants_commit() || (journal.staged() > journal.durable() && rested());
 }
 
 // Idle, or too much waits: what a commit leaves unproven until the next one gets its proof now.
 bool Housekeeper::wants_proof() const {
   const Parts& parts = engine_.parts();
   if (parts.pending.blocks() > options_.pending_blocks) return true;
-  const bool due = scheduler_.now() - last_commit_ >= options_.commit_interval;
-  return due && parts.pending.blocks() != 0 && parts.journal.staged() == parts.journal.durable();
+  return parts.pending.blocks() != 0 && parts.journal.staged() == parts.journal.durable() && rested();
 }
 
 bool Housekeeper::wants_checkpoint() {
@@ -135,12 +143,14 @@ Task<void> Housekeeper::tick() {
     }
     const bool prove = wants_proof();
     if (!prove && !wants_commit()) continue;
-    last_commit_ = scheduler_.now();
+    const auto began = scheduler_.now();
     if (prove) {
       co_await parts.journal.prove();
     } else {
       co_await parts.journal.commit(parts.journal.staged());
     }
+    last_commit_ = scheduler_.now();
+    commit_took_ = last_commit_ - began;
     if (parts.pending.settle(parts.journal.proven())) parts.space_freed.wake_all();
   }
   running_.done();

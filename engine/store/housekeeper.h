@@ -15,7 +15,10 @@ namespace coppice {
 
 struct HousekeepingOptions {
   std::chrono::nanoseconds tick = std::chrono::milliseconds(50);
+  // A commit nobody asked for comes that long behind the one before, later where the device takes long for
+  // it.
   std::chrono::nanoseconds commit_interval = std::chrono::seconds(1);
+  std::chrono::nanoseconds most_commit_interval = std::chrono::seconds(10);
   std::chrono::nanoseconds checkpoint_interval = std::chrono::seconds(30);
   // Blocks that are unproven or in quarantine before a commit: 64 MiB.
   std::uint64_t pending_blocks = (std::uint64_t{64} << 20) / kBlockBytes;
@@ -50,6 +53,7 @@ class Housekeeper {
   Task<void> keep_copy();
   Task<void> fold_changes();
   Task<void> checkpoint();
+  [[nodiscard]] bool rested() const;
   [[nodiscard]] bool wants_commit() const;
   [[nodiscard]] bool wants_proof() const;
   [[nodiscard]] bool wants_checkpoint();
@@ -67,7 +71,8 @@ class Housekeeper {
   Result<> reclaim_status_;
   std::chrono::nanoseconds step_began_{};
   std::uint64_t requests_before_ = 0;
-  std::chrono::nanoseconds last_commit_{};
+  std::chrono::nanoseconds last_commit_{};  // its end
+  std::chrono::nanoseconds commit_took_{};
   std::chrono::nanoseconds last_checkpoint_{};
 };
 

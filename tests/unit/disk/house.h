@@ -37,6 +37,7 @@ class House {
   }
   Store& store() { return *process_->store; }
   Parts& parts() { return process_->engine->parts(); }
+  SimDisk& disk() { return machine_.disk; }
   std::uint64_t checkpoints() { return process_->engine->checkpointer().finished(); }
 
   // Called between any two steps.
@@ -54,6 +55,10 @@ class House {
   }
   void run_until(const bool& done) {
     while (!done) step();
+  }
+  void step() {
+    REQUIRE(process_->scheduler.step());
+    look();
   }
   std::chrono::nanoseconds now() { return process_->scheduler.now(); }
   template <class T>
@@ -99,10 +104,6 @@ class House {
   }
 
  private:
-  void step() {
-    REQUIRE(process_->scheduler.step());
-    look();
-  }
   void open() {
     process_ = std::make_unique<Process>(machine_);
     must(process_->open());
