@@ -102,6 +102,7 @@ void be_quiet(Shape& shape, Rng& rng) {
   using std::chrono::microseconds;
   shape.quiet = true;
   if (rng.once_in(2)) shape.housekeeping.commit_interval = microseconds(rng.between(300, 1500));
+  shape.housekeeping.most_commit_interval = shape.housekeeping.commit_interval;
   shape.housekeeping.checkpoint_interval = microseconds(rng.between(1000, 4000));
 }
 
@@ -116,7 +117,9 @@ Shape random_shape(Rng& rng) {
   shape.staging_bytes = (std::uint64_t{256} << 10) << rng.below(2);
   shape.cache_bytes = (std::size_t{8} << 10) << rng.below(5);
   shape.housekeeping.tick = microseconds(rng.between(200, 2000));
+  // However long a sync takes: lives are short here.
   shape.housekeeping.commit_interval = microseconds(rng.between(500, 40000));
+  shape.housekeeping.most_commit_interval = shape.housekeeping.commit_interval;
   shape.housekeeping.checkpoint_interval = microseconds(rng.between(1000, 100000));
   shape.housekeeping.reclaim_leaves = rng.between(1, 3);
   if (rng.once_in(4)) be_quiet(shape, rng);
