@@ -1,6 +1,7 @@
-// Housekeeper: what a running store does by itself: commits every second, checkpoints in time, gives back the
-// space of deleted nodes, keeps change masks few (change_folder.h) and space at hand (space_keeper.h), and
-// after a power cut goes through the suspect granules. Threads: the store's scheduler.
+// Housekeeper: what a running store does by itself: commits every second (later where a device takes long to
+// flush), checkpoints in time, gives back the space of deleted nodes, keeps change masks few
+// (change_folder.h) and space at hand (space_keeper.h), and after a power cut goes through the suspect
+// granules. Threads: the store's scheduler.
 #pragma once
 
 #include <chrono>
@@ -15,8 +16,7 @@ namespace coppice {
 
 struct HousekeepingOptions {
   std::chrono::nanoseconds tick = std::chrono::milliseconds(50);
-  // A commit nobody asked for comes that long behind the one before, later where the device takes long for
-  // it.
+  // Between commits nobody asked for: the least, and the most where the device takes long for one.
   std::chrono::nanoseconds commit_interval = std::chrono::seconds(1);
   std::chrono::nanoseconds most_commit_interval = std::chrono::seconds(10);
   std::chrono::nanoseconds checkpoint_interval = std::chrono::seconds(30);
