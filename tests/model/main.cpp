@@ -17,6 +17,7 @@
 #include <memory>
 #include <string>
 
+#include "keep_memory.h"
 #include "mutations.h"
 #include "world.h"
 
@@ -151,6 +152,7 @@ int main(int argc, char** argv) {
   }
   std::uint64_t crashes = 0;
   if (budget.crash_every != 0) {
+    coppice::sim::keep_memory();
     for (std::uint64_t seed = budget.first_seed; seed < budget.first_seed + budget.seeds; ++seed)
       crashes += play_apart(seed, budget);
   } else {

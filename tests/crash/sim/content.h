@@ -12,6 +12,8 @@
 namespace coppice::sim {
 
 using Value = std::uint64_t;
+// Nothing: what was never written so.
+using SectorContent = std::optional<Value>;
 
 inline std::uint64_t sector_word(Value value, unsigned word) {
   if (value == 0) return 0;
@@ -31,8 +33,7 @@ inline void fill_sector(std::span<std::byte> sector, Value value) {
   }
 }
 
-// Nothing for a sector that was never written so.
-inline std::optional<Value> sector_value(std::span<const std::byte> sector) {
+inline SectorContent sector_value(std::span<const std::byte> sector) {
   Value value = 0;
   std::memcpy(&value, sector.data(), 8);
   for (unsigned word = 0; word < kSectorBytes / 8; ++word) {

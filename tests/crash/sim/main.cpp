@@ -23,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "keep_memory.h"
 #include "mutations.h"
 #include "run.h"
 
@@ -296,6 +297,7 @@ bool choose_mutation(const std::string& name) {
 }  // namespace
 
 int main(int count, char** arguments) {
+  keep_memory();
   const Options options = parse(count, arguments);
 #ifdef COPPICE_MUTATIONS
   if (options.mutations) return run_mutations(options);

@@ -63,7 +63,12 @@ std::string complaint(const std::string& where, std::uint64_t sector, std::optio
                      value ? std::to_string(*value) : "garbage", show(history));
 }
 
-// What may be seen of each sector of a range.
+template <class Counts>
+bool is_legal(const History& history, const Version& version, Value value, Counts counts) {
+  return version.value == value && !replaced(history, *version.write, counts);
+}
+
+// What may be seen of each sector of a range, where it matters which write it is of.
 struct Seen {
   std::uint64_t first = 0;
   Tick strict_since = kNever;
@@ -71,11 +76,17 @@ struct Seen {
 };
 
 template <class Counts>
-std::vector<const Version*> legal(const History& history, Value value, Counts counts) {
+const Version* first_legal(const History& history, Value value, Counts counts) {
+  const auto found = std::ranges::find_if(
+      history, [&](const Version& each) { return is_legal(history, each, value, counts); });
+  return found == history.end() ? nullptr : &*found;
+}
+
+template <class Counts>
+std::vector<const Version*> all_legal(const History& history, Value value, Counts counts) {
   std::vector<const Version*> found;
-  for (const Version& each : history) {
-    if (each.value == value && !replaced(history, *each.write, counts)) found.push_back(&each);
-  }
+  for (const Version& each : history)
+    if (is_legal(history, each, value, counts)) found.push_back(&each);
   return found;
 }
 
@@ -194,15 +205,15 @@ std::optional<std::string> Oracle::check_read(const DiskModel& disk, std::uint64
     const History& history = disk.sectors[first + i];
     const auto value = sector_value(sector_of(bytes, i));
     const auto counts = [&](const Write& other) { return other.ok && other.end < start; };
-    if (value) seen.versions.push_back(legal(history, *value, counts));
-    if (!value || seen.versions.back().empty())
+    if (!value || first_legal(history, *value, counts) == nullptr)
       return complaint(where, first + i, value, history) + origin(value);
+    if (disk.strict_since != kNever) seen.versions.push_back(all_legal(history, *value, counts));
   }
   if (disk.strict_since == kNever) return std::nullopt;
   return torn(where, seen);
 }
 
-std::optional<std::string> Oracle::check_recovered(DiskModel& disk, std::span<const std::byte> bytes,
+std::optional<std::string> Oracle::check_recovered(DiskModel& disk, std::span<const SectorContent> content,
                                                    Moment moment) {
   const bool durable = moment == Moment::kKill || moment == Moment::kPower;
   const Tick tick = now();
@@ -211,16 +222,15 @@ std::optional<std::string> Oracle::check_recovered(DiskModel& disk, std::span<co
   const std::string where =
       fmt::format("after {}, {} (flushed to {}):", text_of(moment), disk.name, disk.flushed_to);
   Seen seen{0, disk.strict_since, {}};
-  std::vector<Value> values;
   for (std::uint64_t i = 0; i < disk.sectors.size(); ++i) {
     const History& history = disk.sectors[i];
-    const auto value = sector_value(sector_of(bytes, i));
+    const SectorContent value = content[i];
     const auto counts = [&](const Write& other) {
       return moment == Moment::kKill || moment == Moment::kNone ? other.ok : flushed(disk, other);
     };
-    if (value) seen.versions.push_back(legal(history, *value, counts));
-    if (!value || seen.versions.back().empty()) return complaint(where, i, value, history) + origin(value);
-    values.push_back(*value);
+    if (!value || first_legal(history, *value, counts) == nullptr)
+      return complaint(where, i, value, history) + origin(value);
+    if (disk.strict_since != kNever) seen.versions.push_back(all_legal(history, *value, counts));
   }
   if (disk.strict_since != kNever) {
     if (auto wrong = torn(where, seen)) return wrong;
@@ -228,10 +238,10 @@ std::optional<std::string> Oracle::check_recovered(DiskModel& disk, std::span<co
   for (std::uint64_t i = 0; i < disk.sectors.size(); ++i) {
     History& history = disk.sectors[i];
     if (durable) {
-      history = {{values[i], write}};
+      history = {{*content[i], write}};
     } else {
       prune(disk, history);
-      history.push_back({values[i], write});
+      history.push_back({*content[i], write});
     }
   }
   return std::nullopt;
@@ -261,11 +271,11 @@ SnapshotModel Oracle::capture(const DiskModel& disk, std::shared_ptr<SnapshotSet
 }
 
 std::optional<std::string> Oracle::check_snapshot(const std::string& name, SnapshotModel& snapshot,
-                                                  std::span<const std::byte> bytes) {
+                                                  std::span<const SectorContent> content) {
   std::vector<Value> values;
   const std::uint64_t sectors = snapshot.size_bytes / kSectorBytes;
   for (std::uint64_t i = 0; i < sectors; ++i) {
-    const auto value = sector_value(sector_of(bytes, i));
+    const SectorContent value = content[i];
     if (!value || (snapshot.exact && *value != snapshot.values[i])) {
       return fmt::format("snapshot {} sector {} holds {}, not {}", name, i,
                          value ? std::to_string(*value) : "garbage",
@@ -283,10 +293,10 @@ std::optional<std::string> Oracle::check_snapshot(const std::string& name, Snaps
       const History& history = snapshot.candidates[i];
       const Tick point = snapshot.set->point;
       const auto counts = [&](const Write& other) { return other.ok && other.end < point; };
-      may.versions.push_back(legal(history, values[i], counts));
-      if (may.versions.back().empty()) return complaint(where, i, values[i], history) + origin(values[i]);
+      const Version* seen = first_legal(history, values[i], counts);
+      if (seen == nullptr) return complaint(where, i, values[i], history) + origin(values[i]);
+      if (snapshot.strict_since != kNever) may.versions.push_back(all_legal(history, values[i], counts));
       // Zeroes written by different requests can't be told apart.
-      const Version* seen = may.versions.back().front();
       if (values[i] != 0) snapshot.set->point = std::max(point, seen->write->start);
     }
   }

@@ -113,11 +113,11 @@ class Oracle {
   std::optional<std::string> check_read(const DiskModel& disk, std::uint64_t first,
                                         std::span<const std::byte> bytes, Tick start);
   // What stands there after a crash; the model becomes exactly that.
-  std::optional<std::string> check_recovered(DiskModel& disk, std::span<const std::byte> bytes,
+  std::optional<std::string> check_recovered(DiskModel& disk, std::span<const SectorContent> content,
                                              Moment moment);
   // All of a snapshot. The first time it may hold whatever fits its moment.
   std::optional<std::string> check_snapshot(const std::string& name, SnapshotModel& snapshot,
-                                            std::span<const std::byte> bytes);
+                                            std::span<const SectorContent> content);
   // The heads' histories as the content of snapshots that are being taken (begun at `start`).
   SnapshotModel capture(const DiskModel& disk, std::shared_ptr<SnapshotSet> set) const;
   // The head goes back to what the snapshot held.

@@ -135,7 +135,7 @@ class Session {
   Task<void> count_blocks();
   Task<void> compare_copy();
   Task<void> print_dump(CheckReport report);
-  Task<Result<>> read_all(Spec spec, std::vector<std::byte>& into);
+  Task<Result<>> read_all(Spec spec, std::vector<SectorContent>& into);
   Task<void> learn_head(DiskModel& disk);
 
   // Clients.

@@ -159,18 +159,21 @@ Task<void> Session::check_names() {
   co_await check_trash();
 }
 
-Task<Result<>> Session::read_all(Spec spec, std::vector<std::byte>& into) {
+Task<Result<>> Session::read_all(Spec spec, std::vector<SectorContent>& into) {
   auto device = co_await process_.store->open_device(spec, Access::kReadOnly, {"oracle"});
   if (!device) co_return fail(ErrorKind::kNotFound, ENOENT, "can't be opened");
-  into.assign((*device)->size_bytes(), std::byte{0x55});
-  AlignedBuffer buffer(std::max<std::uint64_t>(into.size(), kBlockBytes));
+  const std::uint64_t size = (*device)->size_bytes();
+  into.reserve(size / kSectorBytes);
   const std::uint64_t piece = (shared_.rng.once_in(2) ? 64 : 7) * kBlockBytes;
-  for (std::uint64_t done = 0; done < into.size(); done += piece) {
-    const auto part = buffer.span().subspan(done, std::min(piece, into.size() - done));
+  const AlignedBuffer buffer(piece);
+  for (std::uint64_t done = 0; done < size; done += piece) {
+    const auto part = buffer.first(std::min(piece, size - done));
+    std::ranges::fill(part, std::byte{0x55});
     auto read = co_await (*device)->read(done, part);
     if (!read) co_return read;
+    for (std::uint64_t at = 0; at < part.size(); at += kSectorBytes)
+      into.push_back(sector_value(part.subspan(at, kSectorBytes)));
   }
-  std::memcpy(into.data(), buffer.data(), into.size());
   co_return Result<>{};
 }
 
@@ -190,16 +193,16 @@ Task<void> Session::learn_head(DiskModel& disk) {
 
 Task<void> Session::check_head(DiskModel& disk, Moment moment) {
   co_await learn_head(disk);
-  std::vector<std::byte> bytes;
-  auto read = co_await read_all({disk.name, ""}, bytes);
+  std::vector<SectorContent> content;
+  auto read = co_await read_all({disk.name, ""}, content);
   if (!read && fault()) co_return;
   if (!read) {
     shared_.violate(fmt::format("{} can't be read after recovery: {} ({})", disk.name, read.error().text,
                                 process_.notices));
     co_return;
   }
-  if (bytes.size() != disk.size_bytes) co_return;  // told already
-  if (auto wrong = shared_.oracle.check_recovered(disk, bytes, moment)) {
+  if (content.size() * kSectorBytes != disk.size_bytes) co_return;  // told already
+  if (auto wrong = shared_.oracle.check_recovered(disk, content, moment)) {
     if (shared_.dump) co_await print_dump({});
     shared_.violate(*wrong);
   }
@@ -233,8 +236,8 @@ Task<void> Session::check_ends() {
 }
 
 Task<void> Session::check_snapshot(DiskModel& disk, std::string name) {
-  std::vector<std::byte> bytes;
-  auto read = co_await read_all({disk.name, name}, bytes);
+  std::vector<SectorContent> content;
+  auto read = co_await read_all({disk.name, name}, content);
   if (!read && fault()) co_return;
   if (!read) {
     shared_.violate(fmt::format("snapshot {}@{} can't be read: {} ({})", disk.name, name, read.error().text,
@@ -242,12 +245,12 @@ Task<void> Session::check_snapshot(DiskModel& disk, std::string name) {
     co_return;
   }
   SnapshotModel& snapshot = disk.snapshots[name];
-  if (bytes.size() != snapshot.size_bytes) {
-    shared_.violate(fmt::format("snapshot {}@{} has {} bytes, not {}", disk.name, name, bytes.size(),
-                                snapshot.size_bytes));
+  if (content.size() * kSectorBytes != snapshot.size_bytes) {
+    shared_.violate(fmt::format("snapshot {}@{} has {} sectors, not {} bytes", disk.name, name,
+                                content.size(), snapshot.size_bytes));
     co_return;
   }
-  if (auto wrong = shared_.oracle.check_snapshot(disk.name + "@" + name, snapshot, bytes)) {
+  if (auto wrong = shared_.oracle.check_snapshot(disk.name + "@" + name, snapshot, content)) {
     if (shared_.dump) co_await print_dump({});
     shared_.violate(*wrong);
   }

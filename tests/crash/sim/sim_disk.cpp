@@ -181,6 +181,10 @@ void SimBlockFile::submit_read(IoRequest& request) {
     for (std::uint64_t done = 0; done < request.length_bytes; done += kBlockBytes) {
       const std::uint64_t index = (request.offset_bytes + done) / kBlockBytes;
       const bool there = index < file_.blocks_.size() && file_.blocks_[index];
+      if (sectors == 0xff && there) {
+        std::memcpy(request.memory + done, file_.blocks_[index]->visible.data(), kBlockBytes);
+        continue;
+      }
       for (unsigned i = 0; i < kSectorsPerBlock; ++i) {
         if (!(sectors >> i & 1)) continue;
         std::byte* to = request.memory + done + i * kSectorBytes;
