@@ -13,12 +13,14 @@ namespace coppice {
 namespace {
 
 constexpr std::size_t kFirstChunkBytes = std::size_t{16} << 10;
+// In all, before the first huge page.
+constexpr std::size_t kSmallBytes = std::size_t{256} << 10;
 
 }  // namespace
 
 void FixedRooms::add_chunk() {
-  const std::size_t bytes = std::max(bytes_, std::clamp(total_bytes_ / 8, kFirstChunkBytes, kHugePageBytes));
-  const bool huge = bytes == kHugePageBytes;
+  const bool huge = total_bytes_ >= kSmallBytes;
+  const std::size_t bytes = huge ? kHugePageBytes : std::max({bytes_, total_bytes_, kFirstChunkBytes});
   auto* chunk =
       static_cast<std::byte*>(huge ? std::aligned_alloc(kHugePageBytes, bytes) : std::malloc(bytes));
   if (chunk == nullptr) throw std::bad_alloc();

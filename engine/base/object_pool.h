@@ -1,9 +1,9 @@
 // ObjectPool: room for many small objects of one kind, in large chunks.
 //
 // The heap adds 8 to 24 bytes to each object and scatters them over small pages; a look-up among millions
-// then misses the TLB each time. A chunk is an eighth of what there is, up to 2 MiB, and then asks for a huge
-// page. Room that was given back is used again, and returns to the system with the pool. Threads: one at a
-// time.
+// then misses the TLB each time. A chunk is as much as there is, and from 256 KiB in all on 2 MiB, and asks
+// for a huge page. Room that was given back is used again, and returns to the system with the pool. Threads:
+// one at a time.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,8 @@
 // A resident page of checksums. For checksum_pages*.cpp only.
 //
-// It is in the idle list exactly when it is loaded, clean, not pinned and not being written; in the dirty
-// list exactly when it is dirty.
+// It is in the clean list exactly when it is loaded, clean and not being written; in the dirty list exactly
+// when it is dirty. To use it reads and writes nothing of its neighbours in a list: each would be a miss of
+// the processor's cache, at every request.
 #pragma once
 
 #include <array>
@@ -27,7 +28,8 @@ struct ChecksumPages::Page {
   State state = State::kLoading;
   bool dirty = false;
   bool writing = false;
-  Error error;  // why it failed
+  bool used = false;  // since trim() looked at it
+  Error error;        // why it failed
   std::array<std::uint32_t, kChecksumsPerPage> checksums{};
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 #include "pool/checksum_page.h"
 
@@ -9,7 +10,9 @@ namespace coppice {
 
 namespace {
 constexpr std::size_t kLeastPages = 16;
-}
+// At a time; what is over the limit then is looked at with the next request.
+constexpr unsigned kTrimLooks = 64;
+}  // namespace
 
 ChecksumPages::ChecksumPages(Scheduler& scheduler, Pool& pool, std::size_t limit_bytes)
     : pool_(pool),
@@ -17,9 +20,14 @@ ChecksumPages::ChecksumPages(Scheduler& scheduler, Pool& pool, std::size_t limit
       tables_(pool.members().size()),
       loaded_(scheduler) {}
 
-ChecksumPages::~ChecksumPages() = default;
+ChecksumPages::~ChecksumPages() {
+  for (auto& tables : tables_)
+    for (Table& table : tables)
+      for (Page* page : table)
+        if (page != nullptr) memory_.drop(page);
+}
 
-std::unique_ptr<ChecksumPages::Page>* ChecksumPages::slot(const SlabPlace& place) {
+ChecksumPages::Page** ChecksumPages::slot(const SlabPlace& place) {
   std::vector<Table>& tables = tables_[place.member];
   if (place.slab >= tables.size()) tables.resize(place.slab + 1);
   Table& table = tables[place.slab];
@@ -37,66 +45,72 @@ void ChecksumPages::for_each_page(PhysicalRun run, Visit visit) {
   assert(covers(run));
   const SlabPlace place = *pool_.locate(run.first);
   const SlabLayout layout = pool_.slab_layout(place.member);
-  std::unique_ptr<Page>* pages = slot({place.member, place.slab, 0});
+  Page** pages = slot({place.member, place.slab, 0});
   const std::uint64_t last = (place.index + run.count - 1) / kChecksumsPerPage;
   for (std::uint64_t page = place.index / kChecksumsPerPage; page <= last; ++page)
     visit(pages[page], PhysicalBlock{run.first.value - place.index + layout.checksum_page(page)});
 }
 
 void ChecksumPages::hold(Page& page) {
-  const bool idle = page.pins == 0 && !page.dirty && !page.writing && page.state == Page::State::kLoaded;
-  if (idle) idle_.remove(page);
   ++page.pins;
+  page.used = true;
 }
 
-// The page goes where it belongs after a pin, a write or a load ended.
-void ChecksumPages::rest(Page& page) {
-  if (page.pins == 0 && !page.dirty && !page.writing) idle_.push_back(page);
+// The page goes where it belongs after a write or a load ended.
+void ChecksumPages::settle(Page& page) {
+  if (!page.dirty && !page.writing) clean_.push_back(page);
 }
 
-void ChecksumPages::let_go(std::unique_ptr<Page>& page) {
-  assert(page && page->pins > 0);
+void ChecksumPages::let_go(Page*& page) {
+  assert(page != nullptr && page->pins > 0);
   --page->pins;
-  if (page->state == Page::State::kLoaded) {
-    rest(*page);
-  } else if (page->pins == 0) {
-    page.reset();
-    --pages_;
-  }
+  if (page->state != Page::State::kLoaded && page->pins == 0) drop(page);
+}
+
+void ChecksumPages::drop(Page*& page) {
+  memory_.drop(std::exchange(page, nullptr));
+  --pages_;
 }
 
 void ChecksumPages::trim() {
-  while (pages_ > limit_pages_ && !idle_.empty()) {
-    Page& page = *idle_.front();
-    idle_.remove(page);
+  const std::size_t looks = std::min<std::size_t>(kTrimLooks, 2 * clean_.size());
+  for (std::size_t look = 0; look < looks && pages_ > limit_pages_ && !clean_.empty(); ++look) {
+    Page& page = *clean_.front();
+    clean_.remove(page);
+    if (page.pins != 0 || std::exchange(page.used, false)) {
+      clean_.push_back(page);
+      continue;
+    }
     const SlabPlace start = *pool_.locate(page.first);
     const SlabLayout layout = pool_.slab_layout(start.member);
     const std::uint64_t index = (start.index - layout.checksum_page(0)) / 2;
-    tables_[start.member][start.slab][index].reset();
-    --pages_;
+    drop(tables_[start.member][start.slab][index]);
   }
 }
 
 bool ChecksumPages::try_pin(PhysicalRun run) {
   if (!covers(run)) return false;
   bool all = true;
-  for_each_page(run, [&](const std::unique_ptr<Page>& page, PhysicalBlock) {
-    all = all && page && page->state == Page::State::kLoaded;
+  for_each_page(run, [&](const Page* page, PhysicalBlock) {
+    all = all && page != nullptr && page->state == Page::State::kLoaded;
   });
   if (!all) return false;
-  for_each_page(run, [&](const std::unique_ptr<Page>& page, PhysicalBlock) { hold(*page); });
+  for_each_page(run, [&](Page* page, PhysicalBlock) { hold(*page); });
+  // Asked for or set when the device has answered.
+  const SlabPlace place = *pool_.locate(run.first);
+  __builtin_prefetch(&(*slot(place))->checksums[place.index % kChecksumsPerPage]);
   return true;
 }
 
 void ChecksumPages::unpin(PhysicalRun run) {
-  for_each_page(run, [&](std::unique_ptr<Page>& page, PhysicalBlock) { let_go(page); });
+  for_each_page(run, [&](Page*& page, PhysicalBlock) { let_go(page); });
   trim();
 }
 
 std::optional<std::uint32_t> ChecksumPages::get(PhysicalBlock block) {
   const auto place = pool_.locate(block);
   assert(place);
-  const Page* page = slot(*place)->get();
+  const Page* page = *slot(*place);
   assert(page != nullptr && page->pins > 0 && page->state == Page::State::kLoaded);
   const std::uint32_t checksum = page->checksums[place->index % kChecksumsPerPage];
   if (checksum == kUnknownChecksum) return std::nullopt;
@@ -105,6 +119,7 @@ std::optional<std::uint32_t> ChecksumPages::get(PhysicalBlock block) {
 
 void ChecksumPages::make_dirty(Page& page) {
   if (page.dirty) return;
+  if (!page.writing && page.state == Page::State::kLoaded) clean_.remove(page);
   page.dirty = true;
   dirty_.push_back(page);
 }
@@ -112,7 +127,7 @@ void ChecksumPages::make_dirty(Page& page) {
 void ChecksumPages::set(PhysicalBlock first, std::span<const std::uint32_t> checksums) {
   const auto place = pool_.locate(first);
   assert(place);
-  std::unique_ptr<Page>* page = slot(*place);
+  Page** page = slot(*place);
   std::uint64_t entry = place->index % kChecksumsPerPage;
   while (!checksums.empty()) {
     assert(*page && (*page)->pins > 0 && (*page)->state == Page::State::kLoaded);
@@ -132,12 +147,12 @@ void ChecksumPages::set_unknown(PhysicalBlock block) {
 
 // The loading half of pin() needs the template above.
 void ChecksumPages::start_loads(PhysicalRun run, std::vector<Load>& loads) {
-  for_each_page(run, [&](std::unique_ptr<Page>& page, PhysicalBlock first) {
-    if (!page) {
-      page = std::make_unique<Page>();
+  for_each_page(run, [&](Page*& page, PhysicalBlock first) {
+    if (page == nullptr) {
+      page = memory_.make().release();
       page->first = first;
       ++pages_;
-      loads.push_back({page.get(), AlignedBuffer(kPagePairBytes)});
+      loads.push_back({page, AlignedBuffer(kPagePairBytes)});
     }
     hold(*page);
   });
@@ -147,7 +162,7 @@ Task<Result<>> ChecksumPages::wait_until_loaded(PhysicalRun run) {
   while (true) {
     bool loading = false;
     Result<> outcome;
-    for_each_page(run, [&](const std::unique_ptr<Page>& page, PhysicalBlock) {
+    for_each_page(run, [&](const Page* page, PhysicalBlock) {
       loading = loading || page->state == Page::State::kLoading;
       if (page->state == Page::State::kFailed) outcome = std::unexpected(page->error);
     });

@@ -1,6 +1,7 @@
 // ChecksumPages: the checksum of every allocated block, in pages of 1,020, cached.
 //
-// Clean pages are evicted, oldest use first, beyond the limit; dirty ones wait for the checkpoint. A page of
+// Clean pages are evicted beyond the limit, each when it was not used since it was looked at the last time;
+// dirty ones wait for the checkpoint. A page of
 // which neither copy verifies loads as *damaged*: its checksums are unknown and reads of its blocks fail
 // with kCorrupt; set() makes single entries known again.
 // On disk and in memory an entry of 0 means unknown: no block_checksum() is 0.
@@ -10,12 +11,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "base/intrusive_list.h"
+#include "base/object_pool.h"
 #include "coppice/aligned_buffer.h"
 #include "coppice/result.h"
 #include "coppice/scheduler.h"
@@ -54,18 +55,19 @@ class ChecksumPages {
  private:
   struct Page;
   struct Load;
-  using Table = std::vector<std::unique_ptr<Page>>;  // the pages of a slab, null where not resident
+  using Table = std::vector<Page*>;  // the pages of a slab, null where not resident
 
   // Where the page of a block is kept.
-  [[nodiscard]] std::unique_ptr<Page>* slot(const SlabPlace& place);
+  [[nodiscard]] Page** slot(const SlabPlace& place);
   // Calls visit(slot, address of the page's copy 0) for each page of a run that the pool covers.
   template <class Visit>
   void for_each_page(PhysicalRun run, Visit visit);
   [[nodiscard]] bool covers(PhysicalRun run) const;  // at least a block, all in one slab
-  void hold(Page& page);
-  void let_go(std::unique_ptr<Page>& page);
+  static void hold(Page& page);
+  void let_go(Page*& page);
+  void drop(Page*& page);
   void make_dirty(Page& page);
-  void rest(Page& page);
+  void settle(Page& page);
   void trim();
   void start_loads(PhysicalRun run, std::vector<Load>& loads);
   void finish_load(Load& load);
@@ -73,8 +75,9 @@ class ChecksumPages {
 
   Pool& pool_;
   std::size_t limit_pages_;
+  ObjectPool<Page> memory_;
   std::vector<std::vector<Table>> tables_;  // [member][slab]
-  IntrusiveList<Page> idle_;                // clean and not pinned, oldest use first
+  IntrusiveList<Page> clean_;               // in the order in which trim() looks at them
   IntrusiveList<Page> dirty_;               // oldest first
   std::size_t pages_ = 0;
   WaitQueue loaded_;

@@ -15,8 +15,9 @@ void ChecksumPages::finish_load(Load& load) {
     page.pair = chosen->pair;
     std::memcpy(page.checksums.data(), chosen->content.data(), kPageContentBytes);
   }
-  page.state = Page::State::kLoaded;
   if (page.pair.damaged_other) make_dirty(page);
+  page.state = Page::State::kLoaded;
+  settle(page);
 }
 
 Task<Result<>> ChecksumPages::pin(PhysicalRun run) {
@@ -71,9 +72,9 @@ Task<Result<>> ChecksumPages::write(std::vector<PageImage> pages, std::uint64_t 
   auto done = co_await write_pages(pool_, writes, sequence);
   for (std::size_t i = 0; i < pages.size(); ++i) {
     Page& page = *pages[i].page;
-    page.writing = false;
     if (!writes[i].written) make_dirty(page);
-    rest(page);
+    page.writing = false;
+    settle(page);
   }
   trim();
   co_return done;
