@@ -25,6 +25,7 @@ struct Granules::Slab {
   std::uint64_t requested = 0;  // wanted by writers, not on disk yet
   std::uint64_t suspects = 0;
   std::uint64_t touched = 0;     // written to, or asked for, since the last take_idle()
+  std::uint64_t ahead = 0;       // marked before anybody asked, since then
   std::uint64_t disk_marks = 0;  // what the current copy says
   std::uint64_t disk_suspects = 0;
   std::array<std::uint32_t, kMaxGranules> writes{};  // in flight

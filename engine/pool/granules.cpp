@@ -83,13 +83,14 @@ void Granules::clear_suspects() {
 std::size_t Granules::take_idle() {
   std::size_t taken = 0;
   for (Slab* slab : order_) {
-    std::uint64_t idle = slab->active & ~slab->touched;
+    // What was marked ahead has as long as others to be written to.
+    std::uint64_t idle = slab->active & ~slab->touched & ~slab->ahead;
     for_each_bit(idle, [&](std::size_t granule) {
       if (slab->writes[granule] > 0) idle &= ~(std::uint64_t{1} << granule);
     });
     if (!mutated(Mutation::kMarkTakenLate)) slab->active &= ~idle;
     slab->taken |= idle;
-    slab->touched = 0;
+    slab->touched = slab->ahead = 0;
     taken += static_cast<std::size_t>(std::popcount(idle));
   }
   return taken;

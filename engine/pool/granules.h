@@ -37,8 +37,8 @@ class Granules {
   // True if the granules of the run are durably marked: the fast path. begin_write() follows without a
   // suspension between, else the mark may be taken away.
   [[nodiscard]] bool marked(PhysicalRun run) const;
-  // Marks them and returns when that is durable; many callers share one write and one sync. Once a write or a
-  // sync of marks failed, all later calls fail.
+  // Marks them, and others ahead, and returns when that is durable; many callers share one write and one
+  // sync. Once a write or a sync of marks failed, all later calls fail.
   Task<Result<>> ensure_marked(PhysicalRun run);
   // Counts in-place writes in flight, so that no mark is cleared under one.
   void begin_write(PhysicalRun run);
@@ -67,6 +67,7 @@ class Granules {
   };
   [[nodiscard]] Place find(PhysicalRun run) const;
   Result<> adopt(Slab& slab, std::span<const std::byte> both, bool marks_become_suspects);
+  [[nodiscard]] std::uint64_t marks_ahead(const Slab& slab) const;
   Task<Result<>> commit();
   Task<Result<>> write_changed(std::vector<Slab*> changed);
 
