@@ -247,6 +247,12 @@ std::optional<std::string> Oracle::check_recovered(DiskModel& disk, std::span<co
   return std::nullopt;
 }
 
+void Oracle::forget_frees() {
+  for (auto* each : {&disks, &trash})
+    for (auto& [name, disk] : *each)
+      if (disk->quota_over > disk->quota_bytes) disk->quota_over.reset();
+}
+
 void Oracle::to_trash(const std::string& name, std::int64_t removed_ms) {
   auto& place = trash[name];
   place = std::move(disks.extract(name).mapped());

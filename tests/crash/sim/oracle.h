@@ -120,6 +120,9 @@ class Oracle {
                                             std::span<const SectorContent> content);
   // The heads' histories as the content of snapshots that are being taken (begun at `start`).
   SnapshotModel capture(const DiskModel& disk, std::shared_ptr<SnapshotSet> set) const;
+  // Behind a power cut: what was freed and not flushed is taken again, so a disk over its quota may have more
+  // than was seen last.
+  void forget_frees();
   // The head goes back to what the snapshot held.
   void restore(DiskModel& disk, const SnapshotModel& from);
 

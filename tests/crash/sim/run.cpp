@@ -110,6 +110,7 @@ class Run {
               : machine_.disk.faults.fired ? Moment::kFailedSync
               : session.started()          ? Moment::kKill
                                            : last;
+    if (moment_ != Moment::kKill) shared_.oracle.forget_frees();
     past_ += kind == Crash::kPower ? " power" : " kill";
     if (!session.started()) past_ += "(recovering)";
     past_ += machine_.disk.faults.what;
