@@ -132,8 +132,8 @@ Entry* LeafCache::covering(View view, LeafIndex leaf) const {
   if (newest == nullptr) return nullptr;
   if (newest->version <= view.epoch && !newest->erased)
     return view.epoch <= newest->valid_to ? newest : nullptr;
-  Link only;
-  const auto links = chain(view.branch, leaf, only);
+  if (newest->chain == nullptr) return nullptr;
+  const std::vector<Link>& links = newest->chain->links;
   for (std::size_t i = up_to(links, view.epoch); i-- > 0;) {
     Entry* entry = links[i].entry;
     if (!entry->erased) return view.epoch <= entry->valid_to ? entry : nullptr;

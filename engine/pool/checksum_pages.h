@@ -1,9 +1,8 @@
 // ChecksumPages: the checksum of every allocated block, in pages of 1,020, cached.
 //
 // Clean pages are evicted beyond the limit, each when it was not used since it was looked at the last time;
-// dirty ones wait for the checkpoint. A page of
-// which neither copy verifies loads as *damaged*: its checksums are unknown and reads of its blocks fail
-// with kCorrupt; set() makes single entries known again.
+// dirty ones wait for the checkpoint. A page of which neither copy verifies loads as *damaged*: its checksums
+// are unknown and reads of its blocks fail with kCorrupt; set() makes single entries known again.
 // On disk and in memory an entry of 0 means unknown: no block_checksum() is 0.
 // A page that is being loaded is loaded once; those who want it wait together.
 // Threads: the store's scheduler. get() and set() on a resident page neither suspend nor allocate.
