@@ -31,6 +31,12 @@ constexpr unsigned kUrgentCompletionsPerTurn = 4;
 constexpr unsigned kStartAtLeast = 3;  // the kernel makes no batch of fewer, and rings for each
 constexpr unsigned kStartPart = 16;
 constexpr unsigned kStartPartMerged = 4;
+// Where this thread is what all wait for, starts are what it can save: something had come by the time that it
+// would have waited, so many times in a row.
+constexpr unsigned kTimesBehind = 2;
+constexpr unsigned kStartAtLeastBehind = 16;
+constexpr unsigned kStartPartBehind = 4;
+constexpr unsigned kStartPartMergedBehind = 2;
 
 // Where one request at a time is made, most of its time is processors that wake up, and what is done about it
 // must not take a processor from the kernel's threads, which complete writes and syncs (docs/performance.md,
@@ -254,6 +260,8 @@ class UringBackend final : public Backend {
   }
 
   void wait(std::optional<std::chrono::nanoseconds> limit) {
+    const bool would_sleep = !limit || limit->count() > 0;
+    if (would_sleep) times_behind_ = something_came() ? std::min(times_behind_ + 1, kTimesBehind) : 0;
     if (!limit) {
       io_uring_submit_and_wait(&ring_, 1);
     } else if (limit->count() > 0) {
@@ -326,19 +334,24 @@ class UringBackend final : public Backend {
   [[nodiscard]] bool time_to_start() const {
     const unsigned ready = io_uring_sq_ready(&ring_);
     if (urgent_ && ready != 0) return true;
-    return ready >= kStartAtLeast && (separate_ >= std::max(kStartAtLeast, in_flight_ / kStartPart) ||
-                                      ready >= in_flight_ / kStartPartMerged);
+    const bool behind = times_behind_ == kTimesBehind;
+    const unsigned least = behind ? kStartAtLeastBehind : kStartAtLeast;
+    const unsigned part = behind ? kStartPartBehind : kStartPart;
+    const unsigned part_merged = behind ? kStartPartMergedBehind : kStartPartMerged;
+    return ready >= least &&
+           (separate_ >= std::max(least, in_flight_ / part) || ready >= in_flight_ / part_merged);
   }
 
   io_uring ring_{};
   unsigned in_flight_ = 0;
   unsigned urgent_in_flight_ = 0;
-  unsigned asked_of_devices_ = 0;         // of what is in flight
-  SystemCall* lone_sync_ = nullptr;       // not started yet
-  bool others_had_turn_ = false;          // since it is waiting
-  unsigned slow_syncs_ = 0;               // to leave to the kernel after the next long one: grows with each
-  unsigned left_to_kernel_ = 0;           // … still
-  bool soon_ = false;                     // the last time that only clients were waited for they were quick
+  unsigned asked_of_devices_ = 0;    // of what is in flight
+  SystemCall* lone_sync_ = nullptr;  // not started yet
+  bool others_had_turn_ = false;     // since it is waiting
+  unsigned slow_syncs_ = 0;          // to leave to the kernel after the next long one: grows with each
+  unsigned left_to_kernel_ = 0;      // … still
+  bool soon_ = false;                // the last time that only clients were waited for they were quick
+  unsigned times_behind_ = 0;
   std::vector<SystemCall*> urgent_done_;  // not completed yet
   std::vector<SystemCall*> done_;         // … from completed_ on
   std::size_t completed_ = 0;

@@ -67,6 +67,7 @@ struct LeafMap::Impl {
   };
   [[nodiscard]] std::vector<Wanted> plan_loads(View view, std::span<const Change> leaves) const;
   Task<void> visit(View view, std::span<const Change> leaves);
+  [[nodiscard]] std::optional<LeafRead> read_in_memory(const Plan& plan);
   Task<Result<Entry*>> read_and_install(View view, LeafIndex leaf, bool passing_deleted);
   Entry* install(const Plan& plan, LeafRead& read);
   Entry* install_version(const Plan& plan, const LeafRead& read, Entry* present, StoredLeaf* stored);

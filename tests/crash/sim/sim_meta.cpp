@@ -14,9 +14,15 @@ class SimMeta::Session final : public MetaStore {
   std::unique_ptr<MetaIterator> iterate(Family family, Reach reach) override {
     return data_.visible_->iterate(family, reach);
   }
+  // Every other one has to be read.
+  std::unique_ptr<MetaIterator> iterate_in_memory(Family family, Reach reach) override {
+    in_memory_ = !in_memory_;
+    return in_memory_ ? data_.visible_->iterate(family, reach) : nullptr;
+  }
 
  private:
   SimMeta& data_;
+  bool in_memory_ = false;
 };
 
 std::unique_ptr<MetaStore> SimMeta::open() {

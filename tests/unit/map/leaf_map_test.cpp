@@ -50,6 +50,15 @@ class Watched final : public MetaStore {
     if (failing) return std::make_unique<Failing>();
     return store_->iterate(family, reach);
   }
+  std::unique_ptr<MetaIterator> iterate_in_memory(Family family, Reach reach) override {
+    if (in_memory == InMemory::kUnknown) return nullptr;
+    ++looks_in_memory;
+    if (in_memory == InMemory::kNothing) return std::make_unique<Failing>();
+    return store_->iterate(family, reach);
+  }
+  enum class InMemory { kUnknown, kNothing, kAll };
+  InMemory in_memory = InMemory::kUnknown;
+  unsigned looks_in_memory = 0;
   unsigned iterators = 0;
   bool failing = false;
   std::atomic<bool> held = false;  // iterate() waits
@@ -445,6 +454,45 @@ TEST_CASE("a store that can't be read is an error and not an empty leaf, and is 
   fixture.meta.failing = false;
   CHECK(fixture.read({kRoot, Epoch{3}}, LeafIndex{9}, 0) == 0);
   CHECK(fixture.read({kRoot, Epoch{3}}, kLeaf, 0) == 30);
+}
+
+TEST_CASE("what the store has in memory is looked up at once, the rest by a visit") {
+  using InMemory = Watched::InMemory;
+  Fixture fixture(1);  // nothing that is clean stays
+  fixture.write({kRoot, Epoch{3}}, kLeaf, 0, 30);
+  fixture.write({kRoot, Epoch{5}}, kLeaf, 0, 50);
+  fixture.checkpoint();
+  fixture.meta.in_memory = InMemory::kAll;
+  const unsigned visits = fixture.meta.iterators;
+  CHECK(fixture.read({kRoot, Epoch{4}}, kLeaf, 0) == 30);
+  CHECK(fixture.read({BranchId{2}, Epoch{99}}, kLeaf, 0) == 50);
+  CHECK(fixture.read({BranchId{4}, Epoch{99}}, kLeaf, 0) == 50);
+  CHECK(fixture.meta.iterators == visits);
+  // A long line of forks is one look-up for each.
+  const unsigned looks = fixture.meta.looks_in_memory;
+  CHECK(fixture.read({BranchId{5}, Epoch{99}}, kLeaf, 0) == 50);
+  CHECK(fixture.meta.looks_in_memory == looks);
+  CHECK(fixture.meta.iterators == visits + 1);
+
+  fixture.meta.in_memory = InMemory::kNothing;
+  CHECK(fixture.read({kRoot, Epoch{4}}, kLeaf, 0) == 30);
+  CHECK(fixture.meta.iterators == visits + 2);
+  // What is an error is for the visit to tell.
+  fixture.meta.failing = true;
+  CHECK(fixture.reactor->run(fixture.map->load({kRoot, Epoch{4}}, kLeaf)).error().kind == ErrorKind::kIo);
+}
+
+TEST_CASE("a deleted version that the store still has in memory does not answer") {
+  Fixture fixture(1);
+  fixture.write({kRoot, Epoch{3}}, kLeaf, 0, 30);
+  fixture.write({kRoot, Epoch{5}}, kLeaf, 0, 50);
+  fixture.checkpoint();
+  fixture.meta.in_memory = Watched::InMemory::kAll;
+  const auto all = ~std::uint64_t{0};
+  REQUIRE(fixture.reactor->run(fixture.map->punch_version({kRoot, kLeaf, Epoch{5}}, all)));
+  const unsigned looks = fixture.meta.looks_in_memory;
+  CHECK(fixture.read({kRoot, Epoch{9}}, kLeaf, 0) == 30);
+  CHECK(fixture.meta.looks_in_memory == looks + 1);
 }
 
 TEST_CASE("an entry of the store that does not decode is an error") {

@@ -45,6 +45,17 @@ std::string leaf_key(std::uint64_t branch, std::uint64_t leaf, std::uint64_t ver
   return std::string(encode_key(LeafKey{BranchId{branch}, LeafIndex{leaf}, Epoch{version}}));
 }
 
+// What an iterator that waits for nothing has under a key: nothing if it would have to read.
+std::optional<std::string> in_memory(MetaStore& store, std::string_view key) {
+  const auto iterator = store.iterate_in_memory(Family::kLeaf, Reach::kPrefix);
+  iterator->seek(key);
+  if (!iterator->valid()) {
+    CHECK(!iterator->status());
+    return std::nullopt;
+  }
+  return std::string(iterator->value());
+}
+
 void basics(MetaStore& store) {
   MetaBatch batch;
   batch.put(Family::kLeaf, leaf_key(1, 1, 1), "old");
@@ -95,6 +106,26 @@ TEST_CASE("what RocksDB was given is there after reopening") {
   const auto rows = all(*store, Family::kLeaf, Reach::kAll, "");
   REQUIRE(rows.size() == 1);
   CHECK(rows[0].second == "other");
+}
+
+TEST_CASE("RocksDB is read without waiting where it has in memory what is asked for") {
+  const Directory directory;
+  {
+    const auto store = rocks(directory, true);
+    MetaBatch batch;
+    for (std::uint64_t leaf = 0; leaf < 100; ++leaf)
+      batch.put(Family::kLeaf, leaf_key(1, leaf, 3), "as it was");
+    REQUIRE(store->write(batch, true));
+    CHECK(in_memory(*store, leaf_key(1, 7, 9)) == "as it was");
+  }
+  const auto store = rocks(directory, false);
+  CHECK(in_memory(*store, leaf_key(1, 7, 9)) == std::nullopt);
+  CHECK(all(*store, Family::kLeaf, Reach::kPrefix, leaf_key(1, 7, 9)).size() == 1);
+  CHECK(in_memory(*store, leaf_key(1, 7, 9)) == "as it was");
+  MetaBatch batch;
+  batch.put(Family::kLeaf, leaf_key(1, 7, 4), "changed");
+  REQUIRE(store->write(batch, false));
+  CHECK(in_memory(*store, leaf_key(1, 7, 9)) == "changed");
 }
 
 TEST_CASE("opening RocksDB says what is wrong") {
