@@ -25,9 +25,10 @@ constexpr unsigned kCompletionsPerTurn = 256;
 // While an urgent call is in flight: so often is looked whether it is done.
 constexpr unsigned kUrgentCompletionsPerTurn = 4;
 // What has completed makes new calls: they start before the rest is looked at when there are this many, or
-// this part of what is in flight, so that the device does not run dry meanwhile. Each start costs a system
-// call and a doorbell (docs/performance.md, "Starting early"). The kernel merges what continues each other,
-// as writes to fresh blocks do, if it comes in one start: such calls count as one, up to a larger part.
+// this part of what the devices were asked for, so that the device does not run dry meanwhile. Each start
+// costs a system call and a doorbell (docs/performance.md, "Starting early"). The kernel merges what
+// continues each other, as writes to fresh blocks do, if it comes in one start: such calls count as one, up
+// to a larger part.
 constexpr unsigned kStartAtLeast = 3;  // the kernel makes no batch of fewer, and rings for each
 constexpr unsigned kStartPart = 16;
 constexpr unsigned kStartPartMerged = 4;
@@ -127,7 +128,6 @@ class UringBackend final : public Backend {
   }
 
   void submit(SystemCall& call) override {
-    ++in_flight_;
     if (call.urgent) ++urgent_in_flight_;
     if (asks_device(call)) ++asked_of_devices_;
     if (call.kind == SystemCall::Kind::kSync && asked_of_devices_ == 1) {
@@ -288,7 +288,6 @@ class UringBackend final : public Backend {
   }
 
   void note_done(SystemCall& call) {
-    --in_flight_;
     if (asks_device(call)) --asked_of_devices_;
     if (call.urgent) --urgent_in_flight_;
     (call.urgent ? urgent_done_ : done_).push_back(&call);
@@ -338,12 +337,11 @@ class UringBackend final : public Backend {
     const unsigned least = behind ? kStartAtLeastBehind : kStartAtLeast;
     const unsigned part = behind ? kStartPartBehind : kStartPart;
     const unsigned part_merged = behind ? kStartPartMergedBehind : kStartPartMerged;
-    return ready >= least &&
-           (separate_ >= std::max(least, in_flight_ / part) || ready >= in_flight_ / part_merged);
+    return ready >= least && (separate_ >= std::max(least, asked_of_devices_ / part) ||
+                              ready >= asked_of_devices_ / part_merged);
   }
 
   io_uring ring_{};
-  unsigned in_flight_ = 0;
   unsigned urgent_in_flight_ = 0;
   unsigned asked_of_devices_ = 0;    // of what is in flight
   SystemCall* lone_sync_ = nullptr;  // not started yet

@@ -13,6 +13,8 @@ constexpr std::size_t kLeavesPerVisit = 32;
 
 // A look-up of so many levels takes less than handing it to another thread and back; each takes 3 us.
 constexpr std::size_t kLevelsAtOnce = 4;
+// So many in a row, and others have their turn: a loop over leaves would hold the reactor up.
+constexpr unsigned kLookupsAtOnce = 16;
 
 }  // namespace
 
@@ -77,6 +79,7 @@ Task<Result<Entry*>> LeafMap::Impl::read_and_install(View view, LeafIndex leaf, 
   Result<LeafRead> read;
   if (auto at_once = read_in_memory(plan)) {
     read = std::move(*at_once);
+    if (++looked_up_at_once % kLookupsAtOnce == 0) co_await NextTurn{scheduler};
   } else {
     read = co_await in_background(scheduler, [this, &plan] {
       const auto leaves = meta.iterate(Family::kLeaf, Reach::kPrefix);

@@ -49,6 +49,7 @@ struct LeafMap::Impl {
   };
   using LoadKey = std::tuple<BranchId, Epoch, LeafIndex>;
   std::map<LoadKey, std::shared_ptr<Load>> loads;
+  unsigned looked_up_at_once = 0;
 
   // Where to look for a leaf: the part of the lineage that memory does not answer, and what answers behind
   // it.

@@ -21,7 +21,10 @@ namespace coppice {
 // How far an iterator sees from the key that it was last sent to.
 enum class Reach : std::uint8_t {
   kAll,
-  kPrefix,  // only keys that share its first kPrefixBytes: filters make a miss cheap. Family kLeaf only
+  // Only keys that share its first kPrefixBytes: filters make a miss cheap. Family kLeaf only. What was
+  // erased as a range may still be seen: a branch that was dropped is not asked for, and its id never used
+  // again.
+  kPrefix,
 };
 inline constexpr std::size_t kPrefixBytes = 16;  // branch and leaf
 
@@ -43,8 +46,8 @@ class MetaStore {
   // Atomic. `sync`: durable when it returns, with everything written before.
   virtual Result<> write(const MetaBatch& batch, bool sync) = 0;
   virtual std::unique_ptr<MetaIterator> iterate(Family family, Reach reach) = 0;
-  // One that waits for no device: where something would have to be read it ends with an error. Any thread.
-  // Null: the store has nothing of that kind.
+  // One that waits for no device: where something would have to be read it ends with an error. Any thread; it
+  // may wait for a moment's lock of another. Null: the store has nothing of that kind.
   virtual std::unique_ptr<MetaIterator> iterate_in_memory(Family /*family*/, Reach /*reach*/) {
     return nullptr;
   }
