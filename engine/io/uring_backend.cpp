@@ -29,15 +29,17 @@ constexpr unsigned kUrgentCompletionsPerTurn = 4;
 // costs a system call and a doorbell (docs/performance.md, "Starting early"). The kernel merges what
 // continues each other, as writes to fresh blocks do, if it comes in one start: such calls count as one, up
 // to a larger part.
-constexpr unsigned kStartAtLeast = 3;  // the kernel makes no batch of fewer, and rings for each
-constexpr unsigned kStartPart = 16;
-constexpr unsigned kStartPartMerged = 4;
+struct StartRule {
+  unsigned least;
+  unsigned part;
+  unsigned part_merged;
+};
+// The kernel makes no batch of fewer than three, and rings for each.
+constexpr StartRule kStartEarly{.least = 3, .part = 16, .part_merged = 4};
 // Where this thread is what all wait for, starts are what it can save: something had come by the time that it
 // would have waited, so many times in a row.
 constexpr unsigned kTimesBehind = 2;
-constexpr unsigned kStartAtLeastBehind = 16;
-constexpr unsigned kStartPartBehind = 4;
-constexpr unsigned kStartPartMergedBehind = 2;
+constexpr StartRule kStartBehind{.least = 16, .part = 4, .part_merged = 2};
 
 // Where one request at a time is made, most of its time is processors that wake up, and what is done about it
 // must not take a processor from the kernel's threads, which complete writes and syncs (docs/performance.md,
@@ -333,12 +335,9 @@ class UringBackend final : public Backend {
   [[nodiscard]] bool time_to_start() const {
     const unsigned ready = io_uring_sq_ready(&ring_);
     if (urgent_ && ready != 0) return true;
-    const bool behind = times_behind_ == kTimesBehind;
-    const unsigned least = behind ? kStartAtLeastBehind : kStartAtLeast;
-    const unsigned part = behind ? kStartPartBehind : kStartPart;
-    const unsigned part_merged = behind ? kStartPartMergedBehind : kStartPartMerged;
-    return ready >= least && (separate_ >= std::max(least, asked_of_devices_ / part) ||
-                              ready >= asked_of_devices_ / part_merged);
+    const StartRule& rule = times_behind_ == kTimesBehind ? kStartBehind : kStartEarly;
+    return ready >= rule.least && (separate_ >= std::max(rule.least, asked_of_devices_ / rule.part) ||
+                                   ready >= asked_of_devices_ / rule.part_merged);
   }
 
   io_uring ring_{};

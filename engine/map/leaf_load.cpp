@@ -63,7 +63,7 @@ LeafMap::Impl::Plan LeafMap::Impl::plan_load(View view, LeafIndex leaf, bool pas
 // what is an error.
 std::optional<LeafRead> LeafMap::Impl::read_in_memory(const Plan& plan) {
   if (plan.unknown.size() > kLevelsAtOnce || !plan.erased.empty()) return std::nullopt;
-  const auto leaves = meta.iterate_in_memory(Family::kLeaf, Reach::kPrefix);
+  const auto leaves = meta.leaves_in_memory();
   if (leaves == nullptr) return std::nullopt;
   auto read = read_leaf(*leaves, plan.unknown, plan.leaf, plan.erased);
   if (!read) return std::nullopt;

@@ -1,7 +1,7 @@
 // MetaStore: an ordered key-value store with three families, atomic batches and point-in-time iteration. The
 // second seam under the engine: RocksDB in production, a deterministic one in memory in the simulator.
 //
-// Threads: every call may block, but for iterate_in_memory; on the background thread, or before the data path
+// Threads: every call may block, but for leaves_in_memory; on the background thread, or before the data path
 // runs. Iterators see the store as it was when they were made.
 #pragma once
 
@@ -46,11 +46,10 @@ class MetaStore {
   // Atomic. `sync`: durable when it returns, with everything written before.
   virtual Result<> write(const MetaBatch& batch, bool sync) = 0;
   virtual std::unique_ptr<MetaIterator> iterate(Family family, Reach reach) = 0;
-  // One that waits for no device: where something would have to be read it ends with an error. Any thread; it
-  // may wait for a moment's lock of another. Null: the store has nothing of that kind.
-  virtual std::unique_ptr<MetaIterator> iterate_in_memory(Family /*family*/, Reach /*reach*/) {
-    return nullptr;
-  }
+  // One over kLeaf, of Reach::kPrefix, that waits for no device: where something would have to be read it
+  // ends with an error. Any thread; it may wait for a moment's lock of another. Null: there is nothing of the
+  // kind.
+  virtual std::unique_ptr<MetaIterator> leaves_in_memory() { return nullptr; }
   // It could not be told whether all that was written is there: to be compared with what else is known.
   [[nodiscard]] virtual bool doubtful() const { return false; }
 };

@@ -136,13 +136,13 @@ class RocksMetaStore final : public MetaStore {
     return iterate(family, reach, {});
   }
 
-  std::unique_ptr<MetaIterator> iterate_in_memory(Family family, Reach reach) override {
+  std::unique_ptr<MetaIterator> leaves_in_memory() override {
     rocksdb::ReadOptions options;
     options.read_tier = rocksdb::kBlockCacheTier;
     options.max_skippable_internal_keys = kMostPassedInMemory;
     // The last to see a table that was compacted away deletes its file: not here.
     options.background_purge_on_iterator_cleanup = true;
-    return iterate(family, reach, options);
+    return iterate(Family::kLeaf, Reach::kPrefix, options);
   }
 
  private:

@@ -15,9 +15,9 @@ class SimMeta::Session final : public MetaStore {
     return data_.visible_->iterate(family, reach);
   }
   // Every other one has to be read.
-  std::unique_ptr<MetaIterator> iterate_in_memory(Family family, Reach reach) override {
+  std::unique_ptr<MetaIterator> leaves_in_memory() override {
     in_memory_ = !in_memory_;
-    return in_memory_ ? data_.visible_->iterate(family, reach) : nullptr;
+    return in_memory_ ? data_.visible_->iterate(Family::kLeaf, Reach::kPrefix) : nullptr;
   }
 
  private:

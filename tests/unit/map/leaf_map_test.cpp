@@ -50,11 +50,11 @@ class Watched final : public MetaStore {
     if (failing) return std::make_unique<Failing>();
     return store_->iterate(family, reach);
   }
-  std::unique_ptr<MetaIterator> iterate_in_memory(Family family, Reach reach) override {
+  std::unique_ptr<MetaIterator> leaves_in_memory() override {
     if (in_memory == InMemory::kUnknown) return nullptr;
     ++looks_in_memory;
     if (in_memory == InMemory::kNothing) return std::make_unique<Failing>();
-    return store_->iterate(family, reach);
+    return store_->iterate(Family::kLeaf, Reach::kPrefix);
   }
   enum class InMemory { kUnknown, kNothing, kAll };
   InMemory in_memory = InMemory::kUnknown;

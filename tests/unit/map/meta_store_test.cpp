@@ -49,7 +49,7 @@ std::string leaf_key(std::uint64_t branch, std::uint64_t leaf, std::uint64_t ver
 // Nothing: something would have to be read.
 std::optional<Rows> in_memory(MetaStore& store, std::string_view from) {
   Rows rows;
-  const auto iterator = store.iterate_in_memory(Family::kLeaf, Reach::kPrefix);
+  const auto iterator = store.leaves_in_memory();
   for (iterator->seek(from); iterator->valid(); iterator->next())
     rows.emplace_back(iterator->key(), iterator->value());
   if (!iterator->status()) return std::nullopt;
