@@ -50,6 +50,7 @@ constexpr StartRule kStartBehind{.least = 16, .part = 4, .part_merged = 2};
 // - While nothing is asked of the devices, and clients have answered soon, the ring is watched for a moment
 //   before this thread sleeps.
 constexpr std::chrono::microseconds kQuickSync{300};
+constexpr std::uint64_t kQuicklySyncedBytes = std::uint64_t{256} << 10;
 constexpr unsigned kMostLeftToKernel = 1023;
 constexpr std::chrono::microseconds kWatch{50};
 constexpr std::chrono::microseconds kSoon{100};  // of one that was slept for
@@ -132,9 +133,12 @@ class UringBackend final : public Backend {
   void submit(SystemCall& call) override {
     if (call.urgent) ++urgent_in_flight_;
     if (asks_device(call)) ++asked_of_devices_;
-    if (call.kind == SystemCall::Kind::kSync && asked_of_devices_ == 1) {
+    if (call.kind == SystemCall::Kind::kWrite && asks_device(call)) unsynced_bytes_ += call.length;
+    if (call.kind == SystemCall::Kind::kSync && asked_of_devices_ == 1 &&
+        unsynced_bytes_ <= kQuicklySyncedBytes) {
       lone_sync_ = &call;  // perhaps; what is asked until the turn tells
     } else {
+      if (call.kind == SystemCall::Kind::kSync) unsynced_bytes_ = 0;
       enqueue(call);
     }
   }
@@ -215,6 +219,7 @@ class UringBackend final : public Backend {
       return false;
     }
     if (io_uring_sq_ready(&ring_) != 0) io_uring_submit(&ring_);
+    unsynced_bytes_ = 0;
     const auto start = std::chrono::steady_clock::now();
     lone_sync_->result = fdatasync(lone_sync_->descriptor) == 0 ? 0 : -errno;
     const bool quick = std::chrono::steady_clock::now() - start < kQuickSync;
@@ -342,12 +347,13 @@ class UringBackend final : public Backend {
 
   io_uring ring_{};
   unsigned urgent_in_flight_ = 0;
-  unsigned asked_of_devices_ = 0;    // of what is in flight
-  SystemCall* lone_sync_ = nullptr;  // not started yet
-  bool others_had_turn_ = false;     // since it is waiting
-  unsigned slow_syncs_ = 0;          // to leave to the kernel after the next long one: grows with each
-  unsigned left_to_kernel_ = 0;      // … still
-  bool soon_ = false;                // the last time that only clients were waited for they were quick
+  unsigned asked_of_devices_ = 0;     // of what is in flight
+  SystemCall* lone_sync_ = nullptr;   // not started yet
+  bool others_had_turn_ = false;      // since it is waiting
+  std::uint64_t unsynced_bytes_ = 0;  // written since the last sync, of whichever file
+  unsigned slow_syncs_ = 0;           // to leave to the kernel after the next long one: grows with each
+  unsigned left_to_kernel_ = 0;       // … still
+  bool soon_ = false;                 // the last time that only clients were waited for they were quick
   unsigned times_behind_ = 0;
   std::vector<SystemCall*> urgent_done_;  // not completed yet
   std::vector<SystemCall*> done_;         // … from completed_ on

@@ -169,6 +169,10 @@ Task<Result<>> Journal::prove() {
   co_return Result<>{};
 }
 
+Task<void> Journal::rest() {
+  if (round_running_) co_await round_done_.wait();
+}
+
 // One round covers what is staged when it starts. Records are staged when their data has been written (early
 // ones: nobody has been told yet), so the sync that follows covers the data of all of them, and the batches.
 Task<Result<>> Journal::run_round() {

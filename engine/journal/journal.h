@@ -97,6 +97,9 @@ class Journal {
   Task<Result<>> commit(std::uint64_t position);
   // Returns when everything that was staged before is proven: one round more than a commit.
   Task<Result<>> prove();
+  // Returns when the round that is running, if one is, has ended: who only tidies up leaves the device and
+  // this thread to those who wait for it. Not later, or one commit after another would hold it up for good.
+  Task<void> rest();
   [[nodiscard]] std::uint64_t durable() const { return end_.position; }
   [[nodiscard]] std::uint64_t proven() const { return proven_; }
   [[nodiscard]] bool failed() const { return failed_; }

@@ -32,15 +32,23 @@ void PendingBlocks::end_read(std::uint64_t ticket) {
   }
 }
 
-bool PendingBlocks::settle(std::uint64_t proven) {
-  while (!unproven_.empty() && unproven_.front().position <= proven) {
+bool PendingBlocks::maps_due(std::uint64_t proven) const {
+  return !unproven_.empty() && unproven_.front().position <= proven;
+}
+
+bool PendingBlocks::frees_due(std::uint64_t proven) const {
+  return !quarantine_.empty() && quarantine_.front().position <= proven &&
+         (quarantine_.front().ticket <= oldest_read() || mutated(Mutation::kQuarantineIgnoresReads));
+}
+
+bool PendingBlocks::settle(std::uint64_t proven, std::size_t most_runs) {
+  for (; most_runs != 0 && maps_due(proven); --most_runs) {
     allocator_.clear_unproven(unproven_.front().run);
     unproven_blocks_ -= unproven_.front().run.count;
     unproven_.pop_front();
   }
   bool freed_any = false;
-  while (!quarantine_.empty() && quarantine_.front().position <= proven &&
-         (quarantine_.front().ticket <= oldest_read() || mutated(Mutation::kQuarantineIgnoresReads))) {
+  for (; most_runs != 0 && frees_due(proven); --most_runs) {
     allocator_.release(quarantine_.front().run);
     quarantined_blocks_ -= quarantine_.front().run.count;
     quarantine_.pop_front();

@@ -29,8 +29,11 @@ class PendingBlocks {
   std::uint64_t begin_read();
   void end_read(std::uint64_t ticket);
 
-  // Everything below `proven` is proven now. True if blocks became free.
-  bool settle(std::uint64_t proven);
+  // Everything below `proven` is proven now; of what that settles at most so many runs are looked at. True if
+  // blocks became free.
+  bool settle(std::uint64_t proven, std::size_t most_runs = SIZE_MAX);
+  // settle() would find something.
+  [[nodiscard]] bool due(std::uint64_t proven) const { return maps_due(proven) || frees_due(proven); }
 
   [[nodiscard]] std::uint64_t blocks() const { return unproven_blocks_ + quarantined_blocks_; }
   [[nodiscard]] std::uint64_t quarantined_blocks() const { return quarantined_blocks_; }
@@ -42,6 +45,8 @@ class PendingBlocks {
     PhysicalRun run;
   };
   [[nodiscard]] std::uint64_t oldest_read() const { return first_ticket_; }
+  [[nodiscard]] bool maps_due(std::uint64_t proven) const;
+  [[nodiscard]] bool frees_due(std::uint64_t proven) const;
 
   Allocator& allocator_;
   std::deque<Entry> unproven_;

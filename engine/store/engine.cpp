@@ -158,9 +158,11 @@ void Engine::use_journal(JournalSetup setup) {
   pool_->on_failed_sync([this](const Error& why) {
     if (!mutated(Mutation::kSyncFailsQuietly)) journal_->stop(why);
   });
-  journal_->on_durable([this] {
-    if (pending_.settle(journal_->proven())) space_freed_.wake_all();
-  });
+  journal_->on_durable([this] { settle(SIZE_MAX); });
+}
+
+void Engine::settle(std::size_t most_runs) {
+  if (pending_.settle(journal_->proven(), most_runs)) space_freed_.wake_all();
 }
 
 // A head writes in place in its current epoch only. Above it may stand dead nodes: snapshots that were not

@@ -20,6 +20,7 @@ constexpr std::chrono::nanoseconds kMostRest = std::chrono::milliseconds(50);
 constexpr int kRestPerStep = 31;
 constexpr int kRestWaitedFor = 3;
 constexpr int kRestPerCommit = 31;
+constexpr std::size_t kSettledAtOnce = 256;  // runs of blocks
 
 }  // namespace
 
@@ -30,16 +31,23 @@ Housekeeper::Housekeeper(Scheduler& scheduler, Engine& engine, const Housekeepin
       space_(scheduler, engine, options.space),
       running_(scheduler),
       ticks_(scheduler),
+      proofs_(scheduler),
       deaths_(scheduler),
       reclaimed_(scheduler) {}
 
 void Housekeeper::start() {
   last_commit_ = last_checkpoint_ = scheduler_.now();
   engine_.parts().journal.on_pressure([this] { ticks_.wake_all(); });
+  engine_.parts().journal.on_durable([this] {
+    engine_.settle(kSettledAtOnce);
+    proofs_.wake_all();
+  });
   running_.add();
   spawn(tick());
   running_.add();
   spawn(pace());
+  running_.add();
+  spawn(settle());
   if (engine_.read_only()) return;
   running_.add();
   engine_.reclaimer().set_leaves_per_step(options_.reclaim_leaves);
@@ -64,10 +72,12 @@ Task<void> Housekeeper::stop() {
   stopping_ = true;
   engine_.checkpointer().set_patient(false);
   ticks_.wake_all();
+  proofs_.wake_all();
   deaths_.wake_all();
   co_await space_.stop();
   co_await running_.wait();
   engine_.parts().journal.on_pressure({});
+  engine_.parts().journal.on_durable({});
 }
 
 void Housekeeper::wake_reclaimer() {
@@ -151,7 +161,21 @@ Task<void> Housekeeper::tick() {
     }
     last_commit_ = scheduler_.now();
     commit_took_ = last_commit_ - began;
-    if (parts.pending.settle(parts.journal.proven())) parts.space_freed.wake_all();
+    // Reads may have ended since.
+    proofs_.wake_all();
+  }
+  running_.done();
+}
+
+// Thousands of blocks may be settled by one commit; those who waited for it come first.
+Task<void> Housekeeper::settle() {
+  Parts& parts = engine_.parts();
+  while (!stopping_) {
+    co_await proofs_.wait();
+    while (!stopping_ && parts.pending.due(parts.journal.proven())) {
+      engine_.settle(kSettledAtOnce);
+      co_await sleep_for(scheduler_, kLeastRest);
+    }
   }
   running_.done();
 }
@@ -216,6 +240,8 @@ Task<void> Housekeeper::yield_to_guests() {
   engine_.reclaimer().set_guests_at_work(busy);
   const int rest = reclaimed_.empty() ? kRestPerStep : kRestWaitedFor;
   co_await sleep_for(scheduler_, busy ? std::clamp(rest * took, kLeastRest, kMostRest) : kLeastRest);
+  // Nor one who waits for a commit: a step's records would make it longer.
+  if (parts.space_freed.empty()) co_await parts.journal.rest();
   // They see to it that what was freed can be had.
   if (!parts.space_freed.empty()) parts.space_freed.wake_all();
   while (sweep_waits()) co_await ticks_.wait();

@@ -46,6 +46,7 @@ class Housekeeper {
 
  private:
   Task<void> tick();
+  Task<void> settle();
   Task<void> pace();
   Task<void> reclaim();
   Task<void> yield_to_guests();
@@ -65,6 +66,7 @@ class Housekeeper {
   SpaceKeeper space_;
   WaitGroup running_;
   WaitQueue ticks_;
+  WaitQueue proofs_;
   WaitQueue deaths_;
   WaitQueue reclaimed_;
   bool stopping_ = false;

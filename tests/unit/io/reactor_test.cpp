@@ -481,10 +481,14 @@ Task<void> sync_and_note(Reactor& reactor, int descriptor, std::vector<std::int3
   latch.arrive();
 }
 
-// A pipe can't be synced. With others in flight a sync is the kernel's, alone the reactor's.
-Task<std::vector<std::int32_t>> sync_alone_and_together(Reactor& reactor, int file, int pipe) {
+// A pipe can't be synced. With others in flight a sync is the kernel's, and behind much that was written;
+// else the reactor's.
+Task<std::vector<std::int32_t>> sync_alone_and_together(Reactor& reactor, int file, int pipe,
+                                                        std::size_t written_before) {
   std::vector<std::int32_t> results;
+  const std::vector<std::byte> data(written_before);
   for (const int descriptor : {file, pipe}) {
+    if (!data.empty()) (void)co_await reactor.write(file, data, 0);
     Latch alone(1);
     spawn(sync_and_note(reactor, descriptor, results, alone));
     co_await alone;
@@ -506,7 +510,9 @@ TEST_CASE("a sync says what became of it, alone and among others") {
   int ends[2];
   REQUIRE(pipe(ends) == 0);
   const std::vector<std::int32_t> good_and_bad{0, -EINVAL, 0, 0, 0, -EINVAL, -EINVAL, -EINVAL, -EINVAL, 0};
-  CHECK(reactor->run(sync_alone_and_together(*reactor, fileno(file), ends[1])) == good_and_bad);
+  const std::size_t written_before = GENERATE(std::size_t{0}, std::size_t{1} << 20);
+  CHECK(reactor->run(sync_alone_and_together(*reactor, fileno(file), ends[1], written_before)) ==
+        good_and_bad);
   for (const int end : ends) close(end);
   std::fclose(file);
 }

@@ -258,6 +258,38 @@ TEST_CASE("commits that wait at the same time share rounds") {
   bench.require_replay(bench.start, true);
 }
 
+Task<void> rest_and_note(Bench& bench, std::vector<int>& rounds, Latch& latch) {
+  co_await bench.journal->rest();
+  rounds.push_back(bench.data_syncs);
+  latch.arrive();
+}
+
+// Without a pause one of the two is always on its way.
+Task<std::vector<int>> rest_beside_commits(Bench& bench) {
+  RandomRecords random(5);
+  std::vector<int> rounds;
+  int failures = 0;
+  Latch commits(2);
+  Latch rests(2);
+  spawn(rest_and_note(bench, rounds, rests));
+  for (int i = 0; i < 2; ++i) {
+    (void)co_await bench.stage(random.checksum());
+    spawn(commit_and_count(bench, bench.journal->staged(), failures, commits));
+  }
+  spawn(rest_and_note(bench, rounds, rests));
+  co_await rests;
+  rounds.push_back(bench.journal->durable() == bench.journal->staged() ? 1 : 0);
+  co_await commits;
+  rounds.push_back(failures);
+  co_return rounds;
+}
+
+TEST_CASE("who rests waits for the commit on its way, and not for one after the other") {
+  Bench bench;
+  CHECK(bench.reactor->run(rest_beside_commits(bench)) == std::vector<int>{0, 2, 0, 0});
+  CHECK(bench.data_syncs == 2);
+}
+
 TEST_CASE("a commit of what is durable costs nothing") {
   Bench bench;
   REQUIRE(bench.reactor->run(bench.stage(RandomRecords(1).map())).has_value());
