@@ -12,6 +12,7 @@ namespace coppice::bench {
 struct Experiment {
   std::vector<std::string> figures;
   void (*run)(Lab&);
+  bool on_request = false;  // only where it is named
 };
 
 const std::vector<Experiment>& experiments();
@@ -39,6 +40,8 @@ void diff(Lab& lab);
 void space(Lab& lab);
 void memory(Lab& lab);
 void recovery(Lab& lab);
+void allowance_write(Lab& lab);
+void allowance_read(Lab& lab);
 
 // Fills the journal of a store until someone kills the process.
 int crash_child(const std::string& store);

@@ -31,6 +31,8 @@ const std::vector<Experiment>& experiments() {
       {{"depth-10000"}, depth_10000},
       {{"snapshot-p50", "snapshot-guest-p99"}, snapshots_under_load},
       {{"delete-p99-write", "delete-p99-read", "delete-bytes", "delete-space"}, deletion},
+      {{"allowance-write-qd32"}, allowance_write, true},
+      {{"allowance-read-qd32"}, allowance_read, true},
   };
   return all;
 }
@@ -66,6 +68,7 @@ int run_all(const Options& options) {
   for (const Experiment& experiment : experiments()) {
     const bool wanted =
         std::ranges::any_of(experiment.figures, [&](const std::string& name) { return lab.wanted(name); });
+    if (experiment.on_request && options.only.empty()) continue;
     if (wanted && !run(experiment, lab)) complete = false;
   }
   return complete ? 0 : 1;

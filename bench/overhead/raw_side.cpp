@@ -26,6 +26,16 @@ constexpr std::uint64_t kNowhere = ~std::uint64_t{0};
 
 }  // namespace
 
+namespace {
+
+void work_for(std::chrono::nanoseconds time) {
+  if (time.count() == 0) return;
+  const auto end = Clock::now() + time;
+  while (Clock::now() < end) continue;
+}
+
+}  // namespace
+
 // What a slice needs while it runs.
 struct RawSide::Running {
   const Job& job;
@@ -144,6 +154,7 @@ void RawSide::finish(Running& running, Slot& slot, std::int32_t result) {
     return;
   }
   ++running.slice.operations;
+  work_for(running.job.work);
   if (!slot.reading) running.slice.written_bytes += slot.memory.size();
   if (running.job.record_latency) running.slice.latency_us.push_back(taken);
   if (running.now < running.end && running.error == 0) begin(running, slot);

@@ -36,6 +36,7 @@ struct Job {
   std::chrono::milliseconds probe_every{0};
   std::vector<Spec> doomed = {};  // removed in one verb as the slice begins
   bool record_latency = false;
+  std::chrono::nanoseconds work{0};  // of the processor, for each request of the raw side
 
   [[nodiscard]] bool writes() const { return kind != Kind::kRead; }
 };
