@@ -24,10 +24,6 @@ constexpr unsigned kStartPart = 8;
 constexpr std::uint64_t kScanBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kNowhere = ~std::uint64_t{0};
 
-}  // namespace
-
-namespace {
-
 void work_for(std::chrono::nanoseconds time) {
   if (time.count() == 0) return;
   const auto end = Clock::now() + time;

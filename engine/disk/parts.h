@@ -58,6 +58,9 @@ struct Parts {
   std::function<Task<bool>()> make_room;
   // Written once per lost block: disk, byte offset and physical address.
   std::function<void(const char* what, std::uint64_t offset_bytes, PhysicalBlock address)> report;
+  std::uint64_t out_of_space = 0;  // writers for whom there are no blocks, whatever they wait for
+
+  [[nodiscard]] bool anyone_wants_space() const { return out_of_space != 0 || !space_freed.empty(); }
 };
 
 }  // namespace coppice

@@ -1,14 +1,34 @@
 #include "disk/space.h"
 
 #include <cerrno>
+#include <optional>
 
 namespace coppice {
 
+bool settle_pending(Parts& parts, std::size_t most_runs) {
+  const bool freed = parts.pending.settle(parts.journal.proven(), most_runs);
+  if (freed) parts.space_freed.wake_all();
+  return freed;
+}
+
 namespace {
+
+class OutOfSpace {
+ public:
+  explicit OutOfSpace(Parts& parts) : parts_(parts) { ++parts_.out_of_space; }
+  ~OutOfSpace() { --parts_.out_of_space; }
+  OutOfSpace(const OutOfSpace&) = delete;
+  OutOfSpace& operator=(const OutOfSpace&) = delete;
+
+ private:
+  Parts& parts_;
+};
 
 Task<Result<>> grow(Parts& parts, std::uint64_t wanted_blocks) {
   co_await parts.growing.lock();
-  // Another writer may have grown the pool while this one waited.
+  // What is free already may only not have been settled yet; and another writer may have grown the pool while
+  // this one waited.
+  settle_pending(parts);
   if (parts.allocator.free_blocks() >= wanted_blocks) {
     parts.growing.unlock();
     co_return Result<>{};
@@ -36,6 +56,7 @@ Task<Result<>> grow(Parts& parts, std::uint64_t wanted_blocks) {
 Task<Result<>> take_blocks(Parts& parts, std::uint64_t count, PhysicalBlock goal,
                            std::vector<PhysicalRun>& into) {
   bool can_grow = parts.pool.can_grow() || parts.allocator.can_take_back();
+  std::optional<OutOfSpace> waiting;
   while (!parts.allocator.allocate(count, goal, into)) {
     if (can_grow) {
       auto grown = co_await grow(parts, count);
@@ -44,11 +65,12 @@ Task<Result<>> take_blocks(Parts& parts, std::uint64_t count, PhysicalBlock goal
       can_grow = false;
       continue;
     }
+    if (!waiting) waiting.emplace(parts);
     // What was freed but waits in quarantine comes back with its proof.
     if (parts.pending.quarantined_blocks() != 0) {
       auto proven = co_await parts.journal.prove();
       if (!proven) co_return proven;
-      if (parts.pending.settle(parts.journal.proven())) continue;
+      if (settle_pending(parts)) continue;
       co_await sleep_for(parts.scheduler, std::chrono::milliseconds(1));
       continue;
     }
@@ -67,6 +89,7 @@ Task<Result<>> take_blocks(Parts& parts, std::uint64_t count, PhysicalBlock goal
 
 Task<Result<bool>> take_spare_blocks(Parts& parts, std::uint64_t count, std::vector<PhysicalRun>& into) {
   if (parts.allocator.allocate(count, PhysicalBlock{0}, into)) co_return true;
+  if (settle_pending(parts) && parts.allocator.allocate(count, PhysicalBlock{0}, into)) co_return true;
   if (!parts.pool.can_grow() && !parts.allocator.can_take_back()) co_return false;
   auto grown = co_await grow(parts, count);
   if (!grown && grown.error().kind != ErrorKind::kNoSpace) co_return std::unexpected(grown.error());

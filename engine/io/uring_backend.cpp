@@ -45,8 +45,9 @@ constexpr StartRule kStartBehind{.least = 16, .part = 4, .part_merged = 2};
 // must not take a processor from the kernel's threads, which complete writes and syncs (docs/performance.md,
 // "One request at a time"):
 // - A sync that is all that is asked of the devices is made by this thread, when what is posted has had a
-//   turn. Not where syncs take long: what comes meanwhile waits for it. After a long one the next are the
-//   kernel's, and fewer again as those made here are quick.
+//   turn. Not where syncs take long, as what comes meanwhile waits for it: behind much that was written it is
+//   the kernel's, and says nothing of others; after a long one behind little the next are the kernel's, and
+//   fewer again as those made here are quick.
 // - While nothing is asked of the devices, and clients have answered soon, the ring is watched for a moment
 //   before this thread sleeps.
 constexpr std::chrono::microseconds kQuickSync{300};
@@ -133,12 +134,10 @@ class UringBackend final : public Backend {
   void submit(SystemCall& call) override {
     if (call.urgent) ++urgent_in_flight_;
     if (asks_device(call)) ++asked_of_devices_;
-    if (call.kind == SystemCall::Kind::kWrite && asks_device(call)) unsynced_bytes_ += call.length;
     if (call.kind == SystemCall::Kind::kSync && asked_of_devices_ == 1 &&
         unsynced_bytes_ <= kQuicklySyncedBytes) {
       lone_sync_ = &call;  // perhaps; what is asked until the turn tells
     } else {
-      if (call.kind == SystemCall::Kind::kSync) unsynced_bytes_ = 0;
       enqueue(call);
     }
   }
@@ -184,6 +183,7 @@ class UringBackend final : public Backend {
   static constexpr int kNoFile = -1;
 
   void enqueue(SystemCall& call) {
+    if (call.kind == SystemCall::Kind::kSync) unsynced_bytes_ = 0;
     io_uring_sqe* entry = io_uring_get_sqe(&ring_);
     while (entry == nullptr) {
       io_uring_submit(&ring_);
@@ -295,7 +295,11 @@ class UringBackend final : public Backend {
   }
 
   void note_done(SystemCall& call) {
-    if (asks_device(call)) --asked_of_devices_;
+    if (asks_device(call)) {
+      --asked_of_devices_;
+      const bool dirties = call.kind == SystemCall::Kind::kWrite || call.kind == SystemCall::Kind::kAllocate;
+      if (dirties) unsynced_bytes_ += call.length;
+    }
     if (call.urgent) --urgent_in_flight_;
     (call.urgent ? urgent_done_ : done_).push_back(&call);
   }
@@ -350,7 +354,7 @@ class UringBackend final : public Backend {
   unsigned asked_of_devices_ = 0;     // of what is in flight
   SystemCall* lone_sync_ = nullptr;   // not started yet
   bool others_had_turn_ = false;      // since it is waiting
-  std::uint64_t unsynced_bytes_ = 0;  // written since the last sync, of whichever file
+  std::uint64_t unsynced_bytes_ = 0;  // that completed since a sync was started, of whichever file
   unsigned slow_syncs_ = 0;           // to leave to the kernel after the next long one: grows with each
   unsigned left_to_kernel_ = 0;       // … still
   bool soon_ = false;                 // the last time that only clients were waited for they were quick

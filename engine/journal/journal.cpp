@@ -169,7 +169,7 @@ Task<Result<>> Journal::prove() {
   co_return Result<>{};
 }
 
-Task<void> Journal::rest() {
+Task<void> Journal::round_ended() {
   if (round_running_) co_await round_done_.wait();
 }
 

@@ -97,9 +97,10 @@ class Journal {
   Task<Result<>> commit(std::uint64_t position);
   // Returns when everything that was staged before is proven: one round more than a commit.
   Task<Result<>> prove();
-  // Returns when the round that is running, if one is, has ended: who only tidies up leaves the device and
-  // this thread to those who wait for it. Not later, or one commit after another would hold it up for good.
-  Task<void> rest();
+  // A commit is on its way.
+  [[nodiscard]] bool round_running() const { return round_running_; }
+  // Returns when that one has ended, and not later: another one may begin at once.
+  Task<void> round_ended();
   [[nodiscard]] std::uint64_t durable() const { return end_.position; }
   [[nodiscard]] std::uint64_t proven() const { return proven_; }
   [[nodiscard]] bool failed() const { return failed_; }

@@ -158,11 +158,12 @@ void Engine::use_journal(JournalSetup setup) {
   pool_->on_failed_sync([this](const Error& why) {
     if (!mutated(Mutation::kSyncFailsQuietly)) journal_->stop(why);
   });
-  journal_->on_durable([this] { settle(SIZE_MAX); });
+  settle_at_once();
 }
 
-void Engine::settle(std::size_t most_runs) {
-  if (pending_.settle(journal_->proven(), most_runs)) space_freed_.wake_all();
+void Engine::settle_at_once() {
+  settle_pending(*parts_);
+  journal_->on_durable([this] { settle_pending(*parts_); });
 }
 
 // A head writes in place in its current epoch only. Above it may stand dead nodes: snapshots that were not

@@ -65,8 +65,8 @@ class Engine {
   // A new base for the copy of the metadata. A failure of the pool stops the store; else nothing depends on
   // it.
   Task<void> renew_copy(const bool& stop, MetaCopy::Pace pace, std::uint64_t most_bytes);
-  // Takes up what the journal has proven since, for at most so many runs of blocks.
-  void settle(std::size_t most_runs);
+  // What a commit proves is taken up with it, until on_durable() is given to somebody else.
+  void settle_at_once();
   [[nodiscard]] bool read_only() const { return sources_.read_only; }
   [[nodiscard]] const Counters& counters() const { return counters_; }
   // What the cache allows for.

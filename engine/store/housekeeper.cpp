@@ -4,8 +4,10 @@
 
 #include "base/mutation.h"
 #include "coppice/aligned_buffer.h"
+#include "coppice/next_turn.h"
 #include "disk/head.h"
 #include "disk/read_path.h"
+#include "disk/space.h"
 #include "tree/change_cursor.h"
 
 namespace coppice {
@@ -20,7 +22,6 @@ constexpr std::chrono::nanoseconds kMostRest = std::chrono::milliseconds(50);
 constexpr int kRestPerStep = 31;
 constexpr int kRestWaitedFor = 3;
 constexpr int kRestPerCommit = 31;
-constexpr std::size_t kSettledAtOnce = 256;  // runs of blocks
 
 }  // namespace
 
@@ -39,7 +40,7 @@ void Housekeeper::start() {
   last_commit_ = last_checkpoint_ = scheduler_.now();
   engine_.parts().journal.on_pressure([this] { ticks_.wake_all(); });
   engine_.parts().journal.on_durable([this] {
-    engine_.settle(kSettledAtOnce);
+    settle_pending(engine_.parts(), options_.settled_at_once);
     proofs_.wake_all();
   });
   running_.add();
@@ -47,7 +48,7 @@ void Housekeeper::start() {
   running_.add();
   spawn(pace());
   running_.add();
-  spawn(settle());
+  spawn(settle_in_slices());
   if (engine_.read_only()) return;
   running_.add();
   engine_.reclaimer().set_leaves_per_step(options_.reclaim_leaves);
@@ -77,7 +78,7 @@ Task<void> Housekeeper::stop() {
   co_await space_.stop();
   co_await running_.wait();
   engine_.parts().journal.on_pressure({});
-  engine_.parts().journal.on_durable({});
+  engine_.settle_at_once();
 }
 
 void Housekeeper::wake_reclaimer() {
@@ -161,20 +162,21 @@ Task<void> Housekeeper::tick() {
     }
     last_commit_ = scheduler_.now();
     commit_took_ = last_commit_ - began;
-    // Reads may have ended since.
-    proofs_.wake_all();
+    // Of what nobody waited for, all at once; reads may have ended since.
+    settle_pending(parts);
   }
   running_.done();
 }
 
-// Thousands of blocks may be settled by one commit; those who waited for it come first.
-Task<void> Housekeeper::settle() {
+// Thousands of blocks may be settled by one commit: those who waited for it come first, and others in
+// between.
+Task<void> Housekeeper::settle_in_slices() {
   Parts& parts = engine_.parts();
   while (!stopping_) {
     co_await proofs_.wait();
     while (!stopping_ && parts.pending.due(parts.journal.proven())) {
-      engine_.settle(kSettledAtOnce);
-      co_await sleep_for(scheduler_, kLeastRest);
+      co_await NextTurn{scheduler_};
+      settle_pending(parts, options_.settled_at_once);
     }
   }
   running_.done();
@@ -227,7 +229,7 @@ Task<void> Housekeeper::fold_changes() {
 bool Housekeeper::sweep_waits() const {
   const Parts& parts = engine_.parts();
   if (stopping_ || parts.journal.failed()) return false;
-  return parts.space_freed.empty() ? parts.dirty.map_is_slow() : parts.dirty.map_is_full();
+  return parts.anyone_wants_space() ? parts.dirty.map_is_full() : parts.dirty.map_is_slow();
 }
 
 // A sweep holds guests up as little as it can, unless one of them waits for what it frees. A map in memory
@@ -235,13 +237,17 @@ bool Housekeeper::sweep_waits() const {
 Task<void> Housekeeper::yield_to_guests() {
   Parts& parts = engine_.parts();
   const auto took = scheduler_.now() - step_began_;
-  const bool busy = parts.counters.requests != requests_before_ && parts.space_freed.empty();
+  const bool busy = parts.counters.requests != requests_before_ && !parts.anyone_wants_space();
   requests_before_ = parts.counters.requests;
   engine_.reclaimer().set_guests_at_work(busy);
   const int rest = reclaimed_.empty() ? kRestPerStep : kRestWaitedFor;
   co_await sleep_for(scheduler_, busy ? std::clamp(rest * took, kLeastRest, kMostRest) : kLeastRest);
-  // Nor one who waits for a commit: a step's records would make it longer.
-  if (parts.space_freed.empty()) co_await parts.journal.rest();
+  // Nor one who waits for a commit: steps write records meanwhile, and keep this thread from its sync. But
+  // what a verb waits for goes on.
+  if (!parts.anyone_wants_space() && reclaimed_.empty() && parts.journal.round_running()) {
+    co_await parts.journal.round_ended();
+    co_await NextTurn{scheduler_};
+  }
   // They see to it that what was freed can be had.
   if (!parts.space_freed.empty()) parts.space_freed.wake_all();
   while (sweep_waits()) co_await ticks_.wait();

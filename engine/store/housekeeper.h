@@ -1,7 +1,7 @@
 // Housekeeper: what a running store does by itself: commits every second (later where a device takes long to
-// flush), checkpoints in time, gives back the space of deleted nodes, keeps change masks few
-// (change_folder.h) and space at hand (space_keeper.h), and after a power cut goes through the suspect
-// granules. Threads: the store's scheduler.
+// flush), takes up what they prove, checkpoints in time, gives back the space of deleted nodes, keeps change
+// masks few (change_folder.h) and space at hand (space_keeper.h), and after a power cut goes through the
+// suspect granules. Threads: the store's scheduler.
 #pragma once
 
 #include <chrono>
@@ -22,6 +22,8 @@ struct HousekeepingOptions {
   std::chrono::nanoseconds checkpoint_interval = std::chrono::seconds(30);
   // Blocks that are unproven or in quarantine before a commit: 64 MiB.
   std::uint64_t pending_blocks = (std::uint64_t{64} << 20) / kBlockBytes;
+  // Runs of blocks that a commit proves or frees and that are taken up before its callers go on.
+  std::size_t settled_at_once = 256;
   std::size_t reclaim_leaves = Reclaimer::kMostLeavesPerStep;  // of a step
   SpaceOptions space;
   CopyOptions copy;
@@ -46,7 +48,7 @@ class Housekeeper {
 
  private:
   Task<void> tick();
-  Task<void> settle();
+  Task<void> settle_in_slices();
   Task<void> pace();
   Task<void> reclaim();
   Task<void> yield_to_guests();

@@ -7,6 +7,7 @@
 
 #include "base/mutation.h"
 #include "disk/device.h"
+#include "disk/space.h"
 #include "store/store_impl.h"
 #include "tree/changed.h"
 #include "tree/fate.h"
@@ -392,7 +393,7 @@ Task<Outcome<>> StoreImpl::wait_for_reclaim() {
   while (parts.pending.quarantined_blocks() != 0) {
     done = co_await parts.journal.prove();
     if (!done) co_return refuse(done.error(), "giving back space");
-    if (parts.pending.settle(parts.journal.proven())) parts.space_freed.wake_all();
+    settle_pending(parts);
     if (parts.pending.quarantined_blocks() != 0) co_await sleep_for(scheduler_, std::chrono::milliseconds(1));
   }
   co_return Outcome<>{};

@@ -124,6 +124,7 @@ Shape random_shape(Rng& rng) {
   shape.housekeeping.reclaim_leaves = rng.between(1, 3);
   if (rng.once_in(4)) be_quiet(shape, rng);
   shape.housekeeping.pending_blocks = rng.between(16, 400);
+  shape.housekeeping.settled_at_once = 1 + shape.housekeeping.pending_blocks % 8;
   shape.grows = rng.once_in(2);
   SpaceOptions& space = shape.housekeeping.space;
   space.prepare = rng.once_in(3);

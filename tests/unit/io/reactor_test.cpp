@@ -481,14 +481,14 @@ Task<void> sync_and_note(Reactor& reactor, int descriptor, std::vector<std::int3
   latch.arrive();
 }
 
-// A pipe can't be synced. With others in flight a sync is the kernel's, and behind much that was written;
-// else the reactor's.
+// A pipe can't be synced. Whoever makes the sync, the kernel (with others in flight, behind much that was
+// written) or the reactor, tells the same.
 Task<std::vector<std::int32_t>> sync_alone_and_together(Reactor& reactor, int file, int pipe,
                                                         std::size_t written_before) {
   std::vector<std::int32_t> results;
   const std::vector<std::byte> data(written_before);
   for (const int descriptor : {file, pipe}) {
-    if (!data.empty()) (void)co_await reactor.write(file, data, 0);
+    if (!data.empty() && co_await reactor.write(file, data, 0) < 0) co_return results;
     Latch alone(1);
     spawn(sync_and_note(reactor, descriptor, results, alone));
     co_await alone;
