@@ -11,6 +11,7 @@
 
 #include "coppice/aligned_buffer.h"
 #include "machine.h"
+#include "store/store_impl.h"
 
 namespace coppice::sim {
 
@@ -76,6 +77,14 @@ class House {
     return must(store().open_device({disk, ""}, Access::kReadWrite, {"the test"}));
   }
   bool strict(const std::string& disk) { return must(store().info({disk, ""})).policy.strict; }
+
+  // With the data, and without waiting for the reclaimer.
+  CheckReport check() { return must(check_engine(process_->scheduler, *process_->engine, true)); }
+  void rot(PhysicalBlock block) {
+    SimFile* file = disk().find(parts().pool.file(block.member()).path());
+    REQUIRE(file != nullptr);
+    REQUIRE(file->rot(block.offset_bytes(), rng_));
+  }
 
   // Where a block of a disk lies.
   PhysicalBlock place(const std::string& disk, unsigned block) {
