@@ -244,7 +244,8 @@ Task<void> Housekeeper::yield_to_guests() {
   co_await sleep_for(scheduler_, busy ? std::clamp(rest * took, kLeastRest, kMostRest) : kLeastRest);
   // Nor one who waits for a commit: steps write records meanwhile, and keep this thread from its sync. But
   // what a verb waits for goes on.
-  if (!parts.anyone_wants_space() && reclaimed_.empty() && parts.journal.round_running()) {
+  const bool rests = options_.rest_beside_commits && !parts.anyone_wants_space() && reclaimed_.empty();
+  if (rests && parts.journal.round_running()) {
     co_await parts.journal.round_ended();
     co_await NextTurn{scheduler_};
   }

@@ -24,6 +24,8 @@ struct HousekeepingOptions {
   std::uint64_t pending_blocks = (std::uint64_t{64} << 20) / kBlockBytes;
   // Runs of blocks that a commit proves or frees and that are taken up before its callers go on.
   std::size_t settled_at_once = 256;
+  // Sweeps rest while a commit is on its way (where nobody waits for what they free).
+  bool rest_beside_commits = true;
   std::size_t reclaim_leaves = Reclaimer::kMostLeavesPerStep;  // of a step
   SpaceOptions space;
   CopyOptions copy;

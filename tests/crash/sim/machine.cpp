@@ -125,6 +125,8 @@ Shape random_shape(Rng& rng) {
   if (rng.once_in(4)) be_quiet(shape, rng);
   shape.housekeeping.pending_blocks = rng.between(16, 400);
   shape.housekeeping.settled_at_once = 1 + shape.housekeeping.pending_blocks % 8;
+  // Else hardly a sweep would meet a commit, as those that somebody waits for do.
+  shape.housekeeping.rest_beside_commits = shape.housekeeping.pending_blocks % 4 == 0;
   shape.grows = rng.once_in(2);
   SpaceOptions& space = shape.housekeeping.space;
   space.prepare = rng.once_in(3);

@@ -86,6 +86,7 @@ const Scene* find_scene(std::string_view name) {
 // Nothing happens by itself but sweeps and the copy.
 Shape scene_shape(Rng& rng, const Scene& scene) {
   Shape shape;
+  shape.housekeeping.rest_beside_commits = false;  // sweeps meet commits
   shape.max_slabs = 4;
   shape.journal_bytes = scene.journal_bytes;
   shape.cache_bytes = scene.cache_bytes;
