@@ -3,7 +3,6 @@
 // machine.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 
 #include "overhead/figures.h"

@@ -11,11 +11,11 @@ namespace coppice {
 // nothing is on its way back; nothing is taken then.
 Task<Result<>> take_blocks(Parts& parts, std::uint64_t count, PhysicalBlock goal,
                            std::vector<PhysicalRun>& into);
-// The same for what can do without: false where it would have to wait or be refused.
 // Takes up what the journal has proven since, for at most so many runs of blocks, and wakes who waits for
 // space. True if blocks became free.
 bool settle_pending(Parts& parts, std::size_t most_runs = SIZE_MAX);
 
+// take_blocks() for what can do without: false where it would have to wait or be refused.
 Task<Result<bool>> take_spare_blocks(Parts& parts, std::uint64_t count, std::vector<PhysicalRun>& into);
 
 }  // namespace coppice
